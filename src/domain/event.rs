@@ -1,0 +1,124 @@
+//! What happens during a run, for those who watch. Events are not kept; records are.
+
+use super::{Failure, JobName, ProofMethod, RelPath, RunId, RunReport, ServerName, SessionFacts};
+
+/// Something that happened during a run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A run began.
+    RunStarted {
+        /// The run.
+        run: RunId,
+        /// Its job.
+        job: JobName,
+    },
+    /// The job's source, server or destination is another than in its last run: what was
+    /// delivered there is not taken into account.
+    TargetChanged {
+        /// What the last run was about.
+        before: String,
+        /// What this run is about.
+        now: String,
+    },
+    /// The plan has found one more file to send or to read.
+    Planned {
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// All files are known.
+    PlanComplete {
+        /// Files with the same facts as when they were delivered.
+        unchanged: u64,
+    },
+    /// A session is open.
+    SessionOpened {
+        /// With which server.
+        server: ServerName,
+        /// How.
+        facts: SessionFacts,
+    },
+    /// Something about the server that Nightferry works around, once per run.
+    Notice {
+        /// A whole sentence.
+        text: String,
+    },
+    /// A file's bytes go out.
+    File {
+        /// The file.
+        path: RelPath,
+        /// What happened to it.
+        progress: FileProgress,
+    },
+    /// Something that cannot be sent was met.
+    Skipped {
+        /// Its name as shown to people.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file that has no path which can be sent was met.
+    Refused {
+        /// Its name as shown to people.
+        name: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// The run ended.
+    RunFinished {
+        /// What came of it.
+        report: Box<RunReport>,
+    },
+}
+
+/// What happened to a file.
+#[derive(Clone, Debug)]
+pub enum FileProgress {
+    /// An attempt to send it begins.
+    Started {
+        /// Its bytes.
+        size: u64,
+    },
+    /// So many more of its bytes were handed to the network.
+    Bytes {
+        /// The number of bytes.
+        count: u64,
+    },
+    /// An attempt failed and another one will follow; its bytes do not count.
+    Retrying {
+        /// Why.
+        failure: Failure,
+        /// Which attempt comes next, from 2.
+        attempt: u32,
+    },
+    /// It stands under its final name, proved.
+    Delivered {
+        /// Its bytes.
+        size: u64,
+        /// How it was proved.
+        method: ProofMethod,
+    },
+    /// An earlier run had delivered it, but could not record it.
+    Settled,
+    /// It was read and holds what was delivered.
+    Confirmed,
+    /// Most likely delivered and taken by the consumer.
+    Presumed,
+    /// It was not delivered.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Where events go. Called from many tasks; must neither block nor fail.
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn emit(&self, event: Event);
+}
+
+impl<F: Fn(Event) + Send + Sync> EventSink for F {
+    fn emit(&self, event: Event) {
+        self(event);
+    }
+}

@@ -1,0 +1,48 @@
+//! A job: a source folder, a server, a destination folder and a policy.
+
+use std::path::PathBuf;
+
+use super::{JobName, RemotePath, ServerName, VerifyPolicy};
+
+/// A source folder, a server, a destination folder, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its name in the configuration.
+    pub name: JobName,
+    /// The folder whose files are sent, absolute.
+    pub source: PathBuf,
+    /// Where they are sent.
+    pub server: ServerName,
+    /// The folder on the server.
+    pub destination: RemotePath,
+    /// What absence on the server means.
+    pub mode: Mode,
+    /// Globs of which a file must match one; all files where there are none.
+    pub include: Vec<String>,
+    /// Globs of which a file must match none.
+    pub exclude: Vec<String>,
+    /// Which proof of delivery is wanted.
+    pub verify: VerifyPolicy,
+    /// What to do where a file stands under the final name that Nightferry did not deliver.
+    pub overwrite: Overwrite,
+}
+
+/// What absence of a delivered file on the server means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The remote folder should look like the source: absence is damage.
+    #[default]
+    Mirror,
+    /// A consumer takes files away: absence is success.
+    Drop,
+}
+
+/// What to do where a file stands under the final name that Nightferry did not deliver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Overwrite {
+    /// The file fails; what stands there is left alone.
+    #[default]
+    Refuse,
+    /// It is replaced.
+    Replace,
+}

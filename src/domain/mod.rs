@@ -1,0 +1,39 @@
+//! Values and pure rules: what a path, a digest, a job, a proof and a record are.
+//!
+//! This module does not know tokio, files, sled or YAML. Everything above it speaks in its
+//! types; illegal values cannot be made (they are parsed once, at the edge).
+
+mod digest;
+mod entry;
+mod event;
+mod evidence;
+mod exit;
+mod ids;
+mod job;
+mod path;
+mod record;
+mod report;
+mod server;
+mod stat;
+mod target;
+mod time;
+
+pub use self::digest::{Digest, Hasher, ParseDigestError};
+pub use self::entry::{Entry, EntryStatus, Found};
+pub use self::event::{Event, EventSink, FileProgress};
+pub use self::evidence::{Evidence, Mismatch, ProofMethod, Sent, Verified, VerifyPolicy, compare};
+pub use self::exit::Exit;
+pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
+pub use self::job::{Job, Mode, Overwrite};
+pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
+pub use self::record::{
+    Confirmed, Delivered, Failed, Presumed, Publishing, Record, RunFinished, RunStarted, SessionFacts,
+    Staging, Standing, Withdrawn,
+};
+pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
+pub use self::server::{
+    ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsVersion, TlsVersions, Trust,
+};
+pub use self::stat::FileStat;
+pub use self::target::{Target, TargetId};
+pub use self::time::Timestamp;

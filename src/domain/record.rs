@@ -1,0 +1,207 @@
+//! What the ledger keeps: the durable facts of runs and deliveries.
+//!
+//! Records are written as JSON and read for years: fields may be added, with a default; none is
+//! renamed or given another meaning.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Counts, Digest, Failure, FileStat, JobName, RelPath, RemotePath, RunId, Target, Timestamp, TlsVersion,
+    Verified,
+};
+
+/// Something that happened, to be kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum Record {
+    /// A run began.
+    RunStarted(RunStarted),
+    /// Temporary names may come to stand in a folder.
+    Staging(Staging),
+    /// A proved temporary file is about to get its final name.
+    Publishing(Publishing),
+    /// A file stands under its final name, proved.
+    Delivered(Delivered),
+    /// A file most likely was delivered and taken; it cannot be known.
+    Presumed(Presumed),
+    /// A file was read and found to hold what was delivered.
+    Confirmed(Confirmed),
+    /// An intent was found not to have happened; the file will be sent again.
+    Withdrawn(Withdrawn),
+    /// A file was not delivered.
+    Failed(Failed),
+    /// A run ended.
+    RunFinished(RunFinished),
+}
+
+/// A run began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// Its number.
+    pub run: RunId,
+    /// Its job.
+    pub job: JobName,
+    /// What it is about.
+    pub target: Target,
+}
+
+/// Temporary names may come to stand in a folder: committed before the first of a run goes
+/// there, so that leftovers can be found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staging {
+    /// The run.
+    pub run: RunId,
+    /// The folder on the server.
+    pub folder: RemotePath,
+}
+
+/// A proved temporary file is about to get its final name: committed before `RNFR`. Holds all
+/// that settling it after a crash needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publishing {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Where its proved bytes stand.
+    pub temporary: RemotePath,
+    /// What the source file was when it was read.
+    pub stat: FileStat,
+    /// When the source file was looked at.
+    pub observed_at: Timestamp,
+    /// The proof.
+    pub verified: Verified,
+    /// The server's time of the temporary file, which renaming keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
+    /// What stood under the final name.
+    pub standing: Standing,
+    /// The session in which it was proved.
+    pub session: SessionFacts,
+}
+
+/// What stands under a name on the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Nothing.
+    Absent,
+    /// A file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Its time as `MDTM` gives it, where that was asked for and answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        modified: Option<String>,
+    },
+}
+
+/// A file stands under its final name, proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// What the source file was when it was read.
+    pub stat: FileStat,
+    /// When the source file was looked at.
+    pub observed_at: Timestamp,
+    /// The proof.
+    pub verified: Verified,
+    /// The server's time of the file, as `MDTM` gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
+    /// The session in which it was proved.
+    pub session: SessionFacts,
+}
+
+impl From<Publishing> for Delivered {
+    /// What an intent becomes once the final name is known to hold its bytes.
+    fn from(intent: Publishing) -> Self {
+        let Publishing { run, path, stat, observed_at, verified, modified, session, .. } = intent;
+        Self { run, path, stat, observed_at, verified, modified, session }
+    }
+}
+
+/// With whom and how a file was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionFacts {
+    /// The server's address.
+    pub peer: SocketAddr,
+    /// The TLS version of control and data connections.
+    pub tls: TlsVersion,
+    /// The control connection's cipher suite, by its IANA name.
+    pub cipher: String,
+    /// The SHA-256 of the server's certificate (DER).
+    pub certificate: Digest,
+}
+
+/// A file most likely was delivered and taken by the consumer: its temporary name is gone, and
+/// nothing stands under the final name. Never treated as delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presumed {
+    /// The run that found it so.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// What the source file was when it was read.
+    pub stat: FileStat,
+    /// When the source file was looked at.
+    pub observed_at: Timestamp,
+    /// The proof of the temporary file.
+    pub verified: Verified,
+}
+
+/// A file was read and found to hold what was delivered: only its facts changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Its facts now.
+    pub stat: FileStat,
+    /// When it was looked at.
+    pub observed_at: Timestamp,
+}
+
+/// An intent was found not to have happened: the final name is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The run that found it so.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// What was found.
+    pub cause: String,
+}
+
+/// A file was not delivered in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The run.
+    pub run: RunId,
+    /// The file as shown to people.
+    pub name: String,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// A run ended, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFinished {
+    /// The run.
+    pub run: RunId,
+    /// How many files had which outcome.
+    pub counts: Counts,
+    /// Why it ended before its plan was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Failure>,
+    /// Folders in which temporary files may be left. All others that were staged, by this run
+    /// and by earlier ones, are known to be clean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<RemotePath>,
+}

@@ -1,0 +1,222 @@
+//! What came of a run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Exit, JobName, ProofMethod, RelPath, RunId};
+
+/// Most failed files that a report names; all are counted, and all stand in the ledger.
+pub const MAX_FAILED_FILES_NAMED: usize = 1_000;
+
+/// What kind of trouble a failure was: it decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// The file itself: unreadable, changed while it was read, a name that cannot be sent, or
+    /// refused by the server.
+    File,
+    /// The source folder is missing or could not be walked to its end.
+    Source,
+    /// The network or the server, for now.
+    Temporary,
+    /// What the server stored is not what was sent.
+    Verification,
+    /// The server refused for good: login, quota, permission.
+    Refused,
+    /// Certificate or TLS.
+    Trust,
+    /// A signal asked to stop.
+    Interrupted,
+    /// Our own state or system: disk full, damaged state.
+    Other,
+}
+
+impl FailureClass {
+    /// The exit code of a run in which this happened.
+    pub const fn exit(self) -> Exit {
+        match self {
+            Self::File => Exit::FilesFailed,
+            Self::Source => Exit::Source,
+            Self::Temporary => Exit::Temporary,
+            Self::Verification => Exit::Verification,
+            Self::Refused => Exit::Refused,
+            Self::Trust => Exit::Trust,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Other => Exit::Other,
+        }
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of trouble.
+    pub class: FailureClass,
+    /// The cause, with what to do about it where that is known; free of control characters.
+    pub cause: String,
+}
+
+impl Failure {
+    /// A failure with its cause. Control characters, which may come from a server's reply, are
+    /// escaped, so that the text can stand in a log or on a terminal.
+    pub fn new(class: FailureClass, cause: impl fmt::Display) -> Self {
+        let cause = cause.to_string();
+        let cause = if cause.contains(char::is_control) { cause.escape_debug().to_string() } else { cause };
+        Self { class, cause }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+/// A file that was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedFile {
+    /// The file as shown to people: names that cannot be sent have no [`RelPath`].
+    pub name: String,
+    /// Why.
+    pub failure: Failure,
+}
+
+impl FailedFile {
+    /// A file that could be sent, but was not.
+    pub fn new(path: &RelPath, failure: Failure) -> Self {
+        Self { name: path.to_string(), failure }
+    }
+}
+
+/// How many files had which outcome. Each file that was found has exactly one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Sent and proved.
+    pub delivered: u64,
+    /// Delivered by an earlier run that could not record it any more; found so by this one.
+    pub settled: u64,
+    /// Same facts as when they were delivered: not read.
+    pub unchanged: u64,
+    /// Read and found to hold what was delivered: not sent.
+    pub confirmed: u64,
+    /// Neither files nor folders (links, pipes, devices): not sent.
+    pub skipped: u64,
+    /// Most likely delivered, and taken by the consumer; a person should look.
+    pub presumed: u64,
+    /// Not delivered.
+    pub failed: u64,
+    /// Bytes of the delivered files.
+    pub bytes_delivered: u64,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The run.
+    pub run: RunId,
+    /// Its job.
+    pub job: JobName,
+    /// How many files had which outcome.
+    pub counts: Counts,
+    /// How many files were proved by which method.
+    pub proofs: BTreeMap<ProofMethod, u64>,
+    /// The failed files, the first [`MAX_FAILED_FILES_NAMED`] of them.
+    pub failed: Vec<FailedFile>,
+    /// The worst that befell a file; files beyond the named ones count.
+    pub worst: Option<FailureClass>,
+    /// Why the run ended before its plan was done.
+    pub stopped: Option<Failure>,
+    /// Milliseconds from start to end.
+    pub elapsed_ms: u64,
+}
+
+impl RunReport {
+    /// The report of a run that has done nothing yet.
+    pub fn new(run: RunId, job: JobName) -> Self {
+        Self {
+            run,
+            job,
+            counts: Counts::default(),
+            proofs: BTreeMap::new(),
+            failed: Vec::new(),
+            worst: None,
+            stopped: None,
+            elapsed_ms: 0,
+        }
+    }
+
+    /// Counts a delivered file.
+    pub fn add_delivered(&mut self, bytes: u64, method: ProofMethod) {
+        self.counts.delivered += 1;
+        self.counts.bytes_delivered = self.counts.bytes_delivered.saturating_add(bytes);
+        *self.proofs.entry(method).or_default() += 1;
+    }
+
+    /// Counts a failed file.
+    pub fn add_failed(&mut self, file: FailedFile) {
+        self.counts.failed += 1;
+        let class = file.failure.class;
+        self.worst = Some(match self.worst {
+            Some(worst) if worst.exit().worst(class.exit()) == worst.exit() => worst,
+            _ => class,
+        });
+        if self.failed.len() < MAX_FAILED_FILES_NAMED {
+            self.failed.push(file);
+        }
+    }
+
+    /// How a command that made this run should end. A run with a failed file never ends as done.
+    pub fn exit(&self) -> Exit {
+        let stopped = self.stopped.as_ref().map_or(Exit::Done, |failure| failure.class.exit());
+        let presumed = if self.counts.presumed > 0 { Exit::FilesFailed } else { Exit::Done };
+        let files = match self.worst {
+            None => Exit::Done,
+            Some(class) => class.exit(),
+        };
+        files.worst(presumed).worst(stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(classes: &[FailureClass]) -> RunReport {
+        let mut report = RunReport::new(RunId(1), "j".parse().unwrap());
+        for &class in classes {
+            report.add_failed(FailedFile { name: "f".into(), failure: Failure::new(class, "why") });
+        }
+        report
+    }
+
+    #[test]
+    fn a_run_with_a_failed_file_never_ends_as_done() {
+        assert_eq!(report(&[]).exit(), Exit::Done);
+        assert_eq!(report(&[FailureClass::File]).exit(), Exit::FilesFailed);
+        assert_eq!(report(&[FailureClass::File, FailureClass::Verification]).exit(), Exit::Verification);
+        assert_eq!(report(&[FailureClass::Verification, FailureClass::File]).exit(), Exit::Verification);
+        let mut stopped = report(&[FailureClass::File]);
+        stopped.stopped = Some(Failure::new(FailureClass::Trust, "expired"));
+        assert_eq!(stopped.exit(), Exit::Trust);
+    }
+
+    #[test]
+    fn all_failed_files_count_but_only_the_first_are_named() {
+        let mut report = report(&vec![FailureClass::File; MAX_FAILED_FILES_NAMED + 5]);
+        report.add_failed(FailedFile {
+            name: "late".into(),
+            failure: Failure::new(FailureClass::Refused, "550"),
+        });
+        assert_eq!(report.counts.failed, 1_006);
+        assert_eq!(report.failed.len(), MAX_FAILED_FILES_NAMED);
+        assert_eq!(report.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn causes_cannot_forge_log_lines() {
+        let failure = Failure::new(FailureClass::File, "550 no\n2026 all delivered\x1b[2J");
+        assert_eq!(failure.cause, r"550 no\n2026 all delivered\u{1b}[2J");
+    }
+}

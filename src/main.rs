@@ -1,0 +1,3 @@
+//! The `nightferry` command.
+
+fn main() {}
