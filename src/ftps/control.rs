@@ -1,0 +1,186 @@
+//! The control connection: bytes out, replies in, each under a deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use secrecy::zeroize::Zeroizing;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::debug;
+
+use super::command::Command;
+use super::error::{FtpsError, OtherProtocol, Step};
+use super::limits::MAX_PRELIMINARY_REPLIES;
+use super::reply::{Reply, ReplyError, ReplyKind, ReplyParser};
+use super::tls::TlsError;
+
+/// Bytes that are read at once; most replies are below 200.
+const READ_BUFFER: usize = 4096;
+
+/// A control connection over `S`. What it was told in clear is forgotten when TLS begins: the
+/// parser does not outlive its stream.
+#[derive(Debug)]
+pub(super) struct Control<S> {
+    stream: S,
+    parser: ReplyParser,
+    peer: SocketAddr,
+}
+
+/// A control connection in clear. Only `AUTH TLS` is ever sent on it.
+pub(super) type ClearControl = Control<TcpStream>;
+
+/// A control connection under TLS.
+pub(super) type TlsControl = Control<TlsStream<TcpStream>>;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
+    pub(super) fn new(stream: S, peer: SocketAddr) -> Self {
+        Self { stream, parser: ReplyParser::default(), peer }
+    }
+
+    /// The server's address.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The stream beneath.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Sends commands in one write. Not cancel safe.
+    pub(super) async fn send(&mut self, commands: &[Command], limit: Duration) -> Result<(), FtpsError> {
+        // A reply that nobody asked for would be taken for the answer to what is sent now.
+        if !self.parser.is_empty() {
+            return Err(self.unasked());
+        }
+        let step = Step::Command(commands.first().map_or("nothing", Command::verb));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(512));
+        for command in commands {
+            debug!(peer = %self.peer, "> {command}");
+            command.encode(&mut bytes);
+        }
+        let write = async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await
+        };
+        match timeout(limit, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(stream_error(error, step)),
+            Err(_) => Err(FtpsError::Timeout { step, limit }),
+        }
+    }
+
+    fn unasked(&mut self) -> FtpsError {
+        match self.parser.next_reply() {
+            Some(reply) if reply.code() == 421 => FtpsError::Closing { reply },
+            Some(reply) => FtpsError::Unexpected { verb: "nothing", reply },
+            None => FtpsError::BadReply(ReplyError::Flood),
+        }
+    }
+
+    /// The next reply, whatever it is. Cancel safe: bytes that came are kept.
+    async fn next_reply(&mut self, step: Step) -> Result<Reply, FtpsError> {
+        let mut buffer = [0; READ_BUFFER];
+        loop {
+            if let Some(reply) = self.parser.next_reply() {
+                debug!(peer = %self.peer, "< {reply}");
+                return Ok(reply);
+            }
+            let count = self.stream.read(&mut buffer).await.map_err(|error| stream_error(error, step))?;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                return Err(FtpsError::Closed { step });
+            }
+            self.parser.feed(bytes).map_err(|error| match other_protocol(bytes) {
+                Some(protocol) if step == Step::Greeting => FtpsError::OtherProtocol(protocol),
+                _ => FtpsError::BadReply(error),
+            })?;
+        }
+    }
+
+    /// The next reply of any kind but 421, which ends every session. Cancel safe.
+    pub(super) async fn reply(&mut self, step: Step, limit: Duration) -> Result<Reply, FtpsError> {
+        match timeout(limit, self.next_reply(step)).await {
+            Ok(Ok(reply)) if reply.code() == 421 => Err(FtpsError::Closing { reply }),
+            Ok(result) => result,
+            Err(_) => Err(FtpsError::Timeout { step, limit }),
+        }
+    }
+
+    /// The next reply that is no `1xx`; the limit is for all of them together. Cancel safe.
+    pub(super) async fn final_reply(&mut self, step: Step, limit: Duration) -> Result<Reply, FtpsError> {
+        let verb = if let Step::Command(verb) = step { verb } else { "the transfer" };
+        let replies = async {
+            let mut last = None;
+            for _ in 0..=MAX_PRELIMINARY_REPLIES {
+                let reply = self.reply(step, limit).await?;
+                if reply.kind() != ReplyKind::Preliminary {
+                    return Ok(reply);
+                }
+                last = Some(reply);
+            }
+            Err(last.map_or(FtpsError::Abandoned, |reply| FtpsError::Unexpected { verb, reply }))
+        };
+        timeout(limit, replies).await.unwrap_or(Err(FtpsError::Timeout { step, limit }))
+    }
+}
+
+impl ClearControl {
+    /// Goes over to TLS. Bytes that stand in the buffer came in clear behind the reply to `AUTH
+    /// TLS`, and are an attack (CVE-2021-22947 and its kin).
+    pub(super) async fn into_tls(
+        self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        limit: Duration,
+    ) -> Result<TlsControl, FtpsError> {
+        if !self.parser.is_empty() {
+            return Err(FtpsError::Injected);
+        }
+        let handshake = TlsConnector::from(config).connect(name, self.stream);
+        match timeout(limit, handshake).await {
+            Ok(Ok(stream)) => Ok(Control::new(stream, self.peer)),
+            Ok(Err(error)) => Err(handshake_error(error, Step::Handshake)),
+            Err(_) => Err(FtpsError::Timeout { step: Step::Handshake, limit }),
+        }
+    }
+}
+
+fn other_protocol(bytes: &[u8]) -> Option<OtherProtocol> {
+    if bytes.starts_with(b"SSH-") {
+        Some(OtherProtocol::Ssh)
+    } else if bytes.starts_with(b"HTTP/") || bytes.starts_with(b"<") {
+        Some(OtherProtocol::Http)
+    } else if matches!(bytes, [0x15 | 0x16, 0x03, ..]) {
+        Some(OtherProtocol::Tls)
+    } else {
+        None
+    }
+}
+
+/// An error of the control connection: TLS's own, or the network's.
+fn stream_error(error: io::Error, step: Step) -> FtpsError {
+    match TlsError::from_io(&error) {
+        // In TLS 1.3 a server judges our certificate after the handshake.
+        Some(tls @ TlsError::ClientCertificate { .. }) => return FtpsError::Tls(tls),
+        Some(tls) => return FtpsError::Garbled { step, detail: tls.to_string() },
+        None => {}
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => FtpsError::Closed { step },
+        _ => FtpsError::Io { step, source: error },
+    }
+}
+
+/// An error of a handshake: TLS's own, or the server hanging up.
+pub(super) fn handshake_error(error: io::Error, step: Step) -> FtpsError {
+    let wrap = if step == Step::DataHandshake { FtpsError::DataTls } else { FtpsError::Tls };
+    wrap(TlsError::from_io(&error).unwrap_or(TlsError::Closed(error)))
+}

@@ -1,0 +1,118 @@
+//! Data connections: opened beside a session, bound to its control connection's peer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::control::handshake_error;
+use super::error::{FtpsError, Step};
+use super::limits::Deadlines;
+use super::tls::TlsError;
+
+/// A data connection under TLS, whose other end is the control connection's peer.
+#[derive(Debug)]
+pub(super) struct DataConnection {
+    stream: TlsStream<TcpStream>,
+    kind: Option<HandshakeKind>,
+}
+
+/// What a data connection must prove about its other end.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) config: Arc<ClientConfig>,
+    /// The control connection's name, also where the data connection goes to an address.
+    pub(super) name: ServerName<'static>,
+    /// The control connection's certificate.
+    pub(super) certificate: CertificateDer<'static>,
+}
+
+impl DataConnection {
+    /// Connects, and makes sure of the other end: it resumes a session of the control
+    /// connection, or shows the same certificate. The handshake needs no reply of the server
+    /// to its `STOR`, so both go on at once.
+    pub(super) async fn open(
+        address: SocketAddr,
+        identity: Identity,
+        deadlines: Deadlines,
+    ) -> Result<Self, FtpsError> {
+        let limit = deadlines.data_connect;
+        let tcp = match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(source)) => return Err(FtpsError::DataConnect { address, source }),
+            Err(elapsed) => return Err(FtpsError::DataConnect { address, source: elapsed.into() }),
+        };
+        // Pure-FTPd in TLS 1.3 says nothing after the handshake: without this the first record
+        // waits for a delayed acknowledgement.
+        tcp.set_nodelay(true).map_err(|source| FtpsError::Io { step: Step::DataConnect, source })?;
+        let limit = deadlines.handshake;
+        let handshake = TlsConnector::from(identity.config).connect(identity.name, tcp);
+        let stream = match timeout(limit, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(handshake_error(error, Step::DataHandshake)),
+            Err(_) => return Err(FtpsError::Timeout { step: Step::DataHandshake, limit }),
+        };
+        let (_, tls) = stream.get_ref();
+        let kind = tls.handshake_kind();
+        let same = tls.peer_certificates().and_then(<[_]>::first) == Some(&identity.certificate);
+        if kind != Some(HandshakeKind::Resumed) && !same {
+            return Err(FtpsError::OtherPeer);
+        }
+        Ok(Self { stream, kind })
+    }
+
+    /// Whether the handshake resumed a session of the control connection.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.kind == Some(HandshakeKind::Resumed)
+    }
+
+    /// Sends bytes; the limit is for each call.
+    pub(super) async fn write(&mut self, bytes: &[u8], limit: Duration) -> Result<(), FtpsError> {
+        let step = Step::Transfer;
+        match timeout(limit, self.stream.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(FtpsError::Io { step, source }),
+            Err(_) => Err(FtpsError::Timeout { step, limit }),
+        }
+    }
+
+    /// Receives bytes; 0 at the end. A connection that is cut without `close_notify` is an
+    /// error, since bytes may be missing (RFC 8446, section 6.1).
+    pub(super) async fn read(&mut self, buffer: &mut [u8], limit: Duration) -> Result<usize, FtpsError> {
+        let step = Step::Transfer;
+        match timeout(limit, self.stream.read(buffer)).await {
+            Ok(Ok(count)) => Ok(count),
+            Ok(Err(error)) => Err(match TlsError::from_io(&error) {
+                Some(tls) => FtpsError::Garbled { step, detail: tls.to_string() },
+                None => FtpsError::Io { step, source: error },
+            }),
+            Err(_) => Err(FtpsError::Timeout { step, limit }),
+        }
+    }
+
+    /// Ends what was sent: `close_notify`, then FIN of our half. The other half stays open, and
+    /// must be drained before the socket is dropped: unread bytes (TLS tickets) would turn our
+    /// FIN into a reset, and vsftpd and pyftpdlib then cut the file.
+    pub(super) async fn shutdown(&mut self, limit: Duration) -> Result<(), FtpsError> {
+        let step = Step::Transfer;
+        match timeout(limit, self.stream.shutdown()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(FtpsError::Io { step, source }),
+            Err(_) => Err(FtpsError::Timeout { step, limit }),
+        }
+    }
+
+    /// Reads until the end or an error; neither matters after a shutdown. Takes fresh tickets
+    /// in on the way.
+    pub(super) async fn drain(&mut self) {
+        let mut rest = [0; 4096];
+        while matches!(self.stream.read(&mut rest).await, Ok(1..)) {}
+    }
+}

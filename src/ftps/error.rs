@@ -1,0 +1,320 @@
+//! What can go wrong with a session, as situations.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::command::ArgumentError;
+use super::reply::{Reply, ReplyError, ReplyKind};
+use super::tls::TlsError;
+
+/// What was being done when something went wrong, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Resolving the name and opening the TCP connection.
+    Connect,
+    /// Waiting for the greeting.
+    Greeting,
+    /// The TLS handshake of the control connection.
+    Handshake,
+    /// A command, by its verb.
+    Command(&'static str),
+    /// Opening a data connection.
+    DataConnect,
+    /// The TLS handshake of a data connection.
+    DataHandshake,
+    /// Sending or receiving file bytes.
+    Transfer,
+    /// Waiting for the reply after a transfer.
+    FinalReply,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Greeting => "waiting for the server's greeting",
+            Self::Handshake => "the TLS handshake",
+            Self::Command(verb) => return write!(f, "waiting for the reply to {verb}"),
+            Self::DataConnect => "opening the data connection",
+            Self::DataHandshake => "the data connection's TLS handshake",
+            Self::Transfer => "transferring data",
+            Self::FinalReply => "waiting for the reply after the transfer",
+        })
+    }
+}
+
+/// What a server that does not speak FTP seems to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherProtocol {
+    /// An SSH banner.
+    Ssh,
+    /// An HTTP reply.
+    Http,
+    /// A TLS record where a plain greeting was expected.
+    Tls,
+}
+
+/// Why something could not be done on a server.
+#[derive(Debug, thiserror::Error)]
+pub enum FtpsError {
+    /// The host name has no address.
+    #[error("cannot find the address of `{host}`: {source}; check `host` and this machine's name resolution")]
+    Resolve {
+        /// The configured host.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No address of the host takes a connection.
+    #[error("cannot connect to {host} port {port}: {source}; check `host`, `port` and firewalls on the way")]
+    Connect {
+        /// The configured host.
+        host: String,
+        /// The configured port.
+        port: u16,
+        /// Why, for the address tried last.
+        source: io::Error,
+    },
+    /// Something took longer than it may.
+    #[error("{step} took longer than {} s", limit.as_secs_f32())]
+    Timeout {
+        /// What.
+        step: Step,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The server ended the connection.
+    #[error("the server closed the connection while {step}")]
+    Closed {
+        /// What was being done.
+        step: Step,
+    },
+    /// The network failed.
+    #[error("the connection failed while {step}: {source}")]
+    Io {
+        /// What was being done.
+        step: Step,
+        /// Why.
+        source: io::Error,
+    },
+    /// What came on a connection is no valid TLS any more. vsftpd reports internal errors in
+    /// plain text in the middle of the stream.
+    #[error("the connection was garbled while {step}: {detail}")]
+    Garbled {
+        /// What was being done.
+        step: Step,
+        /// What TLS says.
+        detail: String,
+    },
+    /// Another protocol is spoken on the port.
+    #[error("{}", other_protocol(*.0))]
+    OtherProtocol(OtherProtocol),
+    /// What came is no FTP reply.
+    #[error("{0}")]
+    BadReply(#[from] ReplyError),
+    /// The server says that it ends the session, or takes nobody at the moment (421).
+    #[error("the server ended the session: {reply}")]
+    Closing {
+        /// Its reply.
+        reply: Reply,
+    },
+    /// The greeting is a refusal.
+    #[error("the server refused the connection: {reply}")]
+    GreetingRefused {
+        /// Its reply.
+        reply: Reply,
+    },
+    /// The server does not do explicit TLS.
+    #[error(
+        "the server does not take AUTH TLS, so nothing was sent: {reply}; it may want `tls: implicit` on port 990"
+    )]
+    TlsRefused {
+        /// Its reply.
+        reply: Reply,
+    },
+    /// Bytes in clear came behind the reply to `AUTH TLS`: someone on the way adds replies.
+    #[error(
+        "plain-text bytes followed the server's answer to AUTH TLS: someone may be tampering with the connection"
+    )]
+    Injected,
+    /// There is no TLS on the control connection.
+    #[error("{0}")]
+    Tls(#[source] TlsError),
+    /// There is no TLS on the data connection.
+    #[error("data connection: {0}")]
+    DataTls(#[source] TlsError),
+    /// The data connection neither resumed the control connection's session nor showed its
+    /// certificate.
+    #[error(
+        "the data connection does not lead to the same server as the control connection; nothing was sent"
+    )]
+    OtherPeer,
+    /// The login was refused.
+    #[error("the server refused the login: {reply}; check `username` and `password`")]
+    LoginRefused {
+        /// Its reply.
+        reply: Reply,
+    },
+    /// The server wants an account (ACCT), which is not supported.
+    #[error("the server wants an account besides user and password (ACCT), which is not supported: {reply}")]
+    AccountWanted {
+        /// Its reply.
+        reply: Reply,
+    },
+    /// The server does not protect data connections.
+    #[error("the server refused to protect data connections ({verb}: {reply}), so nothing was sent")]
+    ProtectionRefused {
+        /// The command that it refused.
+        verb: &'static str,
+        /// Its reply.
+        reply: Reply,
+    },
+    /// A command was refused; the session goes on.
+    #[error("{verb} was refused: {reply}")]
+    Refused {
+        /// The command.
+        verb: &'static str,
+        /// The reply.
+        reply: Reply,
+    },
+    /// A reply has another code than the protocol allows here.
+    #[error("the reply to {verb} makes no sense: {reply}")]
+    Unexpected {
+        /// The command.
+        verb: &'static str,
+        /// The reply.
+        reply: Reply,
+    },
+    /// The passive port cannot be reached.
+    #[error(
+        "cannot open the data connection to {address}: {source}; are the server's passive ports open in the firewall?"
+    )]
+    DataConnect {
+        /// The control connection's peer, with the passive port.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The TLS 1.3 tickets of this session are used up. Nothing was sent.
+    #[error("the server gave no more TLS sessions to resume on data connections")]
+    SessionsUsedUp {
+        /// Whether it gave any on data connections.
+        renewal: Renewal,
+    },
+    /// A listing or another answer is longer than its limit.
+    #[error("the server's listing is longer than {limit} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A user name, password or path cannot be sent.
+    #[error("{what} cannot be sent: {source}")]
+    Argument {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: ArgumentError,
+    },
+    /// An earlier exchange was given up midway: what comes next cannot be told apart.
+    #[error("the session was given up in the middle of an exchange")]
+    Abandoned,
+}
+
+/// Whether a server's data connections bring fresh TLS 1.3 tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// They do: a fresh control connection will last.
+    Seen,
+    /// They do not (ProFTPD 1.3.8): TLS 1.2, whose sessions can be resumed any number of times,
+    /// is the way.
+    Never,
+}
+
+fn other_protocol(protocol: OtherProtocol) -> &'static str {
+    match protocol {
+        OtherProtocol::Ssh => {
+            "this port speaks SSH: it is for SFTP, which is another protocol than FTPS; ask for the FTPS port"
+        }
+        OtherProtocol::Http => "this port speaks HTTP, not FTPS; check `host` and `port`",
+        OtherProtocol::Tls => {
+            "this port speaks TLS from the first byte; give `tls: implicit` for this server"
+        }
+    }
+}
+
+/// What an error means for the session and for what was being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The network or the server, for now; with a new session it may work.
+    Passing,
+    /// The server takes no more connections at the moment.
+    Busy,
+    /// The command was refused for now (4xx); the session goes on.
+    NotNow,
+    /// The command was refused (5xx); the session goes on.
+    Refused,
+    /// Disk full or quota (452, 552).
+    NoSpace,
+    /// Login, protection, account: no session will work.
+    Barred,
+    /// Certificate, TLS, or a sign of tampering.
+    Trust,
+    /// The session's TLS tickets are used up; a new session is needed.
+    SessionsUsedUp,
+    /// What was asked for cannot be sent at all.
+    Unsendable,
+}
+
+impl FtpsError {
+    /// What the error means.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Closed { .. }
+            | Self::Io { .. }
+            | Self::Garbled { .. }
+            | Self::BadReply(_)
+            | Self::Unexpected { .. }
+            | Self::DataConnect { .. }
+            | Self::TooLong { .. }
+            | Self::Abandoned => Trouble::Passing,
+            Self::Closing { .. } => Trouble::Busy,
+            Self::GreetingRefused { reply } => match reply.kind() {
+                ReplyKind::Permanent => Trouble::Barred,
+                _ => Trouble::Busy,
+            },
+            // ProFTPD's "too many clients" comes as 530 to PASS and looks like a wrong password.
+            Self::LoginRefused { reply } => {
+                let text = reply.to_string().to_ascii_lowercase();
+                let busy = reply.kind() == ReplyKind::Transient
+                    || ["too many", "maximum number", "already connected"]
+                        .iter()
+                        .any(|sign| text.contains(sign));
+                if busy { Trouble::Busy } else { Trouble::Barred }
+            }
+            Self::AccountWanted { .. } | Self::ProtectionRefused { .. } | Self::TlsRefused { .. } => {
+                Trouble::Barred
+            }
+            Self::OtherProtocol(_) | Self::Injected | Self::OtherPeer => Trouble::Trust,
+            Self::Tls(tls) | Self::DataTls(tls) => match tls {
+                TlsError::Closed(_) => Trouble::Passing,
+                TlsError::HostName { .. }
+                | TlsError::Certificate { .. }
+                | TlsError::ClientCertificate { .. }
+                | TlsError::NothingInCommon { .. }
+                | TlsError::NotTls
+                | TlsError::Other(_) => Trouble::Trust,
+            },
+            Self::Refused { reply, .. } => match (reply.code(), reply.kind()) {
+                (452 | 552, _) => Trouble::NoSpace,
+                (_, ReplyKind::Transient) => Trouble::NotNow,
+                _ => Trouble::Refused,
+            },
+            Self::SessionsUsedUp { .. } => Trouble::SessionsUsedUp,
+            Self::Argument { .. } => Trouble::Unsendable,
+        }
+    }
+}

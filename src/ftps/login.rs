@@ -1,0 +1,191 @@
+//! From nothing to a session: TCP, greeting, TLS, login, protection of data connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls::ProtocolVersion;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::command::{Argument, Command, Password};
+use super::control::{ClearControl, Control, TlsControl};
+use super::data::Identity;
+use super::error::{FtpsError, Step};
+use super::features::{Features, HashSupport};
+use super::limits::Deadlines;
+use super::reply::{Reply, ReplyKind};
+use super::session::{Session, SessionInfo, fingerprint};
+use super::tls::{TlsError, TlsSettings, Version, server_name};
+
+/// When TLS begins (RFC 4217).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsStart {
+    /// After `AUTH TLS`.
+    Explicit,
+    /// With the first byte.
+    Implicit,
+}
+
+/// Where a server is, how to trust it, and as whom to log in.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// A DNS name or IP address.
+    pub host: String,
+    /// The TCP port of the control connection.
+    pub port: u16,
+    /// When TLS begins.
+    pub start: TlsStart,
+    /// The oldest TLS version to speak.
+    pub min_version: Version,
+    /// The newest.
+    pub max_version: Version,
+    /// What is trusted and shown.
+    pub tls: TlsSettings,
+    /// The login name.
+    pub user: Argument,
+    /// The password.
+    pub password: Password,
+    /// How long things may take.
+    pub deadlines: Deadlines,
+}
+
+impl Session {
+    /// Opens a session. Nothing but `AUTH TLS` is sent before the server's certificate was found
+    /// good, and no file name before it agreed to protect data connections.
+    pub async fn open(endpoint: &Endpoint) -> Result<Self, FtpsError> {
+        let deadlines = &endpoint.deadlines;
+        let name = server_name(&endpoint.host).map_err(FtpsError::Tls)?;
+        let (config, jar) = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
+        let (tcp, peer) = connect(endpoint).await?;
+        let clear = ClearControl::new(tcp, peer);
+        let mut control = match endpoint.start {
+            TlsStart::Implicit => {
+                let mut control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
+                greeting(&mut control, deadlines.greeting).await?;
+                control
+            }
+            TlsStart::Explicit => {
+                let mut clear = clear;
+                greeting(&mut clear, deadlines.greeting).await?;
+                auth_tls(&mut clear, deadlines.reply).await?;
+                clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?
+            }
+        };
+        let (info, certificate) = session_info(&control)?;
+        let features = login(&mut control, endpoint).await?;
+        let identity = Identity { config, name, certificate };
+        let mut session = Session::new(control, identity, jar, info, *deadlines);
+        let choose_hash = features.hash() == HashSupport::Hash;
+        session.set_features(features);
+        if choose_hash {
+            // Refused, HASH answers by another algorithm, which is no proof and noticed as such.
+            session.ask(Command::OptsHashSha256).await?;
+        }
+        Ok(session)
+    }
+}
+
+/// Connects to the first of the host's addresses that answers.
+async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), FtpsError> {
+    let Endpoint { host, port, deadlines, .. } = endpoint;
+    let limit = deadlines.connect;
+    let attempt = async {
+        let resolve_error = |source| FtpsError::Resolve { host: host.clone(), source };
+        let addresses = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(resolve_error)?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(tcp) => return Ok((tcp, address)),
+                Err(error) => last = error,
+            }
+        }
+        Err(FtpsError::Connect { host: host.clone(), port: *port, source: last })
+    };
+    let connected = timeout(limit, attempt).await;
+    let (tcp, address) = connected.unwrap_or(Err(FtpsError::Timeout { step: Step::Connect, limit }))?;
+    tcp.set_nodelay(true).map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
+    Ok((tcp, address))
+}
+
+async fn greeting<S>(control: &mut Control<S>, limit: Duration) -> Result<(), FtpsError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    // 120 (service ready in n minutes) may come first.
+    let reply = control.final_reply(Step::Greeting, limit).await?;
+    if reply.code() == 220 { Ok(()) } else { Err(FtpsError::GreetingRefused { reply }) }
+}
+
+async fn auth_tls(control: &mut ClearControl, limit: Duration) -> Result<(), FtpsError> {
+    control.send(&[Command::AuthTls], limit).await?;
+    let reply = control.reply(Step::Command("AUTH TLS"), limit).await?;
+    if reply.code() == 234 { Ok(()) } else { Err(FtpsError::TlsRefused { reply }) }
+}
+
+fn session_info(
+    control: &TlsControl,
+) -> Result<(SessionInfo, rustls::pki_types::CertificateDer<'static>), FtpsError> {
+    let (_, tls) = control.stream().get_ref();
+    let missing = |what: &str| FtpsError::Tls(TlsError::Other(format!("the handshake gave no {what}")));
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+        Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+        _ => return Err(missing("version")),
+    };
+    let suite = tls.negotiated_cipher_suite().ok_or_else(|| missing("cipher suite"))?;
+    let certificate = tls.peer_certificates().and_then(<[_]>::first).ok_or_else(|| missing("certificate"))?;
+    let info = SessionInfo {
+        peer: control.peer(),
+        version,
+        cipher: suite.suite().as_str().unwrap_or("unknown").to_owned(),
+        certificate: fingerprint(certificate),
+    };
+    Ok((info, certificate.clone().into_owned()))
+}
+
+/// Logs in and sets the session up, step by step where an answer decides what may follow.
+async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Features, FtpsError> {
+    let limit = endpoint.deadlines.reply;
+    let reply = ask(control, Command::User(endpoint.user.clone()), limit).await?;
+    let reply = match reply.code() {
+        331 => ask(control, Command::Pass(endpoint.password.clone()), limit).await?,
+        _ => reply,
+    };
+    match (reply.code(), reply.kind()) {
+        (_, ReplyKind::Done) => {}
+        (332, _) => return Err(FtpsError::AccountWanted { reply }),
+        _ => return Err(FtpsError::LoginRefused { reply }),
+    }
+    // These need nothing of each other: one write, one round trip.
+    let setup = [Command::Pbsz, Command::ProtPrivate, Command::TypeImage, Command::OptsUtf8, Command::Feat];
+    control.send(&setup, limit).await?;
+    let mut replies = Vec::with_capacity(setup.len());
+    for command in &setup {
+        replies.push((command.verb(), control.final_reply(Step::Command(command.verb()), limit).await?));
+    }
+    let mut replies = replies.into_iter();
+    for refusal in [protection_refused as fn(_, _) -> _, protection_refused, refused] {
+        if let Some((verb, reply)) = replies.next()
+            && reply.kind() != ReplyKind::Done
+        {
+            return Err(refusal(verb, reply));
+        }
+    }
+    // Whether UTF-8 was agreed to does not matter: Pure-FTPd says 504 and stores it all the same.
+    Ok(replies.last().map(|(_, feat)| Features::parse(&feat)).unwrap_or_default())
+}
+
+fn protection_refused(verb: &'static str, reply: Reply) -> FtpsError {
+    FtpsError::ProtectionRefused { verb, reply }
+}
+
+fn refused(verb: &'static str, reply: Reply) -> FtpsError {
+    FtpsError::Refused { verb, reply }
+}
+
+async fn ask(control: &mut TlsControl, command: Command, limit: Duration) -> Result<Reply, FtpsError> {
+    let step = Step::Command(command.verb());
+    control.send(&[command], limit).await?;
+    control.final_reply(step, limit).await
+}

@@ -1,0 +1,94 @@
+//! Where a data connection goes: the replies to `EPSV` (RFC 2428) and `PASV` (RFC 959).
+
+use super::reply::Reply;
+
+/// Lowest port that a data connection goes to: servers do not pick from below, and an attacker
+/// would point us at a service there (RFC 2577).
+const MIN_PORT: u16 = 1024;
+
+/// The port in a reply to `EPSV`: `229 … (|||port|)`, with any delimiter.
+pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
+    let (_, rest) = (reply.code() == 229).then(|| reply.last_line().split_once('('))??;
+    let (inner, _) = rest.split_once(')')?;
+    let delimiter = inner.chars().next().filter(|c| !c.is_ascii_digit())?;
+    let fields: Vec<&str> = inner.split(delimiter).collect();
+    match fields.as_slice() {
+        // The address fields are empty for the control connection's peer, which is all we take.
+        ["", "", "", port, ""] => usable(port),
+        _ => None,
+    }
+}
+
+/// The port in a reply to `PASV`: six numbers, of which the address is never used. NAT makes
+/// it wrong and attackers make it theirs.
+pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
+    if reply.code() != 227 {
+        return None;
+    }
+    let line = reply.last_line();
+    let start = line.find('(').map_or_else(|| line.find(|c: char| c.is_ascii_digit()), |at| Some(at + 1))?;
+    let numbers = line.get(start..)?.split(|c: char| !c.is_ascii_digit() && c != ',').next()?;
+    let numbers: Vec<u8> = numbers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+    match numbers.as_slice() {
+        [_, _, _, _, high, low] => Some(u16::from_be_bytes([*high, *low])).filter(|port| *port >= MIN_PORT),
+        _ => None,
+    }
+}
+
+fn usable(port: &str) -> Option<u16> {
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| port.parse().ok()).flatten().filter(|port| *port >= MIN_PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftps::reply::ReplyParser;
+
+    fn reply(text: &str) -> Reply {
+        let mut parser = ReplyParser::default();
+        parser.feed(format!("{text}\r\n").as_bytes()).unwrap();
+        parser.next_reply().unwrap()
+    }
+
+    #[test]
+    fn extended_passive() {
+        let check = |text, port| assert_eq!(epsv_port(&reply(text)), port, "{text}");
+        check("229 Entering Extended Passive Mode (|||21100|)", Some(21100));
+        check("229 Entering (!!!65535!)", Some(65535));
+        for bad in [
+            "229 (|||65536|)",
+            "229 (|||0|)",
+            "229 (|||22|)",
+            "229 (|||-5|)",
+            "229 (|||+2000|)",
+            "229 (|1|10.0.0.1|2000|)",
+            "229 (|||2000)",
+            "229 |||2000|",
+            "229 ()",
+            "200 (|||2000|)",
+        ] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn passive() {
+        let check = |text, port| assert_eq!(pasv_port(&reply(text)), port, "{text}");
+        check("227 Entering Passive Mode (127,0,0,1,82,108).", Some(21100));
+        check("227 Entering Passive Mode. 10,0,0,1,82,108", Some(21100));
+        for bad in [
+            "227 (127,0,0,1,82)",
+            "227 (127,0,0,1,82,108,1)",
+            "227 (127,0,0,256,82,108)",
+            "227 (127,0,0,1,256,1)",
+            "227 (127,0,0,1,0,22)",
+            "227 (127,0,0,1,-1,22)",
+            "227 (::1,82,108)",
+            "227 none",
+            "200 (127,0,0,1,82,108)",
+        ] {
+            check(bad, None);
+        }
+    }
+}
