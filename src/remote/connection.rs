@@ -1,0 +1,90 @@
+//! A session under a server's limit, in Nightferry's terms.
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::request::{Answer, Request, answer, argument, command};
+use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
+use crate::ftps::{Command, FtpsError, Listing, Session, Upload, mlsd_names, nlst_names};
+
+/// A session with a server. It counts against the server's limit for as long as it lives.
+#[derive(Debug)]
+pub struct Connection {
+    session: Session,
+    facts: SessionFacts,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What came back when a file was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Bytes.
+    pub size: u64,
+    /// Their SHA-256.
+    pub digest: Digest,
+}
+
+impl Connection {
+    pub(super) fn new(session: Session, facts: SessionFacts, permit: OwnedSemaphorePermit) -> Self {
+        Self { session, facts, _permit: permit }
+    }
+
+    /// With whom and how it speaks.
+    pub fn facts(&self) -> &SessionFacts {
+        &self.facts
+    }
+
+    /// Whether the server can tell the SHA-256 of a file.
+    pub fn has_hash(&self) -> bool {
+        self.session.features().hash() != crate::ftps::HashSupport::None
+    }
+
+    /// Whether another exchange is possible.
+    pub fn is_usable(&self) -> bool {
+        self.session.is_usable()
+    }
+
+    /// Asks several things in one write, and gives the answers in the same order. `size` is the
+    /// size of the largest file that the server may have to hash. An error means that the
+    /// session is lost. Not cancel safe.
+    pub async fn perform(&mut self, requests: &[Request], size: u64) -> Result<Vec<Answer>, FtpsError> {
+        let features = self.session.features();
+        let hash = features.hash();
+        let commands =
+            requests.iter().map(|request| command(request, features)).collect::<Result<Vec<_>, _>>()?;
+        let known: Vec<Command> = commands.iter().flatten().cloned().collect();
+        let limit = self.session.deadlines().for_hashing(size);
+        let mut replies = self.session.exchange_within(&known, limit).await?.into_iter();
+        let answers = requests.iter().zip(&commands).map(|(request, command)| {
+            let asked = command.as_ref().and_then(|command| Some((command, replies.next()?)));
+            asked
+                .map_or(Answer::Unsupported, |(command, reply)| answer(request, command.verb(), &reply, hash))
+        });
+        Ok(answers.collect())
+    }
+
+    /// Begins to store a file. Not cancel safe.
+    pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
+        self.session.upload(argument(path.as_str())?).await
+    }
+
+    /// Reads a file back. Not cancel safe.
+    pub async fn read_back(&mut self, path: &RemotePath) -> Result<Incoming, FtpsError> {
+        let mut hasher = Hasher::default();
+        let size = self.session.download(argument(path.as_str())?, |bytes| hasher.update(bytes)).await?;
+        Ok(Incoming { size, digest: hasher.finish() })
+    }
+
+    /// The names of a folder's files, hidden ones among them. Not cancel safe.
+    pub async fn names(&mut self, folder: &RemotePath) -> Result<Vec<String>, FtpsError> {
+        let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
+        Ok(match self.session.list(argument(folder.as_str())?).await? {
+            Listing::Mlsd(bytes) => owned(&mut mlsd_names(&bytes)),
+            Listing::Nlst(bytes) => owned(&mut nlst_names(&bytes)),
+        })
+    }
+
+    /// Says goodbye.
+    pub async fn quit(self) {
+        self.session.quit().await;
+    }
+}

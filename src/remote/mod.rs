@@ -1,0 +1,15 @@
+//! Servers as jobs see them: sessions under one limit for all jobs, requests and answers in
+//! Nightferry's terms, and what has been learned of each server.
+//!
+//! Knows no job and no state. Delivery speaks to servers through this module only.
+
+mod connection;
+mod profile;
+mod request;
+mod server;
+
+pub use self::connection::{Connection, Incoming};
+pub use self::profile::{Profile, Profiles};
+pub use self::request::{Answer, Refusal, Request};
+pub use self::server::{Remote, RemoteSettingsError};
+pub use crate::ftps::{Deadlines, FtpsError, Renewal, Trouble, Upload};

@@ -1,0 +1,123 @@
+//! What has been learned of a server, kept in a file that can be rebuilt.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::domain::{Server, TlsVersion};
+
+/// What has been learned of a server. Everything here saves a detour and nothing else: without
+/// it, it is learned again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Profile {
+    /// The newest TLS version whose sessions last: ProFTPD 1.3.8 runs out of TLS 1.3 tickets
+    /// after two data connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_lasting_tls: Option<TlsVersion>,
+}
+
+/// The profiles of all servers, by host and port.
+#[derive(Debug)]
+pub struct Profiles {
+    /// `None`: nothing is kept beyond this process.
+    file: Option<PathBuf>,
+    known: Mutex<BTreeMap<String, Profile>>,
+}
+
+impl Profiles {
+    /// Profiles that are forgotten with the process.
+    pub fn in_memory() -> Self {
+        Self { file: None, known: Mutex::default() }
+    }
+
+    /// Profiles kept in a JSON file. One that is missing or cannot be read is taken as empty.
+    /// Blocks.
+    pub fn open(file: &Path) -> Self {
+        let known = match std::fs::read(file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                warn!(file = %file.display(), %error, "What was learned of the servers cannot be read; it will be learned again.");
+                BTreeMap::new()
+            }),
+            Err(_) => BTreeMap::new(),
+        };
+        Self { file: Some(file.to_owned()), known: Mutex::new(known) }
+    }
+
+    fn key(server: &Server) -> String {
+        format!("{}:{}", server.host.to_ascii_lowercase(), server.port)
+    }
+
+    /// What is known of a server.
+    pub fn of(&self, server: &Server) -> Profile {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&Self::key(server)).copied().unwrap_or_default()
+    }
+
+    /// Changes what is known of a server, and keeps it. Returns whether it is news. Blocks for
+    /// as long as writing a small file takes.
+    pub fn learn(&self, server: &Server, change: impl FnOnce(&mut Profile)) -> bool {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let profile = known.entry(Self::key(server)).or_default();
+        let before = *profile;
+        change(profile);
+        if *profile == before {
+            return false;
+        }
+        if let Some(file) = &self.file
+            && let Err(error) = write(file, &known)
+        {
+            warn!(file = %file.display(), %error, "What was learned of a server cannot be kept; it will be learned again.");
+        }
+        true
+    }
+}
+
+/// Writes beside the file and renames, so that a crash leaves the old one or the new one.
+fn write(file: &Path, known: &BTreeMap<String, Profile>) -> std::io::Result<()> {
+    let beside = file.with_extension("new");
+    let mut out = std::fs::File::create(&beside)?;
+    out.write_all(&serde_json::to_vec_pretty(known)?)?;
+    out.sync_all()?;
+    std::fs::rename(&beside, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{SecretRef, TlsMode, TlsVersions, Trust};
+
+    fn server(host: &str) -> Server {
+        Server {
+            name: "s".parse().unwrap(),
+            host: host.into(),
+            port: 21,
+            tls: TlsMode::Explicit,
+            tls_versions: TlsVersions::default(),
+            username: "u".into(),
+            password: SecretRef::Env("P".into()),
+            trust: Trust::default(),
+            client_certificate: None,
+            connections: 1.try_into().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_was_learned_outlives_the_process_and_damage_does_not_hurt() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let lasting = |profile: &mut Profile| profile.newest_lasting_tls = Some(TlsVersion::V1_2);
+        let profiles = Profiles::open(&file);
+        assert!(profiles.learn(&server("Host"), lasting));
+        assert!(!profiles.learn(&server("host"), lasting), "no news the second time");
+        let again = Profiles::open(&file);
+        assert_eq!(again.of(&server("HOST")).newest_lasting_tls, Some(TlsVersion::V1_2));
+        assert_eq!(again.of(&server("other")), Profile::default());
+        std::fs::write(&file, "{ not json").unwrap();
+        assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
+    }
+}

@@ -1,0 +1,142 @@
+//! A server with what is needed to open sessions, and its limit of sessions.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use tracing::info;
+
+use super::connection::Connection;
+use super::profile::Profiles;
+use crate::domain::{Server, SessionFacts, TlsMode, TlsVersion};
+use crate::ftps::{
+    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Password, Renewal, Session, TlsOptions,
+    TlsSettings, TlsSettingsError, TlsStart, Version,
+};
+
+/// Why no session with a server can even be tried: the configuration is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteSettingsError {
+    /// The files of `trust` or `client_certificate`.
+    #[error("server `{server}`")]
+    Tls {
+        /// The server's name in the configuration.
+        server: String,
+        /// Why.
+        source: TlsSettingsError,
+    },
+    /// The user name or the password cannot be sent.
+    #[error("server `{server}`: the {what} cannot be sent")]
+    Login {
+        /// The server's name in the configuration.
+        server: String,
+        /// Which of the two.
+        what: &'static str,
+        /// Why.
+        source: ArgumentError,
+    },
+}
+
+/// A server, shared by all its jobs.
+#[derive(Debug)]
+pub struct Remote {
+    server: Server,
+    endpoint: Endpoint,
+    permits: Arc<Semaphore>,
+    profiles: Arc<Profiles>,
+}
+
+impl Remote {
+    /// Makes ready for sessions: reads certificates and keys, but opens no connection. Blocks.
+    pub fn new(
+        server: Server,
+        password: SecretString,
+        deadlines: Deadlines,
+        profiles: Arc<Profiles>,
+    ) -> Result<Self, RemoteSettingsError> {
+        let name = server.name.to_string();
+        let options = TlsOptions {
+            ca_file: server.trust.ca_file.clone(),
+            pins: server.trust.pins.iter().map(|pin| *pin.0.as_bytes()).collect(),
+            crl_files: server.trust.crl_files.clone(),
+            client_certificate: server
+                .client_certificate
+                .as_ref()
+                .map(|own| (own.cert_file.clone(), own.key_file.clone())),
+        };
+        let tls = TlsSettings::new(&options)
+            .map_err(|source| RemoteSettingsError::Tls { server: name.clone(), source })?;
+        let login = |what| {
+            let server = name.clone();
+            move |source| RemoteSettingsError::Login { server, what, source }
+        };
+        let endpoint = Endpoint {
+            host: server.host.clone(),
+            port: server.port,
+            start: match server.tls {
+                TlsMode::Explicit => TlsStart::Explicit,
+                TlsMode::Implicit => TlsStart::Implicit,
+            },
+            min_version: version(server.tls_versions.min),
+            max_version: version(server.tls_versions.max),
+            tls,
+            user: Argument::new(&server.username).map_err(login("username"))?,
+            password: Password::new(password).map_err(login("password"))?,
+            deadlines,
+        };
+        let permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
+        Ok(Self { server, endpoint, permits, profiles })
+    }
+
+    /// The server's definition.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Opens a session, as soon as the server's limit allows one more.
+    pub async fn connect(&self) -> Result<Connection, FtpsError> {
+        // The semaphore is never closed; were it, there would be no session to give.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
+        let mut endpoint = self.endpoint.clone();
+        if let Some(newest) = self.profiles.of(&self.server).newest_lasting_tls {
+            endpoint.max_version = endpoint.max_version.min(version(newest)).max(endpoint.min_version);
+        }
+        let session = Session::open(&endpoint).await?;
+        let info = session.info();
+        let facts = SessionFacts {
+            peer: info.peer,
+            tls: match info.version {
+                Version::Tls12 => TlsVersion::V1_2,
+                Version::Tls13 => TlsVersion::V1_3,
+            },
+            cipher: info.cipher.clone(),
+            certificate: crate::domain::Digest::from_bytes(info.certificate),
+        };
+        info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
+        Ok(Connection::new(session, facts, permit))
+    }
+
+    /// Takes in that a session's TLS tickets were used up. Returns a sentence for people when it
+    /// leads to something new.
+    pub fn sessions_used_up(&self, renewal: Renewal) -> Option<String> {
+        if renewal == Renewal::Seen || self.server.tls_versions.min > TlsVersion::V1_2 {
+            return None;
+        }
+        let news =
+            self.profiles.learn(&self.server, |profile| profile.newest_lasting_tls = Some(TlsVersion::V1_2));
+        news.then(|| {
+            format!(
+                "Server {} gives no lasting TLS 1.3 sessions for data connections, as it does in TLS 1.2; \
+                 it is spoken to in TLS 1.2 from now on.",
+                self.server.name
+            )
+        })
+    }
+}
+
+fn version(version: TlsVersion) -> Version {
+    match version {
+        TlsVersion::V1_2 => Version::Tls12,
+        TlsVersion::V1_3 => Version::Tls13,
+    }
+}
