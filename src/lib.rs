@@ -3,4 +3,6 @@
 pub mod clock;
 pub mod domain;
 pub mod ftps;
+pub mod plan;
 pub mod remote;
+pub mod source;

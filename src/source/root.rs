@@ -1,0 +1,136 @@
+//! The source folder, opened once.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::io::Errno;
+
+use super::{Filter, Scan, SourceError, SourceFile, file_stat};
+use crate::domain::{RelPath, Timestamp};
+
+/// A source folder, held open: what is found and read lies below this very folder, even if
+/// another takes its name. Clones share the descriptor.
+#[derive(Clone)]
+pub struct SourceRoot {
+    folder: Arc<OwnedFd>,
+    path: Arc<Path>,
+}
+
+impl SourceRoot {
+    /// Opens a source folder. Links in `path` itself are followed: it comes from the
+    /// configuration.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let folder = open(path, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(|errno| {
+            let path = path.to_owned();
+            match errno {
+                Errno::NOENT => SourceError::Missing { path },
+                Errno::NOTDIR => SourceError::NotAFolder { path },
+                _ => SourceError::Unreadable { path, source: errno.into() },
+            }
+        })?;
+        Ok(Self { folder: Arc::new(folder), path: path.into() })
+    }
+
+    /// The path by which it was opened, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Finds the files that `filter` admits, in the order of their paths. `now` is asked before
+    /// each file is looked at.
+    pub fn scan<N: Fn() -> Timestamp>(&self, filter: &Filter, now: N) -> Scan<N> {
+        Scan::new(self.clone(), filter.clone(), now)
+    }
+
+    /// Opens a file for reading, if all on the way to it are true folders below this one and it
+    /// is a regular file itself. Never follows a link, leaves the source folder, or waits for a
+    /// pipe's writer; mount points are crossed.
+    ///
+    /// A caller that records when it looked takes the time before this call: a change that comes
+    /// later then never seems older than the look.
+    pub fn open_file(&self, path: &RelPath) -> Result<SourceFile, SourceError> {
+        let opened = match openat2(&self.folder, path.as_str(), FILE, Mode::empty(), BENEATH) {
+            // Linux before 5.6 has no such call, and some sandboxes forbid it with EPERM.
+            Err(Errno::NOSYS | Errno::PERM) => open_step_by_step(self.folder.as_fd(), path),
+            opened => opened,
+        };
+        checked(path, opened)
+    }
+
+    /// Opens a file as it is done where Linux lacks `openat2`.
+    #[cfg(test)]
+    pub(super) fn open_file_step_by_step(&self, path: &RelPath) -> Result<SourceFile, SourceError> {
+        checked(path, open_step_by_step(self.folder.as_fd(), path))
+    }
+
+    /// Opens a folder of its own position: the shared descriptor's is left alone.
+    pub(super) fn open_again(&self) -> Result<OwnedFd, Errno> {
+        open_folder(self.folder.as_fd(), c".")
+    }
+
+    /// Fails if the folder was removed, whatever has its name now.
+    pub(super) fn still_exists(&self) -> Result<(), Errno> {
+        if fstat(&self.folder)?.st_nlink == 0 { Err(Errno::NOENT) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for SourceRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SourceRoot").field(&self.path).finish()
+    }
+}
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+/// Opens a folder inside another; a link is an error (`ENOTDIR`).
+pub(super) fn open_folder(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+    openat(parent, name, FOLDER, Mode::empty())
+}
+
+/// What `openat2` does, name by name.
+fn open_step_by_step(root: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, Errno> {
+    let mut folder: Option<OwnedFd> = None;
+    let above = path.folder();
+    for name in above.iter().flat_map(|above| above.as_str().split('/')) {
+        let parent = folder.as_ref().map_or(root, AsFd::as_fd);
+        folder = Some(openat(parent, name, FOLDER.union(OFlags::PATH), Mode::empty())?);
+    }
+    openat(folder.as_ref().map_or(root, AsFd::as_fd), path.name(), FILE, Mode::empty())
+}
+
+fn checked(path: &RelPath, opened: Result<OwnedFd, Errno>) -> Result<SourceFile, SourceError> {
+    let file = opened.map_err(|errno| open_error(path, errno))?;
+    let stat = fstat(&file).map_err(|errno| read_error(path, errno.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(SourceError::NotAFile { path: path.clone() });
+    }
+    Ok(SourceFile::new(path.clone(), File::from(file), file_stat(&stat)))
+}
+
+fn open_error(path: &RelPath, errno: Errno) -> SourceError {
+    match errno {
+        Errno::NOENT => SourceError::Gone { path: path.clone() },
+        // A link at the end or on the way, a file where a folder should be, and a socket.
+        Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::NXIO => {
+            SourceError::NotAFile { path: path.clone() }
+        }
+        _ => read_error(path, errno.into()),
+    }
+}
+
+fn read_error(path: &RelPath, source: io::Error) -> SourceError {
+    SourceError::Read { path: path.clone(), source }
+}

@@ -1,0 +1,245 @@
+//! The walk through a source folder.
+
+use std::ffi::CString;
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::vec;
+
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+use rustix::io::Errno;
+
+use super::filter::Below;
+use super::root::open_folder;
+use super::{Filter, SourceRoot, file_stat, shown};
+use crate::domain::{Found, RelPath, Timestamp};
+
+/// Most folders inside each other, the source folder not counted. Each one that is being walked holds a descriptor open, of
+/// which a process has 1024 by default.
+pub const MAX_FOLDER_DEPTH: usize = 128;
+
+/// The files of a source folder, in the order of [`RelPath`]s, each path once.
+///
+/// - Links are skipped, whatever they point to. Folders are opened through the one that holds
+///   them, so that no swap of a folder for a link leads out of the source. Mount points are
+///   crossed.
+/// - What the [`Filter`] does not admit is not mentioned; an excluded folder is not opened.
+/// - Something with a name that cannot be sent is [`Found::Refused`], a folder with all that is
+///   in it once, and [`Found::Unreadable`] is what could not be looked at, a folder whose names
+///   could not all be read with all that is in it.
+/// - What vanishes between being listed and being looked at is not there.
+/// - The tree may change during the walk: what is renamed from a part not yet walked to one
+///   already walked is not met at all. Absence from a scan is a suspicion, not a proof.
+///
+/// Holds the names of the folders that it is in (about 60 bytes a name) and one descriptor for
+/// each. Calls block. It borrows nothing and can be sent to another thread.
+pub struct Scan<N> {
+    root: SourceRoot,
+    filter: Filter,
+    now: N,
+    state: State,
+    folders: Vec<Folder>,
+    /// The path of what is being looked at, as the file system gives it.
+    path: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    NotBegun,
+    Walking,
+    Ended,
+}
+
+/// A folder that is being walked.
+struct Folder {
+    /// Its descriptor; all its entries have been read.
+    dir: Dir,
+    names: vec::IntoIter<Name>,
+    /// The length of its path with the slash at the end.
+    path_bytes: usize,
+    below: Below,
+}
+
+struct Name {
+    name: CString,
+    kind: FileType,
+}
+
+impl<N: Fn() -> Timestamp> Scan<N> {
+    pub(super) fn new(root: SourceRoot, filter: Filter, now: N) -> Self {
+        Self { root, filter, now, state: State::NotBegun, folders: Vec::new(), path: Vec::new() }
+    }
+
+    fn begin(&mut self) -> Option<Found> {
+        self.state = State::Walking;
+        let below = self.filter.root();
+        let errno = self.root.open_again().and_then(|folder| self.walk(folder, below)).err()?;
+        self.state = State::Ended;
+        Some(self.root_unreadable(errno))
+    }
+
+    /// A folder that was removed looks empty, and so does, to a walk, one that was removed
+    /// meanwhile.
+    fn end(&mut self) -> Option<Found> {
+        if self.state == State::Ended {
+            return None;
+        }
+        self.state = State::Ended;
+        self.root.still_exists().err().map(|errno| self.root_unreadable(errno))
+    }
+
+    fn root_unreadable(&self, errno: Errno) -> Found {
+        let name = shown(self.root.path().as_os_str().as_bytes());
+        Found::Unreadable { name, reason: unreadable("the source folder", errno) }
+    }
+
+    /// Reads the names of a folder and makes it the one that is walked.
+    fn walk(&mut self, folder: OwnedFd, below: Below) -> Result<(), Errno> {
+        let mut dir = Dir::new(folder)?;
+        let mut names = Vec::new();
+        while let Some(entry) = dir.read() {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(Name { kind: entry.file_type(), name: entry.file_name().to_owned() });
+            }
+        }
+        // `/` counts as 0x00 and is below all bytes of names that can be sent, so that ordering
+        // each folder by itself orders the whole.
+        names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        // A folder that changes while it is read may be said to hold a name twice.
+        names.dedup_by(|a, b| a.name == b.name);
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.folders.push(Folder { dir, names: names.into_iter(), path_bytes: self.path.len(), below });
+        Ok(())
+    }
+
+    /// What is to be said of a folder. Mostly nothing: it is walked next.
+    fn enter(&mut self, name: &CString, below: Below) -> Option<Found> {
+        let below = self.filter.enter(&self.path, below)?;
+        if let Err(error) = RelPath::from_bytes(&self.path) {
+            return Some(self.refused(&format_args!("nothing in this folder is sent: {error}")));
+        }
+        if self.folders.len() > MAX_FOLDER_DEPTH {
+            let error = format_args!("it lies more than {MAX_FOLDER_DEPTH} folders deep");
+            return Some(self.refused(&format_args!("nothing in this folder is sent: {error}")));
+        }
+        let opened = open_folder(self.folder()?, name);
+        match opened.and_then(|folder| self.walk(folder, below)) {
+            Ok(()) | Err(Errno::NOENT) => None,
+            Err(Errno::NOTDIR | Errno::LOOP) => Some(self.swapped()),
+            Err(errno) => Some(self.unreadable("the folder", errno)),
+        }
+    }
+
+    /// What is to be said of something that was listed as a file.
+    fn look(&mut self, name: &CString, below: Below) -> Option<Found> {
+        if !self.filter.admits_file(&self.path, below) {
+            return None;
+        }
+        let path = match RelPath::from_bytes(&self.path) {
+            Ok(path) => path,
+            Err(error) => return Some(self.refused(&error)),
+        };
+        let observed_at = (self.now)();
+        match statat(self.folder()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            Err(errno) => Some(self.unreadable("the file", errno)),
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Some(Found::File { path, stat: file_stat(&stat), observed_at }),
+                FileType::Directory => Some(self.swapped()),
+                kind => self.skipped(kind, below),
+            },
+        }
+    }
+
+    /// For file systems that do not tell kinds when they list names.
+    fn look_twice(&mut self, name: &CString, below: Below) -> Option<Found> {
+        match statat(self.folder()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => None,
+            Err(errno) => Some(self.unreadable("the file", errno)),
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => self.enter(name, below),
+                FileType::RegularFile => self.look(name, below),
+                kind => self.skipped(kind, below),
+            },
+        }
+    }
+
+    fn visit(&mut self, entry: &Name, below: Below) -> Option<Found> {
+        match entry.kind {
+            FileType::RegularFile => self.look(&entry.name, below),
+            FileType::Directory => self.enter(&entry.name, below),
+            FileType::Unknown => self.look_twice(&entry.name, below),
+            kind => self.skipped(kind, below),
+        }
+    }
+
+    fn folder(&self) -> Option<BorrowedFd<'_>> {
+        self.folders.last().and_then(|folder| folder.dir.fd().ok())
+    }
+
+    fn skipped(&self, kind: FileType, below: Below) -> Option<Found> {
+        let reason = match kind {
+            FileType::Symlink => "symbolic link, not followed",
+            FileType::Fifo => "named pipe",
+            FileType::Socket => "socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "device",
+            FileType::RegularFile | FileType::Directory | FileType::Unknown => "of an unknown kind",
+        };
+        let admitted = self.filter.admits_file(&self.path, below);
+        admitted.then(|| Found::Skipped { name: shown(&self.path), reason: reason.to_owned() })
+    }
+
+    fn refused(&self, reason: &dyn fmt::Display) -> Found {
+        Found::Refused { name: shown(&self.path), reason: reason.to_string() }
+    }
+
+    fn unreadable(&self, what: &str, errno: Errno) -> Found {
+        Found::Unreadable { name: shown(&self.path), reason: unreadable(what, errno) }
+    }
+
+    /// A folder became something else, or something else a folder, since it was listed. What is
+    /// there now has not been walked.
+    fn swapped(&self) -> Found {
+        let reason = "it was replaced by something else at this moment; the next run looks again";
+        Found::Unreadable { name: shown(&self.path), reason: reason.to_owned() }
+    }
+}
+
+fn unreadable(what: &str, errno: Errno) -> String {
+    format!("{what} cannot be read: {}", std::io::Error::from(errno))
+}
+
+impl<N: Fn() -> Timestamp> Iterator for Scan<N> {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        if self.state == State::NotBegun
+            && let Some(found) = self.begin()
+        {
+            return Some(found);
+        }
+        loop {
+            let Some(folder) = self.folders.last_mut() else { return self.end() };
+            let Some(entry) = folder.names.next() else {
+                self.folders.pop();
+                continue;
+            };
+            let below = folder.below;
+            self.path.truncate(folder.path_bytes);
+            self.path.extend_from_slice(entry.name.as_bytes());
+            if let Some(found) = self.visit(&entry, below) {
+                return Some(found);
+            }
+        }
+    }
+}
+
+impl<N> fmt::Debug for Scan<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = shown(&self.path);
+        f.debug_struct("Scan").field("root", &self.root).field("at", &at).finish_non_exhaustive()
+    }
+}
