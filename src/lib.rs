@@ -6,3 +6,4 @@ pub mod ftps;
 pub mod plan;
 pub mod remote;
 pub mod source;
+pub mod state;

@@ -36,6 +36,23 @@ pub enum Record {
     RunFinished(RunFinished),
 }
 
+impl Record {
+    /// The run that it tells of.
+    pub const fn run(&self) -> RunId {
+        match self {
+            Self::RunStarted(RunStarted { run, .. })
+            | Self::Staging(Staging { run, .. })
+            | Self::Publishing(Publishing { run, .. })
+            | Self::Delivered(Delivered { run, .. })
+            | Self::Presumed(Presumed { run, .. })
+            | Self::Confirmed(Confirmed { run, .. })
+            | Self::Withdrawn(Withdrawn { run, .. })
+            | Self::Failed(Failed { run, .. })
+            | Self::RunFinished(RunFinished { run, .. }) => *run,
+        }
+    }
+}
+
 /// A run began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStarted {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Digest, Job, Server};
 
@@ -58,6 +58,24 @@ impl fmt::Display for Target {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId([u8; 16]);
 
+impl Serialize for TargetId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TargetId {
+    /// Reads the 32 lower-case hexadecimal digits that [`Display`](fmt::Display) writes.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let fine = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let number = if fine { u128::from_str_radix(&text, 16).ok() } else { None };
+        number
+            .map(|number| Self(number.to_be_bytes()))
+            .ok_or_else(|| serde::de::Error::custom("not a target: expected 32 hexadecimal digits"))
+    }
+}
+
 impl fmt::Display for TargetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -96,5 +114,10 @@ mod tests {
         }
         assert_eq!(base.clone().id(), base.id());
         assert_eq!(base.id().to_string().len(), 32);
+        let written = serde_json::to_string(&base.id()).unwrap();
+        assert_eq!(serde_json::from_str::<TargetId>(&written).unwrap(), base.id());
+        for bad in ["\"\"", "\"+0000000000000000000000000000000\"", "7"] {
+            assert!(serde_json::from_str::<TargetId>(bad).is_err(), "{bad}");
+        }
     }
 }

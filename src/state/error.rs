@@ -1,0 +1,191 @@
+//! What can go wrong with the state, as situations.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::domain::{Exit, FailureClass, RunId};
+
+/// Why the state could not be opened, read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StateError {
+    /// The state folder cannot be made or used.
+    #[error("cannot use the state folder {}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Another process works with this state folder.
+    #[error(
+        "the state folder {} is in use by another nightferry{}",
+        folder.display(),
+        holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
+    )]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// The other process, where its number could be read.
+        holder: Option<u32>,
+    },
+    /// A file of the ledger cannot be read or written. Records that were to be committed are
+    /// not; nothing more is committed until the state is opened anew.
+    #[error("cannot read or write {}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The ledger is not what was written. Nothing was changed.
+    #[error("the ledger is damaged: {} line {line}: {reason}; {remedy}", file.display())]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+        /// What a person can do.
+        remedy: &'static str,
+    },
+    /// The ledger holds what this version does not know.
+    #[error(
+        "{} line {line} was written by a newer version of nightferry ({reason}); use that version",
+        file.display()
+    )]
+    Newer {
+        /// The segment.
+        file: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is not known.
+        reason: String,
+    },
+    /// There is a manifest, but no ledger from which it came.
+    #[error(
+        "the ledger {} is missing, but there is a manifest; bring the ledger back from a backup, or move \
+         the whole state folder away to begin anew",
+        folder.display()
+    )]
+    LedgerMissing {
+        /// Where it should be.
+        folder: PathBuf,
+    },
+    /// The manifest knows records which the ledger does not have.
+    #[error(
+        "the manifest does not belong to the ledger: {reason}; if the ledger was restored from an older \
+         copy, bring the newer one back, or move {} away to go on with what the ledger knows (files \
+         delivered since then may be sent again)",
+        manifest.display()
+    )]
+    ManifestAhead {
+        /// The manifest's folder.
+        manifest: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The manifest failed. What was committed is safe in the ledger, from which the manifest is
+    /// completed, or rebuilt, when the state is opened anew.
+    #[error("the manifest failed; open the state anew")]
+    Manifest(#[source] ManifestFault),
+    /// Records that are too large to be kept.
+    #[error("{bytes} bytes of records are more than the {limit} that can be committed at once")]
+    TooLarge {
+        /// Their size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A record of a run that was not started here, or of another target than its run: a mistake
+    /// in the program. Nothing was written.
+    #[error("run {run} was not started for this target")]
+    ForeignRun {
+        /// The run.
+        run: RunId,
+    },
+    /// An earlier failure stopped the writer.
+    #[error("nothing is recorded since an earlier failure; open the state anew")]
+    Stopped,
+    /// The state was closed.
+    #[error("the state is closed")]
+    Closed,
+}
+
+/// What happened to the manifest.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ManifestFault {
+    /// Its store reports an error.
+    #[error("{text}")]
+    Store {
+        /// The store's words.
+        text: String,
+    },
+    /// The system would not let it read or write.
+    #[error("the system refused: {text}")]
+    System {
+        /// The system's words.
+        text: String,
+    },
+    /// Its store panicked.
+    #[error("the store gave up: {text}")]
+    Panicked {
+        /// The panic's words.
+        text: String,
+    },
+    /// It did not open in time.
+    #[error("it did not open within {seconds} seconds")]
+    Hung {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A value is not what was written.
+    #[error("the value of `{key}` is damaged")]
+    Value {
+        /// Its key, escaped.
+        key: String,
+    },
+}
+
+impl ManifestFault {
+    /// Whether a manifest rebuilt from the ledger would help: its contents are bad, not the
+    /// system under it.
+    pub(super) const fn calls_for_rebuild(&self) -> bool {
+        match self {
+            Self::Store { .. } | Self::Panicked { .. } | Self::Hung { .. } | Self::Value { .. } => true,
+            Self::System { .. } => false,
+        }
+    }
+}
+
+impl StateError {
+    /// What can be done about a damaged ledger.
+    pub(super) const REMEDY: &'static str =
+        "bring the file back from a backup, or move the whole state folder away to begin anew";
+
+    /// What kind of trouble this is for a run: always our own.
+    pub const fn class(&self) -> FailureClass {
+        FailureClass::Other
+    }
+
+    /// How a command that meets this ends.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Locked { .. } => Exit::Locked,
+            _ => self.class().exit(),
+        }
+    }
+
+    pub(super) fn io(file: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let file = file.into();
+        move |source| Self::Io { file, source: Arc::new(source) }
+    }
+
+    pub(super) fn folder(folder: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let folder = folder.into();
+        move |source| Self::Folder { folder, source: Arc::new(source) }
+    }
+}

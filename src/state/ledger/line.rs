@@ -1,0 +1,184 @@
+//! The lines of the ledger: how they are written, and how they are recognised as whole.
+//!
+//! ```text
+//! {"nightferry_ledger":1,"ledger":"…","agent":"…","segment":2,"first":101,"prev":"…","at":"…","crc":"…"}
+//! {"seq":101,"prev":"…","at":"…","durable":100,"target":"…","event":{"record":"staging",…},"crc":"…"}
+//! ```
+//!
+//! A segment begins with a head, and each further line carries one record. `prev` is the SHA-256
+//! of the line before, without its line feed: over the seam between two segments the head's
+//! `prev` is the last line of the segment before, and zeros in the first. `seq` counts the
+//! records of the whole ledger from 1. `durable` stands on the first line of what was written
+//! together, and tells up to which `seq` all was known to be safe on the disk by then. `target`
+//! is the manifest that the record is about. `crc`, always last, is the CRC-32 of all bytes
+//! before its comma, so that every line can be judged by itself.
+//!
+//! Readers pass over fields that they do not know. A line that is whole but cannot be understood
+//! was written by a newer version, and is refused as such. Sealed segments can be compressed as
+//! they are (the hashes are of the lines), and a checkpoint can be a further kind of record that
+//! names the `seq` and the SHA-256 of a folded state.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::domain::{AgentId, Digest, Record, TargetId, Timestamp};
+
+/// The version of the format that this version writes.
+pub(in crate::state) const FORMAT_VERSION: u32 = 1;
+/// Longest line, in bytes: what is read into memory at once, and refused before it is written.
+/// A record with two paths of 4096 bytes stays under 32 KiB; the leftovers of a run may be many.
+pub(in crate::state) const MAX_LINE_BYTES: usize = 8 << 20;
+/// What the fields around a record need at most.
+pub(in crate::state) const ENVELOPE_BYTES: usize = 512;
+/// The `prev` of the first head.
+pub(in crate::state) const NOTHING_BEFORE: Digest = Digest::from_bytes([0; 32]);
+
+/// How every line with a record begins.
+pub(in crate::state) const LINE_START: &[u8] = b"{\"seq\":";
+
+const CRC_FIELD: &[u8] = b",\"crc\":\"";
+const CRC_DIGITS: usize = 8;
+const LINE_END: &[u8] = b"\"}";
+
+/// Which ledger: a number drawn at random when it is begun, as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LedgerId(pub(in crate::state) u128);
+
+impl fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LedgerId({self})")
+    }
+}
+
+impl Serialize for LedgerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LedgerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The first line of a segment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::state) struct Head {
+    /// The format's version.
+    pub(in crate::state) nightferry_ledger: u32,
+    pub(in crate::state) ledger: LedgerId,
+    pub(in crate::state) agent: AgentId,
+    /// The segment's number, from 1.
+    pub(in crate::state) segment: u32,
+    /// The `seq` of the record that follows.
+    pub(in crate::state) first: u64,
+    pub(in crate::state) prev: Digest,
+    pub(in crate::state) at: Timestamp,
+}
+
+/// A line with a record.
+#[derive(Clone, Debug, Deserialize)]
+pub(in crate::state) struct Line {
+    pub(in crate::state) seq: u64,
+    pub(in crate::state) prev: Digest,
+    pub(in crate::state) at: Timestamp,
+    #[serde(default)]
+    pub(in crate::state) durable: Option<u64>,
+    pub(in crate::state) target: TargetId,
+    pub(in crate::state) event: Record,
+}
+
+/// What of a line is needed to tell whether it declares others durable.
+#[derive(Debug, Deserialize)]
+pub(in crate::state) struct Declaration {
+    #[serde(default)]
+    pub(in crate::state) durable: Option<u64>,
+}
+
+/// The fields around a record that is written.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::state) struct Envelope {
+    pub(in crate::state) seq: u64,
+    pub(in crate::state) prev: Digest,
+    pub(in crate::state) at: Timestamp,
+    pub(in crate::state) durable: Option<u64>,
+    pub(in crate::state) target: TargetId,
+}
+
+impl Envelope {
+    /// Writes a line with the record `event`, which is JSON, and returns the line's hash.
+    pub(in crate::state) fn write(&self, event: &str, to: &mut Vec<u8>) -> Digest {
+        let Self { seq, prev, at, durable, target } = self;
+        let durable = durable.map_or_else(String::new, |durable| format!("\"durable\":{durable},"));
+        let open = format!(
+            "{{\"seq\":{seq},\"prev\":\"{prev}\",\"at\":\"{at}\",{durable}\"target\":\"{target}\",\"event\":{event}"
+        );
+        finish(&open, to)
+    }
+}
+
+impl Head {
+    /// Writes the head and returns its hash.
+    pub(in crate::state) fn write(&self, to: &mut Vec<u8>) -> Result<Digest, serde_json::Error> {
+        let text = serde_json::to_string(self)?;
+        Ok(finish(text.strip_suffix('}').unwrap_or(&text), to))
+    }
+}
+
+fn finish(open: &str, to: &mut Vec<u8>) -> Digest {
+    let line = format!("{open},\"crc\":\"{:08x}\"}}", crc32fast::hash(open.as_bytes()));
+    to.extend_from_slice(line.as_bytes());
+    to.push(b'\n');
+    Digest::of(line.as_bytes())
+}
+
+/// Whether a line, without its line feed, holds the bytes that were written.
+pub(in crate::state) fn is_whole(line: &[u8]) -> bool {
+    let Some(at) = line.len().checked_sub(CRC_FIELD.len() + CRC_DIGITS + LINE_END.len()) else {
+        return false;
+    };
+    let (body, sealed) = line.split_at(at);
+    let expected = format!("{:08x}", crc32fast::hash(body));
+    sealed.strip_prefix(CRC_FIELD).and_then(|rest| rest.strip_suffix(LINE_END)) == Some(expected.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_whole_until_any_byte_changes() {
+        let head = Head {
+            nightferry_ledger: 1,
+            ledger: LedgerId(7),
+            agent: AgentId(8),
+            segment: 1,
+            first: 1,
+            prev: NOTHING_BEFORE,
+            at: Timestamp::from_unix(0, 0),
+        };
+        let mut line = Vec::new();
+        let hash = head.write(&mut line).unwrap();
+        assert_eq!(line.pop(), Some(b'\n'));
+        assert!(is_whole(&line));
+        assert_eq!(Digest::of(&line), hash);
+        assert_eq!(serde_json::from_slice::<Head>(&line).unwrap().ledger, LedgerId(7));
+        for at in 0..line.len() {
+            for bit in 0..8 {
+                line[at] ^= 1 << bit;
+                assert!(!is_whole(&line), "bit {bit} of byte {at}");
+                line[at] ^= 1 << bit;
+            }
+            assert!(!is_whole(&line[..at]), "cut at {at}");
+        }
+    }
+}

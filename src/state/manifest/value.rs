@@ -1,0 +1,112 @@
+//! Keys and values of the manifest.
+//!
+//! A path's key is [`RelPath::to_key`], which never begins with 0x00; keys that do are reserved.
+//! Every value is a version byte, the content, and the CRC-32 of key, version and content.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::{RelPath, RemotePath};
+use crate::state::error::ManifestFault;
+
+/// Up to where the ledger has been applied.
+pub(super) const POSITION: &[u8] = b"\0position";
+/// The first key of a path.
+pub(super) const FIRST_PATH: &[u8] = &[1];
+/// What intents begin with; the path's key follows.
+pub(super) const INTENTS: &[u8] = b"\0intent\0";
+/// What open stagings begin with; the folder follows.
+pub(super) const STAGINGS: &[u8] = b"\0staging\0";
+/// What a job's target begins with, in the tree of general facts; the job's name follows.
+pub(super) const JOBS: &[u8] = b"job/";
+/// What a target begins with, in the tree of general facts; its digest follows.
+pub(super) const TARGETS: &[u8] = b"target/";
+/// The last run's number, in the tree of general facts.
+pub(super) const LAST_RUN: &[u8] = b"last-run";
+
+const VERSION: u8 = 1;
+const CRC_BYTES: usize = 4;
+
+/// How a value's content is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content {
+    /// postcard, for what never leaves out a field.
+    Compact,
+    /// JSON, for records, which leave out fields that are not set.
+    Json,
+}
+
+pub(super) fn intent_key(path: &RelPath) -> Vec<u8> {
+    [INTENTS, &path.to_key()].concat()
+}
+
+pub(super) fn staging_key(folder: &RemotePath) -> Vec<u8> {
+    [STAGINGS, folder.as_str().as_bytes()].concat()
+}
+
+/// Writes a value.
+pub(super) fn encode<T: Serialize>(
+    key: &[u8],
+    value: &T,
+    content: Content,
+) -> Result<Vec<u8>, ManifestFault> {
+    let body = match content {
+        Content::Compact => postcard::to_stdvec(value).map_err(|_| damaged(key))?,
+        Content::Json => serde_json::to_vec(value).map_err(|_| damaged(key))?,
+    };
+    let mut bytes = Vec::with_capacity(1 + body.len() + CRC_BYTES);
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&checksum(key, &bytes).to_le_bytes());
+    Ok(bytes)
+}
+
+/// Reads a value.
+pub(super) fn decode<T: DeserializeOwned>(
+    key: &[u8],
+    bytes: &[u8],
+    content: Content,
+) -> Result<T, ManifestFault> {
+    let read = || {
+        let (checked, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
+        let (version, body) = checked.split_first()?;
+        if *version != VERSION || checksum(key, checked) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        match content {
+            Content::Compact => postcard::from_bytes(body).ok(),
+            Content::Json => serde_json::from_slice(body).ok(),
+        }
+    };
+    read().ok_or_else(|| damaged(key))
+}
+
+pub(super) fn damaged(key: &[u8]) -> ManifestFault {
+    ManifestFault::Value { key: key.escape_ascii().to_string() }
+}
+
+fn checksum(key: &[u8], checked: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(checked);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_refused_when_a_bit_of_it_or_its_key_changes() {
+        let bytes = encode(b"key", &(7_u64, "text".to_owned()), Content::Compact).unwrap();
+        let read = |key: &[u8], bytes: &[u8]| decode::<(u64, String)>(key, bytes, Content::Compact);
+        assert_eq!(read(b"key", &bytes).unwrap(), (7, "text".to_owned()));
+        assert!(read(b"kez", &bytes).is_err());
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x10;
+            assert!(read(b"key", &bad).is_err(), "byte {at}");
+            assert!(read(b"key", &bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The state as a whole: what is acknowledged is kept, and what is damaged is noticed.
+
+mod crash;
+mod damage;
+mod model;
+mod sim;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use super::*;
+use crate::domain::{
+    Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence, Failed, Failure, FailureClass,
+    FileStat, Presumed, Publishing, RelPath, RemotePath, RunFinished, RunId, Sent, SessionFacts, Staging,
+    Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
+};
+
+/// A clock that moves a second a look, and numbers that count up.
+#[derive(Debug, Default)]
+struct Ticks {
+    seconds: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Clock for Ticks {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(1_800_000_000 + self.seconds.fetch_add(1, Ordering::Relaxed), 5)
+    }
+
+    fn random(&self) -> u64 {
+        0x1000_0000_0000_0001 + self.drawn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(Ticks::default())
+}
+
+fn open_at(folder: &Path) -> Opened {
+    State::open(folder, clock()).unwrap()
+}
+
+/// Opens a folder and expects that nothing is to be told.
+fn reopen(folder: &Path) -> State {
+    let opened = open_at(folder);
+    assert!(opened.notices.is_empty(), "{:?}", opened.notices);
+    opened.state
+}
+
+fn refused(folder: &Path) -> StateError {
+    State::open(folder, clock()).unwrap_err()
+}
+
+fn block_on<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+fn target(name: &str) -> Target {
+    Target {
+        source: format!("/srv/{name}"),
+        host: "h".into(),
+        port: 21,
+        user: "u".into(),
+        destination: "/in".into(),
+    }
+}
+
+fn job() -> JobName {
+    "reports".parse().unwrap()
+}
+
+fn start(state: &State, target: &Target) -> RunId {
+    block_on(state.start_run(&job(), target)).unwrap().run
+}
+
+fn commit(state: &State, target: &Target, records: Vec<Record>) {
+    block_on(state.commit(target.id(), records)).unwrap();
+}
+
+fn rel(path: &str) -> RelPath {
+    RelPath::new(path).unwrap()
+}
+
+fn remote(path: &str) -> RemotePath {
+    RemotePath::new(path).unwrap()
+}
+
+fn stat(version: u64) -> FileStat {
+    let at = Timestamp::from_unix(1_700_000_000, i64::try_from(version).unwrap());
+    FileStat { size: version, mtime: at, ctime: at, inode: version + 1 }
+}
+
+fn observed(version: u64) -> Timestamp {
+    Timestamp::from_unix(1_750_000_000, i64::try_from(version).unwrap())
+}
+
+fn verified(version: u64) -> crate::domain::Verified {
+    let digest = Digest::of(&version.to_be_bytes());
+    let sent = Sent { size: version, digest };
+    compare(&sent, &Evidence::ServerHash { digest }, VerifyPolicy::Auto).unwrap()
+}
+
+fn session() -> SessionFacts {
+    SessionFacts {
+        peer: "192.0.2.7:21".parse().unwrap(),
+        tls: TlsVersion::V1_3,
+        cipher: "TLS_AES_128_GCM_SHA256".into(),
+        certificate: Digest::of(b"certificate"),
+    }
+}
+
+fn publishing(run: RunId, path: &str, version: u64) -> Publishing {
+    Publishing {
+        run,
+        path: rel(path),
+        temporary: remote("/in/.nf-1"),
+        stat: stat(version),
+        observed_at: observed(version),
+        verified: verified(version),
+        modified: version.is_multiple_of(2).then(|| "20260101000000".to_owned()),
+        standing: if version.is_multiple_of(3) {
+            Standing::Absent
+        } else {
+            Standing::File { size: version, modified: None }
+        },
+        session: session(),
+    }
+}
+
+fn delivered(run: RunId, path: &str, version: u64) -> Record {
+    Record::Delivered(Delivered::from(publishing(run, path, version)))
+}
+
+fn presumed(run: RunId, path: &str, version: u64) -> Record {
+    Record::Presumed(Presumed {
+        run,
+        path: rel(path),
+        stat: stat(version),
+        observed_at: observed(version),
+        verified: verified(version),
+    })
+}
+
+fn confirmed(run: RunId, path: &str, version: u64) -> Record {
+    Record::Confirmed(Confirmed { run, path: rel(path), stat: stat(version), observed_at: observed(version) })
+}
+
+fn withdrawn(run: RunId, path: &str) -> Record {
+    Record::Withdrawn(Withdrawn { run, path: rel(path), cause: "the name is gone".into() })
+}
+
+fn staging(run: RunId, folder: &str) -> Record {
+    Record::Staging(Staging { run, folder: remote(folder) })
+}
+
+fn finished(run: RunId, leftovers: &[&str]) -> Record {
+    Record::RunFinished(RunFinished {
+        run,
+        counts: Counts::default(),
+        stopped: None,
+        leftovers: leftovers.iter().map(|folder| remote(folder)).collect(),
+    })
+}
+
+fn failed(run: RunId) -> Record {
+    let failure = Failure::new(FailureClass::File, "550 \"no\"\\ \n");
+    Record::Failed(Failed { run, name: "ü \"x\"".into(), failure })
+}
+
+/// All that a manifest shows.
+type Shown = (Vec<(RelPath, Entry)>, Vec<Publishing>, Vec<RemotePath>);
+
+fn show(state: &State, target: &Target) -> Result<Shown, StateError> {
+    let manifest = state.manifest(target.id())?;
+    let entries = manifest.entries().collect::<Result<_, _>>()?;
+    Ok((entries, manifest.intents()?, manifest.staged_folders()?))
+}
+
+/// A run with every kind of record.
+fn fill(state: &State, target: &Target) -> RunId {
+    let run = start(state, target);
+    commit(state, target, vec![staging(run, "/in"), staging(run, "/in/a")]);
+    for path in ["a", "a/b", "a-b", "gone", "presumed"] {
+        commit(state, target, vec![Record::Publishing(publishing(run, path, 4))]);
+    }
+    commit(state, target, vec![delivered(run, "a/b", 4), delivered(run, "a-b", 4), delivered(run, "a", 4)]);
+    commit(state, target, vec![confirmed(run, "a", 7), confirmed(run, "never", 7), failed(run)]);
+    commit(state, target, vec![withdrawn(run, "gone"), presumed(run, "presumed", 4)]);
+    commit(state, target, vec![Record::Publishing(publishing(run, "doubt", 5))]);
+    run
+}
+
+fn check_filled(state: &State, target: &Target) {
+    let (entries, intents, staged) = show(state, target).unwrap();
+    let paths: Vec<_> = entries.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["a", "a/b", "a-b", "presumed"], "in the order of a sorted walk");
+    assert_eq!((entries[0].1.stat, entries[0].1.observed_at, entries[0].1.size), (stat(7), observed(7), 4));
+    assert_eq!(entries[1].1.stat, stat(4));
+    assert_eq!(entries[1].1.modified.as_deref(), Some("20260101000000"));
+    let statuses: Vec<_> = entries.iter().map(|(_, entry)| entry.status).collect();
+    assert_eq!(statuses[2..], [EntryStatus::Delivered, EntryStatus::Presumed]);
+    assert_eq!(intents, [publishing(RunId(1), "doubt", 5)]);
+    assert_eq!(staged, [remote("/in"), remote("/in/a")]);
+    let manifest = state.manifest(target.id()).unwrap();
+    assert_eq!(manifest.get(&rel("a/b")).unwrap().as_ref(), Some(&entries[1].1));
+    assert_eq!(manifest.get(&rel("never")).unwrap(), None);
+}
+
+#[test]
+fn every_record_comes_to_the_manifest_and_stays_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target("a");
+    let state = reopen(folder.path());
+    let agent = state.agent();
+    let run = fill(&state, &target);
+    check_filled(&state, &target);
+    state.close().unwrap();
+
+    let state = reopen(folder.path());
+    assert_eq!(state.agent(), agent);
+    check_filled(&state, &target);
+    commit(&state, &target, vec![finished(run, &["/in/a", "/in/z"])]);
+    let staged = state.manifest(target.id()).unwrap().staged_folders().unwrap();
+    assert_eq!(staged, [remote("/in/a"), remote("/in/z")]);
+    state.close().unwrap();
+    let summary = verify_ledger(folder.path()).unwrap();
+    assert_eq!((summary.records, summary.segments, summary.torn_tail), (18, 1, None));
+    assert_eq!(summary.agent, agent);
+    assert!(summary.first_at.is_some() && summary.last_at.is_some());
+}
+
+#[test]
+fn runs_are_numbered_through_and_tell_a_changed_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = reopen(folder.path());
+    let begin = |state: &State, target: &Target| {
+        let started = block_on(state.start_run(&job(), target)).unwrap();
+        (started.run.0, started.previous_target)
+    };
+    assert_eq!(begin(&state, &target("a")), (1, None));
+    assert_eq!(begin(&state, &target("a")), (2, None));
+    drop(state);
+    let state = reopen(folder.path());
+    assert_eq!(begin(&state, &target("b")), (3, Some(target("a"))));
+    assert_eq!(begin(&state, &target("b")), (4, None));
+}
+
+#[test]
+fn records_of_another_run_or_target_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = reopen(folder.path());
+    let run = start(&state, &target("a"));
+    let check = |target: &Target, record| {
+        let error = block_on(state.commit(target.id(), vec![record])).unwrap_err();
+        assert!(matches!(error, StateError::ForeignRun { .. }), "{error}");
+    };
+    check(&target("b"), failed(run));
+    check(&target("a"), failed(RunId(run.0 + 1)));
+    let again = crate::domain::RunStarted { run, job: job(), target: target("a") };
+    check(&target("a"), Record::RunStarted(again));
+    let cause = "x".repeat(9 << 20);
+    let large = Record::Withdrawn(Withdrawn { run, path: rel("a"), cause });
+    let error = block_on(state.commit(target("a").id(), vec![large])).unwrap_err();
+    assert!(matches!(error, StateError::TooLarge { .. }), "{error}");
+    commit(&state, &target("a"), vec![]);
+    commit(&state, &target("a"), vec![finished(run, &[])]);
+    // Settling what a finished run left in doubt.
+    commit(&state, &target("a"), vec![delivered(run, "late", 1)]);
+    state.close().unwrap();
+    assert_eq!(verify_ledger(folder.path()).unwrap().records, 3);
+}
+
+#[test]
+fn a_second_opener_is_told_who_holds_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = reopen(folder.path());
+    let error = refused(folder.path());
+    let StateError::Locked { holder, .. } = &error else { panic!("{error}") };
+    assert_eq!(*holder, Some(std::process::id()));
+    assert_eq!(error.exit(), crate::domain::Exit::Locked);
+    state.close().unwrap();
+    reopen(folder.path()).close().unwrap();
+}
+
+#[test]
+fn what_is_closed_takes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = reopen(folder.path());
+    let other = state.clone();
+    let run = start(&state, &target("a"));
+    state.close().unwrap();
+    let error = block_on(other.commit(target("a").id(), vec![failed(run)])).unwrap_err();
+    assert!(matches!(error, StateError::Closed), "{error}");
+    assert!(matches!(other.manifest(target("a").id()), Err(StateError::Closed)));
+    drop(other);
+    assert_eq!(verify_ledger(folder.path()).unwrap().records, 1);
+}
+
+#[test]
+fn the_state_folder_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path().join("deep/state");
+    reopen(&folder).close().unwrap();
+    for made in [folder.clone(), folder.join("ledger")] {
+        assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700, "{made:?}");
+    }
+    let segment = std::fs::metadata(folder.join("ledger/000001.jsonl")).unwrap();
+    assert_eq!(segment.permissions().mode() & 0o777, 0o600);
+}

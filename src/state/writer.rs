@@ -1,0 +1,176 @@
+//! The one writer: takes what waits, commits it as a group, applies it, and tells the callers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::error::StateError;
+use super::ledger::{Draft, Ledger, Segment};
+use super::manifest::Store;
+use super::queue::Queue;
+use crate::clock::Clock;
+use crate::domain::{JobName, Record, RunId, RunStarted, Target, TargetId};
+
+/// A group is written when it has this many bytes, even where more waits: it bounds the memory
+/// and how long the first caller waits for the last one's bytes.
+const MAX_GROUP_BYTES: usize = 1 << 20;
+
+/// A run that has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedRun {
+    /// Its number.
+    pub run: RunId,
+    /// What the job was about in its run before, where that was something else.
+    pub previous_target: Option<Target>,
+}
+
+/// What is asked of the writer.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Begin a run.
+    Start { job: JobName, target: Target, done: Reply<StartedRun> },
+    /// Keep records.
+    Commit { drafts: Vec<Draft>, done: Reply<()> },
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StateError>>;
+
+/// What a caller is told when its records are durable and applied.
+enum Promise {
+    Started(Reply<StartedRun>, StartedRun),
+    Committed(Reply<()>),
+}
+
+/// The writer's thread.
+pub(super) struct Writer {
+    pub(super) queue: Arc<Queue<Request>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ledger: Ledger,
+    pub(super) store: Store,
+    /// The target of each run that was started here and has not ended.
+    pub(super) runs: HashMap<RunId, TargetId>,
+}
+
+/// Requests that are committed together.
+#[derive(Default)]
+struct Group {
+    drafts: Vec<Draft>,
+    bytes: usize,
+    promises: Vec<Promise>,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty, then brings the manifest to the ledger's end.
+    pub(super) fn run(mut self) -> Result<(), StateError> {
+        let ended = self.work();
+        // Nothing is left waiting for a writer that is gone.
+        self.queue.close();
+        while let Some(request) = self.queue.next() {
+            refuse(request, &StateError::Stopped);
+        }
+        ended?;
+        self.store.settle(self.ledger.end())?;
+        self.store.flush()
+    }
+
+    /// Commits group after group; ends with the first failure.
+    fn work(&mut self) -> Result<(), StateError> {
+        while let Some(first) = self.queue.wait() {
+            let mut group = Group::default();
+            let mut next = Some(first);
+            while let Some(request) = next {
+                self.admit(request, &mut group);
+                next = if group.bytes < MAX_GROUP_BYTES { self.queue.next() } else { None };
+            }
+            if !group.drafts.is_empty() {
+                let Group { drafts, promises, .. } = group;
+                let outcome = self.commit(drafts);
+                for promise in promises {
+                    promise.keep(outcome.clone());
+                }
+                outcome?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, drafts: Vec<Draft>) -> Result<(), StateError> {
+        let (written, segment) = self.ledger.append(self.clock.now(), drafts)?;
+        let end = self.ledger.end();
+        self.store.apply(&written, end)?;
+        match segment {
+            Segment::Same => Ok(()),
+            // Bounds what has to be replayed for a tree that was not written to for long.
+            Segment::New => self.store.settle(end),
+        }
+    }
+
+    /// Adds a request to a group, or refuses it.
+    fn admit(&mut self, request: Request, group: &mut Group) {
+        match request {
+            Request::Start { job, target, done } => match self.start(job, target) {
+                Ok((started, draft)) => {
+                    group.add(vec![draft], Promise::Started(done, started));
+                }
+                Err(error) => drop(done.send(Err(error))),
+            },
+            Request::Commit { drafts, done } => match drafts.iter().try_for_each(|draft| self.check(draft)) {
+                Ok(()) => group.add(drafts, Promise::Committed(done)),
+                Err(error) => drop(done.send(Err(error))),
+            },
+        }
+    }
+
+    fn start(&mut self, job: JobName, target: Target) -> Result<(StartedRun, Draft), StateError> {
+        let run = RunId(self.store.last_run.0.saturating_add(1));
+        let id = target.id();
+        let record = Record::RunStarted(RunStarted { run, job: job.clone(), target: target.clone() });
+        let draft = Draft::new(id, record)?;
+        self.store.last_run = run;
+        let previous = self.store.jobs.insert(job, target);
+        self.runs.insert(run, id);
+        let previous_target = previous.filter(|previous| previous.id() != id);
+        Ok((StartedRun { run, previous_target }, draft))
+    }
+
+    /// Refuses records of runs that never began, or that belong to another target.
+    fn check(&mut self, draft: &Draft) -> Result<(), StateError> {
+        let run = draft.record.run();
+        let foreign = run > self.store.last_run
+            || self.runs.get(&run).is_some_and(|target| *target != draft.target)
+            || matches!(draft.record, Record::RunStarted(_));
+        if foreign {
+            return Err(StateError::ForeignRun { run });
+        }
+        if let Record::RunFinished(_) = draft.record {
+            self.runs.remove(&run);
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn add(&mut self, drafts: Vec<Draft>, promise: Promise) {
+        self.bytes += drafts.iter().map(Draft::bytes).sum::<usize>();
+        self.drafts.extend(drafts);
+        self.promises.push(promise);
+    }
+}
+
+impl Promise {
+    /// Tells a caller how its group ended. A caller that is gone is no failure.
+    fn keep(self, outcome: Result<(), StateError>) {
+        match self {
+            Self::Started(done, started) => drop(done.send(outcome.map(|()| started))),
+            Self::Committed(done) => drop(done.send(outcome)),
+        }
+    }
+}
+
+fn refuse(request: Request, error: &StateError) {
+    match request {
+        Request::Start { done, .. } => drop(done.send(Err(error.clone()))),
+        Request::Commit { done, .. } => drop(done.send(Err(error.clone()))),
+    }
+}
