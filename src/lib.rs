@@ -1,6 +1,7 @@
 //! Nightferry pushes folders to FTPS servers and proves that they arrived.
 
 pub mod clock;
+pub mod delivery;
 pub mod domain;
 pub mod ftps;
 pub mod plan;

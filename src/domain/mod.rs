@@ -13,6 +13,7 @@ mod job;
 mod path;
 mod record;
 mod report;
+mod retry;
 mod server;
 mod stat;
 mod target;
@@ -31,6 +32,7 @@ pub use self::record::{
     Staging, Standing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
+pub use self::retry::Backoff;
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsVersion, TlsVersions, Trust,
 };

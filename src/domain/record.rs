@@ -113,6 +113,8 @@ pub enum Standing {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         modified: Option<String>,
     },
+    /// The server does not tell, and the job goes on all the same.
+    Unknown,
 }
 
 /// A file stands under its final name, proved.

@@ -107,6 +107,9 @@ pub struct Counts {
     pub presumed: u64,
     /// Not delivered.
     pub failed: u64,
+    /// To be sent, but the run ended before their turn.
+    #[serde(default)]
+    pub not_reached: u64,
     /// Bytes of the delivered files.
     pub bytes_delivered: u64,
 }

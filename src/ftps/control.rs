@@ -21,8 +21,9 @@ use super::limits::MAX_PRELIMINARY_REPLIES;
 use super::reply::{Reply, ReplyError, ReplyKind, ReplyParser};
 use super::tls::TlsError;
 
-/// Bytes that are read at once; most replies are below 200.
-const READ_BUFFER: usize = 4096;
+/// Bytes that are read at once. Most replies are below 200, and the buffer is part of every
+/// future that waits for one.
+const READ_BUFFER: usize = 1024;
 
 /// A control connection over `S`. What it was told in clear is forgotten when TLS begins: the
 /// parser does not outlive its stream.

@@ -112,7 +112,7 @@ impl DataConnection {
     /// Reads until the end or an error; neither matters after a shutdown. Takes fresh tickets
     /// in on the way.
     pub(super) async fn drain(&mut self) {
-        let mut rest = [0; 4096];
+        let mut rest = [0; 512];
         while matches!(self.stream.read(&mut rest).await, Ok(1..)) {}
     }
 }

@@ -74,6 +74,20 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Whether another look at the same file may fare better.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Changed { .. } => true,
+            Self::Missing { .. }
+            | Self::NotAFolder { .. }
+            | Self::Unreadable { .. }
+            | Self::Gone { .. }
+            | Self::NotAFile { .. }
+            | Self::Read { .. }
+            | Self::Unfinished { .. } => false,
+        }
+    }
+
     /// What kind of trouble it is for the run.
     pub const fn class(&self) -> FailureClass {
         match self {

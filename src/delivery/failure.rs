@@ -1,0 +1,166 @@
+//! Why a file was not delivered, and what that means for the file, the session and the run.
+
+use crate::domain::{FailureClass, Mismatch};
+use crate::remote::{FtpsError, Refusal, Trouble};
+use crate::source::SourceError;
+use crate::state::StateError;
+
+/// Why an attempt to deliver a file failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeliveryError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Server(#[from] FtpsError),
+    #[error("state: {0}")]
+    State(#[from] StateError),
+    #[error("the server stored something else than was sent: {0}; nothing was published")]
+    Mismatch(Mismatch),
+    #[error(
+        "the server has no SHA-256 of files (HASH, XSHA256), which `verify: hash` asks for; use `verify: auto`"
+    )]
+    NoServerHash,
+    #[error("the server gave no proof of what it stored{}; use another `verify`", shown(.refusal.as_ref()))]
+    NoProof { refusal: Option<Refusal> },
+    #[error("{}", occupied(*.size, *.known))]
+    Occupied { size: u64, known: bool },
+    #[error(
+        "the server does not tell what stands under the final name (SIZE), so that a file of someone else \
+         might be lost; `overwrite: replace` would go on"
+    )]
+    CannotLook,
+    #[error("{refusal}{}", if *.over { "; the server may not rename over an existing file" } else { "" })]
+    RenameRefused { refusal: Refusal, over: bool },
+    #[error("the server said that it renamed the file, but did not; nothing was published")]
+    NotRenamed,
+    #[error("the server cannot rename files, so that a reader might see half a file")]
+    NoRename,
+    #[error("the proved file vanished from the server before it could get its final name: {refusal}")]
+    Vanished { refusal: Refusal },
+    #[error(
+        "it cannot be told whether an earlier attempt was published: its temporary file is gone, and another \
+         file stands under the final name; look at {path} on the server, then remove or rename it"
+    )]
+    Conflict { path: String },
+    #[error("an earlier attempt cannot be settled: {refusal}")]
+    Unsettled { refusal: Refusal },
+    #[error("a mistake in the program: {0}; please report it")]
+    Internal(&'static str),
+}
+
+impl PartialEq for DeliveryError {
+    /// By situation and text: errors of the network hold what cannot be compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for DeliveryError {}
+
+fn shown(refusal: Option<&Refusal>) -> String {
+    refusal.map(|refusal| format!(" ({refusal})")).unwrap_or_default()
+}
+
+fn occupied(size: u64, known: bool) -> String {
+    let what = if known {
+        "the file on the server is not the one that was delivered last"
+    } else {
+        "a file that Nightferry did not deliver already stands under the final name"
+    };
+    format!("{what} ({size} bytes); it was left alone: move it away, or give `overwrite: replace`")
+}
+
+/// An error with the causes beneath it, as one text.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+        // Some errors show what lies beneath them already.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// What a failed attempt means for the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForFile {
+    /// Try it again in this run.
+    Again,
+    /// The attempt does not count: nothing was wrong with it.
+    AgainUncounted,
+    /// Leave it to a later run.
+    GiveUp,
+}
+
+/// What a failed attempt means for the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForSession {
+    Keep,
+    Replace,
+}
+
+/// What a failed attempt means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForRun {
+    GoOn,
+    /// One connection less.
+    Shrink,
+    /// No other file would fare better.
+    Stop,
+}
+
+/// What a failed attempt means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Disposition {
+    pub(super) file: ForFile,
+    pub(super) session: ForSession,
+    pub(super) run: ForRun,
+    pub(super) class: FailureClass,
+}
+
+impl Disposition {
+    const fn new(file: ForFile, session: ForSession, run: ForRun, class: FailureClass) -> Self {
+        Self { file, session, run, class }
+    }
+}
+
+impl DeliveryError {
+    /// What the error means. The only place that decides it.
+    pub(super) fn disposition(&self) -> Disposition {
+        use {FailureClass as Class, ForFile as File, ForRun as Run, ForSession as Session};
+        let new = Disposition::new;
+        match self {
+            Self::Source(error) => {
+                let file = if error.is_passing() { File::Again } else { File::GiveUp };
+                new(file, Session::Keep, Run::GoOn, Class::File)
+            }
+            Self::Server(error) => match error.trouble() {
+                Trouble::Passing => new(File::Again, Session::Replace, Run::GoOn, Class::Temporary),
+                Trouble::Busy => new(File::Again, Session::Replace, Run::Shrink, Class::Temporary),
+                Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
+                Trouble::Refused => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
+                Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
+                Trouble::Barred => new(File::GiveUp, Session::Replace, Run::Stop, Class::Refused),
+                Trouble::Trust => new(File::GiveUp, Session::Replace, Run::Stop, Class::Trust),
+                Trouble::SessionsUsedUp => {
+                    new(File::AgainUncounted, Session::Replace, Run::GoOn, Class::Temporary)
+                }
+                Trouble::Unsendable => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
+            },
+            Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
+            Self::Mismatch(_) | Self::NotRenamed | Self::Vanished { .. } => {
+                new(File::Again, Session::Keep, Run::GoOn, Class::Verification)
+            }
+            Self::NoServerHash => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
+            Self::NoProof { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification),
+            Self::Occupied { .. } | Self::CannotLook | Self::Conflict { .. } => {
+                new(File::GiveUp, Session::Keep, Run::GoOn, Class::File)
+            }
+            Self::RenameRefused { .. } | Self::NoRename | Self::Unsettled { .. } => {
+                new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused)
+            }
+            Self::Internal(_) => new(File::GiveUp, Session::Replace, Run::GoOn, Class::Other),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! One run of one job: settle what earlier runs left, plan, deliver, report.
+//!
+//! The way of one file is three machines: [`publish`] (proof, look, intent, rename, record) and
+//! [`settle`] (what became of an intent) are pure; `attempt` drives them on one session. A
+//! `worker` owns one session and sees each file through to an outcome; one task keeps the run's
+//! books. What an error means is decided in one place, `failure`.
+//!
+//! Knows no schedule and no terminal: it is told to run and tells what happens as
+//! [`Event`](crate::domain::Event)s.
+
+mod attempt;
+mod failure;
+mod planner;
+mod publish;
+mod pump;
+mod recover;
+mod run;
+mod settle;
+mod shared;
+mod worker;
+
+pub use self::run::{Delivery, run};

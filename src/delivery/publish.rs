@@ -1,0 +1,339 @@
+//! From bytes under a temporary name to a proved file under its final name, as a pure state
+//! machine: answers and acknowledgements go in, requests and records come out.
+//!
+//! The order is what matters: proof, then a look at the final name, then the durable intent,
+//! then the rename, then the durable delivery. The machine does no input or output, so every
+//! refusal and every crash point is a row of a table in its tests.
+
+use super::failure::DeliveryError;
+use crate::domain::{
+    Delivered, Entry, EntryStatus, Evidence, FileStat, Overwrite, Publishing, Record, RelPath, RemotePath,
+    RunId, Sent, SessionFacts, Standing, Timestamp, Verified, VerifyPolicy, Withdrawn, compare,
+};
+use crate::remote::{Answer, Incoming, Refusal, Request};
+
+/// The time that a file gets for a moment so that ProFTPD's hash is of the disk: 1.3.8 answers
+/// from a cache filled during the transfer, until the file's time changes.
+const PASSING_TIME: &str = "19800102030405";
+
+/// How the proof is got from this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    Hash,
+    ReadBack,
+    Size,
+}
+
+impl Proof {
+    /// The strongest proof that the job wants and the server offers.
+    pub(super) fn choose(policy: VerifyPolicy, server: ServerHash) -> Result<Self, DeliveryError> {
+        match (policy, server) {
+            (VerifyPolicy::Auto | VerifyPolicy::Hash, ServerHash::Offered) => Ok(Self::Hash),
+            (VerifyPolicy::Hash, ServerHash::Missing) => Err(DeliveryError::NoServerHash),
+            (VerifyPolicy::Auto, ServerHash::Missing) | (VerifyPolicy::ReadBack, _) => Ok(Self::ReadBack),
+            (VerifyPolicy::Size, _) => Ok(Self::Size),
+        }
+    }
+}
+
+/// Whether the server can tell the SHA-256 of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServerHash {
+    Offered,
+    Missing,
+}
+
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    /// The intent as it will be committed, but for what is found out on the way (proof, time
+    /// and what stands under the final name).
+    pub(super) draft: Draft,
+    pub(super) sent: Sent,
+    pub(super) destination: RemotePath,
+    pub(super) proof: Proof,
+    pub(super) policy: VerifyPolicy,
+    pub(super) overwrite: Overwrite,
+    /// What was delivered there before.
+    pub(super) known: Option<Entry>,
+}
+
+/// The parts of an intent that are known before the proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Draft {
+    pub(super) run: RunId,
+    pub(super) path: RelPath,
+    pub(super) temporary: RemotePath,
+    pub(super) stat: FileStat,
+    pub(super) observed_at: Timestamp,
+    pub(super) session: SessionFacts,
+}
+
+impl Draft {
+    fn intent(self, verified: Verified, modified: Option<String>, standing: Standing) -> Publishing {
+        let Self { run, path, temporary, stat, observed_at, session } = self;
+        Publishing { run, path, temporary, stat, observed_at, verified, modified, standing, session }
+    }
+}
+
+/// What has to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask all of this in one write, and hand in the answers.
+    Perform(Vec<Request>),
+    /// Read a file back, and hand in what came.
+    ReadBack(RemotePath),
+    /// Make a record durable, and say when it is.
+    Commit(Box<Record>),
+    /// The file is delivered and recorded.
+    Done(Verified),
+    /// It is not, and nothing was published: the temporary file can be deleted.
+    Failed(DeliveryError),
+}
+
+/// What came of a [`Step`].
+#[derive(Debug)]
+pub(super) enum Input {
+    Answers(Vec<Answer>),
+    Incoming(Incoming),
+    Committed,
+}
+
+/// The machine. Drive it with [`start`](Publish::start) and then [`next`](Publish::next) until
+/// it is done or has failed.
+#[derive(Debug)]
+pub(super) struct Publish {
+    spec: Spec,
+    phase: Phase,
+    /// From before the intent is durable until the delivery, or that it is taken back, is: what
+    /// breaks off meanwhile must be settled.
+    intent: Option<Publishing>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The answers of the first batch are awaited.
+    Asking,
+    /// The file is being read back; what the first batch found is kept.
+    ReadingBack(Found),
+    /// The intent is being made durable.
+    Intending,
+    /// The rename is under way.
+    Renaming,
+    /// The intent is being taken back, because of this.
+    Withdrawing(DeliveryError),
+    /// The delivery is being made durable.
+    Recording(Verified),
+    /// Nothing more comes.
+    Ended,
+}
+
+/// What the first batch found.
+#[derive(Clone, Debug)]
+struct Found {
+    modified: Option<String>,
+    standing: Option<Standing>,
+    evidence: Option<Evidence>,
+    refusal: Option<Refusal>,
+}
+
+impl Publish {
+    pub(super) fn new(spec: Spec) -> Self {
+        Self { spec, phase: Phase::Asking, intent: None }
+    }
+
+    /// Goes on with an intent whose temporary file still stands.
+    pub(super) fn again(spec: Spec, intent: Publishing) -> Self {
+        Self { spec, phase: Phase::Asking, intent: Some(intent) }
+    }
+
+    /// The intent that must be settled if the machine stops here.
+    pub(super) fn intent(&self) -> Option<&Publishing> {
+        self.intent.as_ref()
+    }
+
+    /// Where the bytes stand until they are published.
+    pub(super) fn temporary(&self) -> &RemotePath {
+        &self.spec.draft.temporary
+    }
+
+    /// Bytes of the file.
+    pub(super) fn size(&self) -> u64 {
+        self.spec.sent.size
+    }
+
+    /// Starts.
+    pub(super) fn start(&self) -> Step {
+        Step::Perform(self.first_batch())
+    }
+
+    /// The proof or the first half of it, the time, and a look at the final name.
+    fn first_batch(&self) -> Vec<Request> {
+        let Draft { temporary, stat, .. } = &self.spec.draft;
+        let time = stat.mtime.to_ftp();
+        let set_time = |time: &str| Request::SetTime(temporary.clone(), time.to_owned());
+        let mut batch = Vec::with_capacity(7);
+        match self.spec.proof {
+            Proof::Hash => {
+                batch.push(set_time(PASSING_TIME));
+                batch.push(Request::Hash(temporary.clone()));
+            }
+            Proof::ReadBack => {}
+            Proof::Size => batch.push(Request::Size(temporary.clone())),
+        }
+        batch.extend(time.as_deref().map(set_time));
+        batch.push(Request::Modified(temporary.clone()));
+        batch.push(Request::Size(self.spec.destination.clone()));
+        if self.spec.known.is_some() {
+            batch.push(Request::Modified(self.spec.destination.clone()));
+        }
+        batch
+    }
+
+    /// Takes in what came of the last step.
+    pub(super) fn next(&mut self, input: Input) -> Step {
+        match (std::mem::replace(&mut self.phase, Phase::Ended), input) {
+            (Phase::Asking, Input::Answers(answers)) => {
+                let found = self.find(answers);
+                if self.spec.proof == Proof::ReadBack {
+                    self.phase = Phase::ReadingBack(found);
+                    return Step::ReadBack(self.spec.draft.temporary.clone());
+                }
+                self.prove(found)
+            }
+            (Phase::ReadingBack(mut found), Input::Incoming(incoming)) => {
+                let Incoming { size, digest } = incoming;
+                found.evidence = Some(Evidence::ReadBack { size, digest });
+                self.prove(found)
+            }
+            (Phase::Intending, Input::Committed) => {
+                let temporary = self.temporary().clone();
+                self.phase = Phase::Renaming;
+                Step::Perform(vec![
+                    Request::RenameFrom(temporary.clone()),
+                    Request::RenameTo(self.spec.destination.clone()),
+                    Request::Size(temporary),
+                ])
+            }
+            (Phase::Renaming, Input::Answers(answers)) => self.renamed(answers),
+            (Phase::Withdrawing(error), Input::Committed) => {
+                self.intent = None;
+                Step::Failed(error)
+            }
+            (Phase::Recording(verified), Input::Committed) => {
+                self.intent = None;
+                Step::Done(verified)
+            }
+            (_, _) => Step::Failed(DeliveryError::Internal("the steps of a delivery are out of order")),
+        }
+    }
+
+    fn find(&self, answers: Vec<Answer>) -> Found {
+        let mut found = Found { modified: None, standing: None, evidence: None, refusal: None };
+        let mut standing_size = None;
+        for (request, answer) in self.first_batch().into_iter().zip(answers) {
+            let ours = match &request {
+                Request::Modified(path) | Request::Size(path) | Request::Hash(path) => {
+                    *path == self.spec.draft.temporary
+                }
+                _ => true,
+            };
+            match (request, answer) {
+                (Request::Hash(_), Answer::Digest(digest)) => {
+                    found.evidence = Some(Evidence::ServerHash { digest });
+                }
+                (Request::Size(_), Answer::Size(size)) if ours => {
+                    found.evidence = Some(Evidence::Size { size });
+                }
+                (Request::Hash(_), Answer::Refused(refusal) | Answer::Absent(refusal)) => {
+                    found.refusal = Some(refusal);
+                }
+                (Request::Size(_), Answer::Refused(refusal) | Answer::Absent(refusal)) if ours => {
+                    found.refusal = Some(refusal);
+                }
+                (Request::Modified(_), Answer::Modified(time)) if ours => found.modified = Some(time),
+                (Request::Size(_), Answer::Size(size)) => standing_size = Some(size),
+                (Request::Size(_), Answer::Absent(_)) => found.standing = Some(Standing::Absent),
+                (Request::Modified(_), Answer::Modified(time)) => {
+                    found.standing =
+                        standing_size.take().map(|size| Standing::File { size, modified: Some(time) });
+                }
+                _ => {}
+            }
+        }
+        if let Some(size) = standing_size {
+            found.standing = Some(Standing::File { size, modified: None });
+        }
+        found
+    }
+
+    /// Compares, looks at what stands under the final name, and makes the intent.
+    fn prove(&mut self, found: Found) -> Step {
+        let Spec { sent, policy, overwrite, known, .. } = &self.spec;
+        let Some(evidence) = found.evidence else {
+            return self.fail(DeliveryError::NoProof { refusal: found.refusal });
+        };
+        let verified = match compare(sent, &evidence, *policy) {
+            Ok(verified) => verified,
+            Err(mismatch) => return self.fail(DeliveryError::Mismatch(mismatch)),
+        };
+        let standing = found.standing.unwrap_or(Standing::Unknown);
+        match (&standing, overwrite) {
+            (Standing::Absent, _) | (_, Overwrite::Replace) => {}
+            (Standing::File { .. }, Overwrite::Refuse) if is_ours(&standing, known.as_ref()) => {}
+            (Standing::File { size, .. }, Overwrite::Refuse) => {
+                let error = DeliveryError::Occupied { size: *size, known: known.is_some() };
+                return self.fail(error);
+            }
+            (Standing::Unknown, Overwrite::Refuse) => return self.fail(DeliveryError::CannotLook),
+        }
+        let intent = self.spec.draft.clone().intent(verified, found.modified, standing);
+        self.intent = Some(intent.clone());
+        self.phase = Phase::Intending;
+        Step::Commit(Box::new(Record::Publishing(intent)))
+    }
+
+    fn renamed(&mut self, answers: Vec<Answer>) -> Step {
+        let Some(intent) = self.intent.clone() else {
+            return Step::Failed(DeliveryError::Internal("a file was renamed without an intent"));
+        };
+        let mut answers = answers.into_iter();
+        let mut answer = || answers.next().unwrap_or(Answer::Unsupported);
+        let (from, to, left) = (answer(), answer(), answer());
+        self.fail(match (from, to, left) {
+            (Answer::Done, Answer::Done, Answer::Size(_)) => DeliveryError::NotRenamed,
+            (Answer::Done, Answer::Done, _) => {
+                self.phase = Phase::Recording(intent.verified);
+                return Step::Commit(Box::new(Record::Delivered(Delivered::from(intent))));
+            }
+            (Answer::Done, Answer::Refused(refusal) | Answer::Absent(refusal), _) => {
+                DeliveryError::RenameRefused {
+                    refusal,
+                    over: matches!(intent.standing, Standing::File { .. }),
+                }
+            }
+            (Answer::Refused(refusal) | Answer::Absent(refusal), ..) => DeliveryError::Vanished { refusal },
+            _ => DeliveryError::NoRename,
+        })
+    }
+
+    /// Nothing was published. An intent that was made is taken back first.
+    fn fail(&mut self, error: DeliveryError) -> Step {
+        let Some(intent) = &self.intent else { return Step::Failed(error) };
+        let withdrawn =
+            Withdrawn { run: self.spec.draft.run, path: intent.path.clone(), cause: error.to_string() };
+        self.phase = Phase::Withdrawing(error);
+        Step::Commit(Box::new(Record::Withdrawn(withdrawn)))
+    }
+}
+
+/// Whether what stands there is what was delivered last: its size, and its time as far as both
+/// are known.
+fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
+    let (Standing::File { size, modified }, Some(known)) = (standing, known) else { return false };
+    let same_time = match (modified, &known.modified) {
+        (Some(now), Some(then)) => now == then,
+        (None, _) | (_, None) => true,
+    };
+    known.status == EntryStatus::Delivered && known.size == *size && same_time
+}

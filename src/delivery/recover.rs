@@ -1,0 +1,115 @@
+//! What earlier runs left: intents whose end nobody recorded, and temporary files.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::failure::{DeliveryError, describe};
+use super::shared::{Outcome, Shared, Work, WorkKind};
+use super::worker::Worker;
+use crate::domain::{Entry, Failure, FailureClass, Publishing, RelPath, RemotePath};
+use crate::remote::{Answer, Connection, Request, Trouble};
+use crate::state::StateError;
+
+/// Settles all intents of earlier runs, then deletes their temporary files. Opens a session only
+/// if there is something to do. Returns the paths that could not be settled; `None` when the run
+/// must stop.
+pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
+    let Left { intents, folders } = match left(shared).await {
+        Ok(left) => left,
+        Err(failure) => {
+            shared.stop.cancel();
+            shared.tell(Outcome::Stop { failure }).await;
+            return None;
+        }
+    };
+    if intents.is_empty() && folders.is_empty() {
+        return Some(BTreeSet::new());
+    }
+    // Until they are swept, they may hold something.
+    folders.iter().cloned().for_each(|folder| shared.left_over(folder));
+    shared.begin_work(1);
+    let mut worker = Worker::new(Arc::clone(shared));
+    for (intent, known) in intents {
+        let work = Work { path: intent.path.clone(), known, kind: WorkKind::Settle(Box::new(intent)) };
+        worker.see_through(work).await;
+        if shared.stop.is_cancelled() {
+            break;
+        }
+    }
+    let still_open = left(shared).await;
+    if let (Ok(still_open), false) = (&still_open, shared.stop.is_cancelled()) {
+        let kept: Vec<&RemotePath> = still_open.intents.iter().map(|(intent, _)| &intent.temporary).collect();
+        worker.sweep(folders, &kept).await;
+    }
+    worker.end().await;
+    match still_open {
+        Ok(left) if !shared.stop.is_cancelled() => {
+            Some(left.intents.into_iter().map(|(intent, _)| intent.path).collect())
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// What earlier runs left.
+struct Left {
+    intents: Vec<(Publishing, Option<Entry>)>,
+    folders: Vec<RemotePath>,
+}
+
+async fn left(shared: &Shared) -> Result<Left, Failure> {
+    let (state, target) = (shared.delivery.state.clone(), shared.target);
+    let read = spawn_blocking(move || {
+        let manifest = state.manifest(target)?;
+        let with_entry = |intent: Publishing| Ok((manifest.get(&intent.path)?, intent));
+        let intents = manifest.intents()?.into_iter().map(with_entry);
+        let intents = intents.map(|found| found.map(|(entry, intent)| (intent, entry)));
+        Ok(Left { intents: intents.collect::<Result<_, StateError>>()?, folders: manifest.staged_folders()? })
+    });
+    match read.await {
+        Ok(Ok(left)) => Ok(left),
+        Ok(Err(error)) => Err(Failure::new(StateError::class(&error), describe(&error))),
+        Err(_) => Err(Failure::new(FailureClass::Other, "the manifest could not be read")),
+    }
+}
+
+impl Worker {
+    /// Deletes our temporary files in these folders, but for those that are `kept`. A folder in
+    /// which that fails stays on the list for the next run.
+    async fn sweep(&mut self, folders: Vec<RemotePath>, kept: &[&RemotePath]) {
+        let shared = self.shared();
+        let prefix = shared.temporary_prefix();
+        for folder in folders {
+            let Ok(connection) = self.connection().await else { return };
+            match sweep_folder(connection, &folder, &prefix, kept).await {
+                Ok(()) => shared.swept(&folder),
+                Err(DeliveryError::Server(error)) if error.trouble() == Trouble::Refused => {
+                    // No such folder any more, and so nothing in it.
+                    shared.swept(&folder);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+async fn sweep_folder(
+    connection: &mut Connection,
+    folder: &RemotePath,
+    prefix: &str,
+    kept: &[&RemotePath],
+) -> Result<(), DeliveryError> {
+    for name in connection.names(folder).await? {
+        let ours = name.len() == Shared::TEMPORARY_NAME_BYTES && name.starts_with(prefix);
+        let Some(temporary) = ours.then(|| folder.child(&name).ok()).flatten() else { continue };
+        if kept.contains(&&temporary) {
+            continue;
+        }
+        let answers = connection.perform(&[Request::Delete(temporary)], 0).await?;
+        if let [Answer::Refused(refusal)] = answers.as_slice() {
+            return Err(DeliveryError::Unsettled { refusal: refusal.clone() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! What became of an intent whose end nobody recorded: a crash, a lost reply or a lost
+//! connection came between the durable intent and the durable delivery.
+//!
+//! A pure state machine like [`publish`](super::publish). Absence is proved by `RNFR` in a
+//! folder that is there, never by a listing or `SIZE`.
+
+use super::failure::DeliveryError;
+use super::publish::{Input, Proof, Step};
+use crate::domain::{
+    Delivered, Evidence, Mode, Presumed, Publishing, Record, RemotePath, RunId, Sent, Standing, Verified,
+    VerifyPolicy, Withdrawn, compare,
+};
+use crate::remote::{Answer, Incoming, Request};
+
+/// What became of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// The temporary file still stands: prove it afresh and publish it.
+    Stands,
+    /// It was published; the delivery is recorded.
+    Delivered(Verified),
+    /// It was not published, or what was published is gone and must be sent again.
+    Withdrawn,
+    /// Most likely published and taken; recorded as such.
+    Presumed,
+}
+
+/// What has to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SettleStep {
+    /// As in publishing.
+    Do(Step),
+    /// It is known what became of the intent.
+    Known(Settled),
+    /// It cannot be known, or not now.
+    Unknown(DeliveryError),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(super) struct Settle {
+    run: RunId,
+    intent: Publishing,
+    destination: RemotePath,
+    mode: Mode,
+    proof: Proof,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Looking,
+    /// What stands under the final name is being compared.
+    Proving(Standing),
+    Recording(Settled),
+    Ended,
+}
+
+impl Settle {
+    pub(super) fn new(
+        run: RunId,
+        intent: Publishing,
+        destination: RemotePath,
+        mode: Mode,
+        proof: Proof,
+    ) -> Self {
+        Self { run, intent, destination, mode, proof, phase: Phase::Looking }
+    }
+
+    /// Starts, or starts again on a new session.
+    pub(super) fn start(&mut self) -> SettleStep {
+        self.phase = Phase::Looking;
+        let folder = self.intent.temporary.folder().unwrap_or_else(|| self.intent.temporary.clone());
+        SettleStep::Do(Step::Perform(vec![
+            Request::RenameFrom(folder),
+            Request::RenameFrom(self.intent.temporary.clone()),
+            Request::Size(self.destination.clone()),
+            Request::Modified(self.destination.clone()),
+        ]))
+    }
+
+    /// Takes in what came of the last step.
+    pub(super) fn next(&mut self, input: Input) -> SettleStep {
+        match (std::mem::replace(&mut self.phase, Phase::Ended), input) {
+            (Phase::Looking, Input::Answers(answers)) => self.looked(answers),
+            (Phase::Proving(now), Input::Answers(answers)) => {
+                let evidence = answers.into_iter().next().and_then(|answer| match answer {
+                    Answer::Digest(digest) => Some(Evidence::ServerHash { digest }),
+                    Answer::Size(size) => Some(Evidence::Size { size }),
+                    _ => None,
+                });
+                self.proved(&now, evidence)
+            }
+            (Phase::Proving(now), Input::Incoming(Incoming { size, digest })) => {
+                self.proved(&now, Some(Evidence::ReadBack { size, digest }))
+            }
+            (Phase::Recording(settled), Input::Committed) => SettleStep::Known(settled),
+            (_, _) => {
+                SettleStep::Unknown(DeliveryError::Internal("the steps of a delivery are out of order"))
+            }
+        }
+    }
+
+    fn looked(&mut self, answers: Vec<Answer>) -> SettleStep {
+        let mut answers = answers.into_iter();
+        let mut answer = || answers.next().unwrap_or(Answer::Unsupported);
+        let (folder, temporary, size, modified) = (answer(), answer(), answer(), answer());
+        match (folder, temporary) {
+            (_, Answer::Done) => return SettleStep::Known(Settled::Stands),
+            (Answer::Done, Answer::Absent(_)) => {}
+            // The folder may only be out of reach: nothing can be said.
+            (Answer::Absent(refusal) | Answer::Refused(refusal), _) | (_, Answer::Refused(refusal)) => {
+                return SettleStep::Unknown(DeliveryError::Unsettled { refusal });
+            }
+            (_, _) => return SettleStep::Unknown(DeliveryError::NoRename),
+        }
+        let modified = if let Answer::Modified(time) = modified { Some(time) } else { None };
+        let standing = match size {
+            Answer::Size(size) => Standing::File { size, modified },
+            Answer::Absent(_) => Standing::Absent,
+            _ => return SettleStep::Unknown(DeliveryError::CannotLook),
+        };
+        match standing {
+            Standing::File { size, .. } if size == self.intent.verified.size() => {
+                self.phase = Phase::Proving(standing);
+                SettleStep::Do(match self.proof {
+                    Proof::Hash => Step::Perform(vec![Request::Hash(self.destination.clone())]),
+                    Proof::ReadBack => Step::ReadBack(self.destination.clone()),
+                    Proof::Size => Step::Perform(vec![Request::Size(self.destination.clone())]),
+                })
+            }
+            standing => self.not_there(&standing),
+        }
+    }
+
+    fn proved(&mut self, now: &Standing, evidence: Option<Evidence>) -> SettleStep {
+        let verified = self.intent.verified;
+        let sent = Sent { size: verified.size(), digest: verified.digest() };
+        let policy = match self.proof {
+            Proof::Hash | Proof::ReadBack => VerifyPolicy::Auto,
+            Proof::Size => VerifyPolicy::Size,
+        };
+        match evidence.map(|evidence| compare(&sent, &evidence, policy)) {
+            Some(Ok(verified)) => {
+                let delivered = Delivered { verified, ..Delivered::from(self.intent.clone()) };
+                self.record(Settled::Delivered(verified), Record::Delivered(delivered))
+            }
+            Some(Err(_)) => self.not_there(now),
+            None => SettleStep::Unknown(DeliveryError::NoProof { refusal: None }),
+        }
+    }
+
+    /// The temporary file is gone, and the final name does not hold its bytes.
+    fn not_there(&mut self, now: &Standing) -> SettleStep {
+        let as_before = same_file(now, &self.intent.standing);
+        match (now, self.mode) {
+            (Standing::Absent, Mode::Drop) => {
+                let Publishing { path, stat, observed_at, verified, .. } = self.intent.clone();
+                let presumed = Presumed { run: self.run, path, stat, observed_at, verified };
+                self.record(Settled::Presumed, Record::Presumed(presumed))
+            }
+            (Standing::Absent, Mode::Mirror) => self.withdraw("nothing stands under either name"),
+            (Standing::File { .. }, Mode::Mirror) if as_before => {
+                self.withdraw("the temporary file is gone, and the final name holds what stood there before")
+            }
+            (Standing::File { .. } | Standing::Unknown, Mode::Mirror | Mode::Drop) => self.conflict(),
+        }
+    }
+
+    fn conflict(&self) -> SettleStep {
+        SettleStep::Unknown(DeliveryError::Conflict { path: self.destination.to_string() })
+    }
+
+    fn withdraw(&mut self, cause: &str) -> SettleStep {
+        let withdrawn = Withdrawn { run: self.run, path: self.intent.path.clone(), cause: cause.to_owned() };
+        self.record(Settled::Withdrawn, Record::Withdrawn(withdrawn))
+    }
+
+    fn record(&mut self, settled: Settled, record: Record) -> SettleStep {
+        self.phase = Phase::Recording(settled);
+        SettleStep::Do(Step::Commit(Box::new(record)))
+    }
+}
+
+fn same_file(now: &Standing, before: &Standing) -> bool {
+    match (now, before) {
+        (Standing::Absent, Standing::Absent) => true,
+        (
+            Standing::File { size, modified },
+            Standing::File { size: size_before, modified: modified_before },
+        ) => {
+            let times = modified.as_ref().zip(modified_before.as_ref());
+            size == size_before && times.is_none_or(|(now, before)| now == before)
+        }
+        (Standing::Absent | Standing::File { .. } | Standing::Unknown, _) => false,
+    }
+}

@@ -1,0 +1,246 @@
+//! What the workers of a run share.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::run::Delivery;
+use crate::domain::{
+    Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, RunId,
+    TargetId,
+};
+use crate::source::SourceRoot;
+use crate::state::StateError;
+
+/// A file to be looked at by a worker.
+#[derive(Clone, Debug)]
+pub(super) struct Work {
+    pub(super) path: RelPath,
+    /// What was delivered before.
+    pub(super) known: Option<Entry>,
+    pub(super) kind: WorkKind,
+}
+
+/// What to do with it.
+#[derive(Clone, Debug)]
+pub(super) enum WorkKind {
+    Send,
+    /// Read it first, and send it only if it is not what was delivered.
+    HashFirst,
+    /// Find out what became of an earlier run's intent, and no more.
+    Settle(Box<Publishing>),
+}
+
+/// What the run is told.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The plan has one more file to send or to read.
+    Planned {
+        bytes: u64,
+    },
+    /// All files are known.
+    PlanComplete {
+        unchanged: u64,
+    },
+    Delivered {
+        path: RelPath,
+        size: u64,
+        method: ProofMethod,
+    },
+    /// Delivered by an earlier run that could not record it.
+    Settled {
+        path: RelPath,
+    },
+    /// An earlier run's intent came to nothing: the plan decides anew.
+    Withdrawn,
+    Confirmed {
+        path: RelPath,
+    },
+    Presumed {
+        path: RelPath,
+    },
+    Skipped {
+        name: String,
+        reason: String,
+    },
+    /// A file that has no path which can be sent.
+    Refused {
+        name: String,
+        failure: Failure,
+    },
+    Failed {
+        path: RelPath,
+        failure: Failure,
+    },
+    /// The run ended before the turn of this many files.
+    NotReached {
+        files: u64,
+    },
+    /// No file would fare better from here on.
+    Stop {
+        failure: Failure,
+    },
+}
+
+/// What the workers of a run share.
+pub(super) struct Shared {
+    pub(super) delivery: Delivery,
+    pub(super) run: RunId,
+    pub(super) target: TargetId,
+    pub(super) root: SourceRoot,
+    /// Cancelled when no more files shall be begun.
+    pub(super) stop: CancellationToken,
+    pub(super) outcomes: mpsc::Sender<Outcome>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// Folders on the server that were there, or were asked for and answered.
+    made: BTreeSet<RemotePath>,
+    /// Folders whose staging is durable.
+    staged: BTreeSet<RemotePath>,
+    /// Folders in which a temporary file may be left.
+    leftovers: BTreeSet<RemotePath>,
+    /// Workers that have not left.
+    workers: usize,
+    /// Files that leaving workers gave back.
+    returned: Vec<Work>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        delivery: Delivery,
+        run: RunId,
+        root: SourceRoot,
+        stop: CancellationToken,
+        outcomes: mpsc::Sender<Outcome>,
+    ) -> Arc<Self> {
+        let target = delivery.target.id();
+        Arc::new(Self { delivery, run, target, root, stop, outcomes, notes: Mutex::default() })
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        // Each change is one call on one set, so a panic elsewhere leaves them whole.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a file will stand on the server.
+    pub(super) fn destination(&self, path: &RelPath) -> RemotePath {
+        self.delivery.job.destination.join(path)
+    }
+
+    /// A fresh temporary name beside a final name.
+    pub(super) fn temporary(&self, destination: &RemotePath) -> RemotePath {
+        let name = format!("{}{:016x}", self.temporary_prefix(), self.delivery.clock.random());
+        destination
+            .folder()
+            .and_then(|folder| folder.child(&name).ok())
+            .unwrap_or_else(|| destination.clone())
+    }
+
+    /// How the names of all our temporary files begin. They are hidden, so that a consumer's
+    /// `*` does not meet them, and carry the agent's id, so that nobody else sweeps them.
+    pub(super) fn temporary_prefix(&self) -> String {
+        format!(".nf-{}-", self.delivery.state.agent())
+    }
+
+    /// Bytes of a temporary name: all have the same.
+    pub(super) const TEMPORARY_NAME_BYTES: usize = 29;
+
+    /// Most folders that are asked for in one write: a deep path in few round trips, and fewer
+    /// replies at once than a session takes in.
+    pub(super) const MAX_FOLDERS_AT_ONCE: usize = 16;
+
+    /// Makes a record durable.
+    pub(super) async fn commit(&self, record: Record) -> Result<(), StateError> {
+        self.delivery.state.commit(self.target, vec![record]).await
+    }
+
+    /// Tells the run. It outlives its workers, so somebody listens.
+    pub(super) async fn tell(&self, outcome: Outcome) {
+        let _run_ended = self.outcomes.send(outcome).await.is_err();
+    }
+
+    /// Tells those who watch.
+    pub(super) fn emit(&self, path: &RelPath, progress: FileProgress) {
+        self.delivery.sink.emit(Event::File { path: path.clone(), progress });
+    }
+
+    /// The folders from `folder` up which are not known to have been asked for, outermost first.
+    pub(super) fn folders_to_make(&self, folder: &RemotePath) -> Vec<RemotePath> {
+        let notes = self.notes();
+        let above = std::iter::successors(Some(folder.clone()), RemotePath::folder);
+        let mut missing: Vec<_> = above
+            .take_while(|folder| !matches!(folder.as_str(), "/" | ".") && !notes.made.contains(folder))
+            .collect();
+        missing.reverse();
+        missing
+    }
+
+    /// The server has answered to the wish for these folders.
+    pub(super) fn folders_made(&self, folders: Vec<RemotePath>) {
+        self.notes().made.extend(folders);
+    }
+
+    pub(super) fn is_staged(&self, folder: &RemotePath) -> bool {
+        self.notes().staged.contains(folder)
+    }
+
+    pub(super) fn staged(&self, folder: RemotePath) {
+        self.notes().staged.insert(folder);
+    }
+
+    pub(super) fn left_over(&self, folder: RemotePath) {
+        self.notes().leftovers.insert(folder);
+    }
+
+    /// Nothing is left in a folder any more.
+    pub(super) fn swept(&self, folder: &RemotePath) {
+        self.notes().leftovers.remove(folder);
+    }
+
+    /// The folders in which temporary files may be left.
+    pub(super) fn leftovers(&self) -> Vec<RemotePath> {
+        self.notes().leftovers.iter().cloned().collect()
+    }
+
+    /// A worker was cut off: something may be left wherever one of them was.
+    pub(super) fn all_may_be_left(&self) {
+        let mut notes = self.notes();
+        let staged = notes.staged.clone();
+        notes.leftovers.extend(staged);
+    }
+
+    pub(super) fn begin_work(&self, workers: usize) {
+        self.notes().workers = workers;
+    }
+
+    /// A worker wants to leave and give its file back. The last one gets it back, and must go on.
+    pub(super) fn leave(&self, work: Work) -> Option<Work> {
+        let mut notes = self.notes();
+        if notes.workers <= 1 {
+            return Some(work);
+        }
+        notes.workers -= 1;
+        notes.returned.push(work);
+        None
+    }
+
+    /// A file that was given back.
+    pub(super) fn returned(&self) -> Option<Work> {
+        self.notes().returned.pop()
+    }
+
+    /// A file that was given back, or leave to go: checked together, so that none is forgotten.
+    pub(super) fn returned_or_leave(&self) -> Option<Work> {
+        let mut notes = self.notes();
+        let work = notes.returned.pop();
+        if work.is_none() {
+            notes.workers = notes.workers.saturating_sub(1);
+        }
+        work
+    }
+}

@@ -1,0 +1,339 @@
+//! A worker: takes files off the queue and delivers them, one session at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::attempt::{Broken, Left, deliver, settle};
+use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
+use super::settle::Settled;
+use super::shared::{Outcome, Shared, Work, WorkKind};
+use crate::domain::{
+    Backoff, Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
+};
+use crate::remote::{Answer, Connection, FtpsError, Request};
+use crate::source::{SourceError, hash_file};
+
+/// Most attempts at one file in one run; what fails then is for the next run.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// Most attempts at one file that do not count: each takes a new session, so that a server
+/// which never lets one be used cannot keep a run busy for ever.
+const MAX_UNCOUNTED_ATTEMPTS: u32 = 6;
+
+/// Most attempts in a row to open a session, over all files of a worker.
+const MAX_CONNECT_ATTEMPTS: u32 = 4;
+
+/// Waits between attempts: long enough, in all, for a server to come back from a restart.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), limit: Duration::from_secs(15) };
+
+/// A worker's hold on its session.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    connection: Option<Connection>,
+    /// Failures to open a session, in a row.
+    connect_failures: u32,
+    /// Temporary files that could not be deleted yet.
+    litter: Vec<RemotePath>,
+}
+
+/// What a worker does after a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    GoOn,
+    Leave,
+}
+
+/// Why a file is not done.
+enum Setback {
+    /// No session could be opened.
+    Connect { error: DeliveryError, intent: Option<Box<Publishing>> },
+    /// An attempt failed.
+    Attempt(Broken),
+}
+
+/// How often a file was tried.
+#[derive(Debug)]
+struct Tries {
+    attempt: u32,
+    uncounted: u32,
+}
+
+/// What follows a setback.
+enum Verdict {
+    Again { intent: Option<Box<Publishing>> },
+    GiveUp { error: DeliveryError },
+    HandBack,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, connection: None, connect_failures: 0, litter: Vec::new() }
+    }
+
+    /// What it shares with the others.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Works until the queue has ended or the run stops.
+    pub(super) async fn work(mut self, queue: async_channel::Receiver<Work>) {
+        loop {
+            let mut work = self.shared.returned();
+            if work.is_none() {
+                work = tokio::select! {
+                    biased;
+                    () = self.shared.stop.cancelled() => None,
+                    work = queue.recv() => work.ok(),
+                };
+            }
+            let Some(work) = work.or_else(|| self.shared.returned_or_leave()) else { break };
+            if self.shared.stop.is_cancelled() {
+                self.shared.tell(Outcome::NotReached { files: 1 }).await;
+            } else if self.handle(work).await == Next::Leave {
+                break;
+            }
+        }
+        self.end().await;
+    }
+
+    /// Closes the session, after a last try to clean up.
+    pub(super) async fn end(mut self) {
+        if let Some(connection) = &mut self.connection {
+            delete_all(connection, &mut self.litter).await;
+        }
+        for temporary in self.litter {
+            if let Some(folder) = temporary.folder() {
+                self.shared.left_over(folder);
+            }
+        }
+        if let Some(connection) = self.connection {
+            connection.quit().await;
+        }
+    }
+
+    async fn handle(&mut self, work: Work) -> Next {
+        if matches!(work.kind, WorkKind::HashFirst) {
+            match self.confirm(&work).await {
+                Ok(Some(outcome)) => {
+                    self.shared.tell(outcome).await;
+                    return Next::GoOn;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.give_up(&work.path, error).await;
+                    return Next::GoOn;
+                }
+            }
+        }
+        self.see_through(work).await
+    }
+
+    /// Reads a file, and records its new facts if it holds what was delivered.
+    async fn confirm(&self, work: &Work) -> Result<Option<Outcome>, DeliveryError> {
+        let Some(known) = &work.known else { return Ok(None) };
+        let observed_at = self.shared.delivery.clock.now();
+        let (root, path) = (self.shared.root.clone(), work.path.clone());
+        let (sent, stat) = match spawn_blocking(move || hash_file(&root, &path)).await {
+            Ok(Ok(read)) => read,
+            // Sending it takes a second look.
+            Ok(Err(SourceError::Changed { .. })) => return Ok(None),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(DeliveryError::Internal("the reader of a source file died")),
+        };
+        if (sent.size, sent.digest) != (known.size, known.digest) {
+            return Ok(None);
+        }
+        let confirmed = Confirmed { run: self.shared.run, path: work.path.clone(), stat, observed_at };
+        self.shared.commit(Record::Confirmed(confirmed)).await?;
+        Ok(Some(Outcome::Confirmed { path: work.path.clone() }))
+    }
+
+    /// Brings a file to an outcome, trying again where that may help.
+    pub(super) async fn see_through(&mut self, work: Work) -> Next {
+        let mut tries = Tries { attempt: 1, uncounted: 0 };
+        let mut intent = match &work.kind {
+            WorkKind::Settle(intent) => Some(intent.clone()),
+            WorkKind::Send | WorkKind::HashFirst => None,
+        };
+        let mut work = work;
+        loop {
+            let setback = match self.try_once(&work, intent.take()).await {
+                Ok(outcome) => {
+                    self.shared.tell(outcome).await;
+                    return Next::GoOn;
+                }
+                Err(setback) => setback,
+            };
+            match self.judge(&work.path, setback, &mut tries).await {
+                Verdict::Again { intent: unsettled } => intent = unsettled,
+                Verdict::GiveUp { error } => {
+                    self.give_up(&work.path, error).await;
+                    return Next::GoOn;
+                }
+                Verdict::HandBack => match self.shared.leave(work) {
+                    None => return Next::Leave,
+                    Some(still_mine) => work = still_mine,
+                },
+            }
+        }
+    }
+
+    async fn try_once(&mut self, work: &Work, intent: Option<Box<Publishing>>) -> Result<Outcome, Setback> {
+        let shared = Arc::clone(&self.shared);
+        let connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Setback::Connect { error: error.into(), intent }),
+        };
+        let path = work.path.clone();
+        if let Some(intent) = intent {
+            let settled = settle(&shared, connection, *intent, work.known.clone()).await;
+            match (settled.map_err(Setback::Attempt)?, &work.kind) {
+                (Settled::Delivered(_), WorkKind::Settle(_)) => return Ok(Outcome::Settled { path }),
+                (Settled::Delivered(verified), WorkKind::Send | WorkKind::HashFirst) => {
+                    return Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() });
+                }
+                (Settled::Presumed, _) => return Ok(Outcome::Presumed { path }),
+                (Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => return Ok(Outcome::Withdrawn),
+                (Settled::Withdrawn | Settled::Stands, WorkKind::Send | WorkKind::HashFirst) => {}
+            }
+        }
+        let verified = deliver(&shared, connection, work).await.map_err(Setback::Attempt)?;
+        Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() })
+    }
+
+    /// The session, opened if there is none; what could not be deleted earlier is tried again.
+    pub(super) async fn connection(&mut self) -> Result<&mut Connection, FtpsError> {
+        // Taken out, so that a failure leaves none behind.
+        let connection = match self.connection.take().filter(Connection::is_usable) {
+            Some(connection) => connection,
+            None => match self.shared.delivery.remote.connect().await {
+                Ok(mut connection) => {
+                    self.connect_failures = 0;
+                    let server = self.shared.delivery.job.server.clone();
+                    let facts = connection.facts().clone();
+                    self.shared.delivery.sink.emit(Event::SessionOpened { server, facts });
+                    delete_all(&mut connection, &mut self.litter).await;
+                    connection
+                }
+                Err(error) => {
+                    self.connect_failures += 1;
+                    return Err(error);
+                }
+            },
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Decides what follows a setback, and waits where that helps.
+    async fn judge(&mut self, path: &RelPath, setback: Setback, tries: &mut Tries) -> Verdict {
+        let (error, intent, connecting) = match setback {
+            Setback::Connect { error, intent } => (error, intent, true),
+            Setback::Attempt(Broken { error, left }) => (error, self.keep(left), false),
+        };
+        let disposition = error.disposition();
+        if disposition.session == ForSession::Replace {
+            self.connection = None;
+        }
+        if let DeliveryError::Server(FtpsError::SessionsUsedUp { renewal }) = &error
+            && let Some(text) = self.shared.delivery.remote.sessions_used_up(*renewal)
+        {
+            self.shared.delivery.sink.emit(Event::Notice { text });
+        }
+        self.clean_up().await;
+        let again = match (connecting, disposition.run, disposition.file) {
+            (_, ForRun::Stop, _) => {
+                let failure = Failure::new(disposition.class, describe(&error));
+                self.shared.stop.cancel();
+                self.shared.tell(Outcome::Stop { failure }).await;
+                false
+            }
+            (true, ForRun::Shrink, _) if self.connect_failures == 1 && intent.is_none() => {
+                return Verdict::HandBack;
+            }
+            (true, ..) if self.connect_failures >= MAX_CONNECT_ATTEMPTS => {
+                let failure = Failure::new(disposition.class, describe(&error));
+                self.shared.stop.cancel();
+                self.shared.tell(Outcome::Stop { failure }).await;
+                false
+            }
+            (true, ..) => self.pause(self.connect_failures + 1).await,
+            (false, _, ForFile::GiveUp) => false,
+            (false, _, ForFile::AgainUncounted) => {
+                tries.uncounted += 1;
+                tries.uncounted <= MAX_UNCOUNTED_ATTEMPTS
+            }
+            (false, _, ForFile::Again) => {
+                tries.attempt += 1;
+                let again = tries.attempt <= MAX_ATTEMPTS && !self.shared.stop.is_cancelled();
+                if again {
+                    let failure = Failure::new(disposition.class, describe(&error));
+                    self.shared.emit(path, FileProgress::Retrying { failure, attempt: tries.attempt });
+                }
+                again && self.pause(tries.attempt).await
+            }
+        };
+        if again {
+            return Verdict::Again { intent };
+        }
+        if let Some(folder) = intent.and_then(|intent| intent.temporary.folder()) {
+            self.shared.left_over(folder);
+        }
+        Verdict::GiveUp { error }
+    }
+
+    /// Keeps in mind what an attempt left on the server.
+    fn keep(&mut self, left: Left) -> Option<Box<Publishing>> {
+        match left {
+            Left::Nothing => None,
+            Left::Temporary(temporary) => {
+                self.litter.push(temporary);
+                None
+            }
+            Left::Intent(intent) => Some(intent),
+        }
+    }
+
+    async fn clean_up(&mut self) {
+        if let Some(connection) = self.connection.as_mut().filter(|connection| connection.is_usable()) {
+            delete_all(connection, &mut self.litter).await;
+        }
+    }
+
+    /// Waits before another attempt; the answer is whether there shall be one.
+    async fn pause(&self, attempt: u32) -> bool {
+        let delay = BACKOFF.delay(attempt, self.shared.delivery.clock.random());
+        tokio::select! {
+            () = self.shared.stop.cancelled() => false,
+            () = sleep(delay) => true,
+        }
+    }
+
+    async fn give_up(&self, path: &RelPath, error: DeliveryError) {
+        let outcome = match &error {
+            DeliveryError::Source(SourceError::Gone { .. }) => {
+                Outcome::Skipped { name: path.to_string(), reason: "gone before it could be read".to_owned() }
+            }
+            _ => Outcome::Failed {
+                path: path.clone(),
+                failure: Failure::new(error.disposition().class, describe(&error)),
+            },
+        };
+        self.shared.tell(outcome).await;
+    }
+}
+
+/// Deletes temporary files; those whose end is not known stay in the list.
+async fn delete_all(connection: &mut Connection, litter: &mut Vec<RemotePath>) {
+    while let Some(temporary) = litter.last() {
+        let answer = connection.perform(&[Request::Delete(temporary.clone())], 0).await;
+        match answer.as_deref() {
+            Ok([Answer::Done | Answer::Absent(_)]) => {
+                litter.pop();
+            }
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
