@@ -165,7 +165,7 @@ fn a_killed_run_is_completed(name: &str) {
     let Some(server) = lab::server(name) else { return };
     let agent = Agent::new(&server, "killed");
     let stop = AtomicBool::new(false);
-    let torn = thread::scope(|scope| {
+    let (torn, looks) = thread::scope(|scope| {
         let watcher = scope.spawn(|| watch_for_torn_files(&agent.arrivals, &stop));
         let stopped = StopOnDrop(&stop);
         for version in 0..2 {
@@ -181,6 +181,7 @@ fn a_killed_run_is_completed(name: &str) {
         drop(stopped);
         watcher.join().unwrap()
     });
+    assert!(looks >= 2 * KILLED_RUN_FILES, "the watcher missed files: it saw {looks}");
     assert!(torn.is_empty(), "seen under final names: {torn:?}");
 }
 
@@ -203,8 +204,8 @@ fn size_of(version: usize, nth: u64) -> usize {
 }
 
 /// Looks at all final names again and again until told to stop, and returns what was neither
-/// absent nor a whole version.
-fn watch_for_torn_files(arrivals: &Path, stop: &AtomicBool) -> Vec<String> {
+/// absent nor a whole version, and how often a file had changed.
+fn watch_for_torn_files(arrivals: &Path, stop: &AtomicBool) -> (Vec<String>, u64) {
     let whole: Vec<_> = (0..KILLED_RUN_FILES).map(|nth| bytes(nth, size_of(1, nth))).collect();
     let (mut torn, mut known, mut looks) = (Vec::new(), BTreeMap::new(), 0);
     while !stop.load(Ordering::SeqCst) {
@@ -224,8 +225,7 @@ fn watch_for_torn_files(arrivals: &Path, stop: &AtomicBool) -> Vec<String> {
         }
         thread::yield_now();
     }
-    assert!(looks >= 2 * KILLED_RUN_FILES, "the watcher missed files: it saw {looks}");
-    torn
+    (torn, looks)
 }
 
 #[test]
