@@ -1,0 +1,7 @@
+//! Integration tests: the library and the binary from outside, one crate for all of them.
+
+#![cfg(test)]
+
+mod lab;
+mod real_servers;
+mod support;

@@ -1,0 +1,335 @@
+//! The binary against real FTPS servers: everything arrives, is proved, and is never half there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nightferry::domain::ProofMethod;
+
+use crate::lab::{self, Server};
+use crate::support::{
+    Agent, FILES, Forwarder, assert_same_tree, bytes, files_below, make_tree, time_of, write_big_file,
+    write_file,
+};
+
+/// As much as a nightly dump.
+const BIG: usize = 300 << 20;
+/// Enough to last longer than a round of control commands.
+const MEDIUM: usize = 20 << 20;
+
+/// A tree of 2,000 files and a big one arrive whole, each proved as this server allows, and the
+/// second run opens no connection.
+fn a_tree_crosses(name: &str, method: ProofMethod, big: usize) {
+    let Some(server) = lab::server(name) else { return };
+    let door = Forwarder::to(&server);
+    let agent = Agent::through(door.port, &server, "tree");
+    make_tree(&agent.source());
+    write_big_file(&agent.source().join("dump.tar"), big);
+    let files = FILES as u64 + 1;
+
+    let first = agent.sync().done();
+    assert_same_tree(&agent.source(), &agent.arrivals);
+    assert_eq!(first.counts.delivered, files);
+    assert_eq!(first.counts.failed, 0);
+    assert_eq!(first.proofs, BTreeMap::from([(method, files)]));
+    assert!(first.failed.is_empty(), "{:?}", first.failed);
+    assert_no_refused_data_connection(&server);
+
+    let connections = door.accepted();
+    assert!(connections > 0, "the forwarder was passed by");
+    let second = agent.sync().done();
+    assert_eq!((second.counts.unchanged, second.counts.delivered), (files, 0));
+    assert_eq!(second.counts.bytes_delivered, 0);
+    assert_eq!(door.accepted(), connections, "an unchanged tree opened a connection");
+}
+
+/// Neither 522 (no session resumed) nor 425 (no data connection) was ever said. `ProFTPD` says 425
+/// to EPSV now and then, when the port it drew is still in use: that refuses no data connection.
+fn assert_no_refused_data_connection(server: &Server) {
+    let vsftpd = |line: &str| line.contains(", \"425 ") || line.contains(", \"522 ");
+    let proftpd =
+        |line: &str| (line.starts_with("425 ") || line.starts_with("522 ")) && !line.contains(" EPSV ");
+    let refused: Vec<_> = match server.name.split('-').next() {
+        Some("vsftpd") => replies(server).filter(|line| vsftpd(line)).collect(),
+        Some("proftpd") => replies(server).filter(|line| proftpd(line)).collect(),
+        _ => return,
+    };
+    assert!(refused.is_empty(), "{} times, first: {:?}", refused.len(), refused.first());
+}
+
+/// The server's log of replies, which must show the transfers.
+fn replies(server: &Server) -> impl Iterator<Item = String> {
+    let log = server.replies();
+    assert!(log.matches("226 ").count() > FILES, "the log of {} shows no transfers", server.name);
+    log.lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+#[test]
+fn a_tree_crosses_to_vsftpd_over_tls_1_2() {
+    a_tree_crosses("vsftpd-tls12", ProofMethod::ReadBack, MEDIUM);
+}
+
+#[test]
+fn a_tree_crosses_to_vsftpd_over_tls_1_3() {
+    a_tree_crosses("vsftpd-tls13", ProofMethod::ReadBack, BIG);
+}
+
+#[test]
+fn a_tree_crosses_to_proftpd_over_tls_1_2() {
+    a_tree_crosses("proftpd-tls12", ProofMethod::ServerHash, BIG);
+}
+
+#[test]
+fn a_tree_crosses_to_proftpd_that_insists_on_tls_1_3() {
+    a_tree_crosses("proftpd-tls13", ProofMethod::ServerHash, MEDIUM);
+}
+
+#[test]
+fn a_tree_crosses_to_pure_ftpd_over_tls_1_2() {
+    a_tree_crosses("pureftpd-tls12", ProofMethod::ReadBack, MEDIUM);
+}
+
+#[test]
+fn a_tree_crosses_to_pure_ftpd_over_tls_1_3() {
+    a_tree_crosses("pureftpd-tls13", ProofMethod::ReadBack, BIG);
+}
+
+#[test]
+fn a_tree_crosses_to_pyftpdlib_over_tls_1_2() {
+    a_tree_crosses("pyftpd-tls12", ProofMethod::ReadBack, MEDIUM);
+}
+
+#[test]
+fn a_tree_crosses_to_pyftpdlib_over_tls_1_3() {
+    a_tree_crosses("pyftpd-tls13", ProofMethod::ReadBack, BIG);
+}
+
+/// `ProFTPD` gives two TLS 1.3 tickets a control connection and wants one for each file: a server
+/// that speaks both versions is taken on in TLS 1.2 from then on, without a refused file.
+#[test]
+fn a_tree_crosses_to_proftpd_as_debian_sets_it_up() {
+    a_tree_crosses("proftpd-logged", ProofMethod::ServerHash, MEDIUM);
+}
+
+/// A touched file is read and not sent; a changed one is sent alone.
+fn only_changes_are_sent(name: &str) {
+    let Some(server) = lab::server(name) else { return };
+    let agent = Agent::new(&server, "changes");
+    let paths: Vec<_> = (0..20_u64).map(|nth| agent.source().join(format!("report {nth}.csv"))).collect();
+    for (seed, path) in (0..).zip(&paths) {
+        write_file(path, seed, 5_000);
+    }
+    assert_eq!(agent.sync().done().counts.delivered, 20);
+
+    File::open(&paths[3]).unwrap().set_modified(time_of(999)).unwrap();
+    let touched = agent.sync().done().counts;
+    assert_eq!((touched.confirmed, touched.delivered, touched.unchanged), (1, 0, 19));
+
+    write_file(&paths[7], 1_007, 5_000);
+    let changed = agent.sync().done().counts;
+    assert_eq!((changed.delivered, changed.bytes_delivered, changed.unchanged), (1, 5_000, 19));
+    assert_eq!(fs::read(agent.arrivals.join("report 7.csv")).unwrap(), bytes(1_007, 5_000));
+    assert_eq!(files_below(&agent.arrivals).len(), 20);
+}
+
+#[test]
+fn only_changes_are_sent_to_vsftpd() {
+    only_changes_are_sent("vsftpd");
+}
+
+#[test]
+fn only_changes_are_sent_to_proftpd() {
+    only_changes_are_sent("proftpd");
+}
+
+#[test]
+fn only_changes_are_sent_to_pure_ftpd() {
+    only_changes_are_sent("pureftpd");
+}
+
+#[test]
+fn only_changes_are_sent_to_pyftpdlib() {
+    only_changes_are_sent("pyftpd");
+}
+
+const KILLED_RUN_FILES: u64 = 200;
+
+/// Killed in the middle, for new files and for new versions of old ones: the next run completes,
+/// and whoever looked at the final names saw whole files only.
+fn a_killed_run_is_completed(name: &str) {
+    let Some(server) = lab::server(name) else { return };
+    let agent = Agent::new(&server, "killed");
+    let stop = AtomicBool::new(false);
+    let (torn, looks) = thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch_for_torn_files(&agent.arrivals, &stop));
+        let stopped = StopOnDrop(&stop);
+        for version in 0..2 {
+            for nth in 0..KILLED_RUN_FILES {
+                write_file(&agent.source().join(name_of(nth)), nth, size_of(version, nth));
+            }
+            agent.start().kill_after_deliveries(20);
+            let counts = agent.sync().done().counts;
+            assert!(counts.delivered > 0, "nothing was left to do after the kill");
+            assert_eq!(counts.delivered + counts.settled + counts.unchanged, KILLED_RUN_FILES, "{counts:?}");
+            assert_same_tree(&agent.source(), &agent.arrivals);
+        }
+        drop(stopped);
+        watcher.join().unwrap()
+    });
+    assert!(looks >= 2 * KILLED_RUN_FILES, "the watcher missed files: it saw {looks}");
+    assert!(torn.is_empty(), "seen under final names: {torn:?}");
+}
+
+/// Ends the watcher also when the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+fn name_of(nth: u64) -> String {
+    format!("invoice {nth:03}.pdf")
+}
+
+/// Two versions of a file differ in their size, so one is a beginning of the other.
+fn size_of(version: usize, nth: u64) -> usize {
+    150_000 + version * 33_333 + usize::try_from(nth).unwrap() * 500
+}
+
+/// Looks at all final names again and again until told to stop, and returns what was neither
+/// absent nor a whole version, and how often a file had changed.
+fn watch_for_torn_files(arrivals: &Path, stop: &AtomicBool) -> (Vec<String>, u64) {
+    let whole: Vec<_> = (0..KILLED_RUN_FILES).map(|nth| bytes(nth, size_of(1, nth))).collect();
+    let (mut torn, mut known, mut looks) = (Vec::new(), BTreeMap::new(), 0);
+    while !stop.load(Ordering::SeqCst) {
+        for (nth, whole) in (0..).zip(&whole) {
+            let path = arrivals.join(name_of(nth));
+            let Ok(facts) = fs::metadata(&path) else { continue };
+            let facts = (facts.ino(), facts.len(), facts.ctime(), facts.ctime_nsec());
+            if known.insert(nth, facts) == Some(facts) {
+                continue;
+            }
+            let stored = fs::read(&path).unwrap();
+            let is_version = (0..2).any(|version| stored.len() == size_of(version, nth));
+            if !is_version || !whole.starts_with(&stored) {
+                torn.push(format!("{} with {} bytes", name_of(nth), stored.len()));
+            }
+            looks += 1;
+        }
+        thread::yield_now();
+    }
+    (torn, looks)
+}
+
+#[test]
+fn a_killed_run_to_vsftpd_is_completed() {
+    a_killed_run_is_completed("vsftpd");
+}
+
+#[test]
+fn a_killed_run_to_proftpd_is_completed() {
+    a_killed_run_is_completed("proftpd");
+}
+
+#[test]
+fn a_killed_run_to_pure_ftpd_is_completed() {
+    a_killed_run_is_completed("pureftpd");
+}
+
+#[test]
+fn a_killed_run_to_pyftpdlib_is_completed() {
+    a_killed_run_is_completed("pyftpd");
+}
+
+/// Memory does not grow with the size of a file.
+#[test]
+fn a_file_of_2_gib_takes_less_than_40_mib_of_memory() {
+    const SIZE: u64 = 2 << 30;
+    const LIMIT_KIB: u64 = 40 << 10;
+    let Some(server) = lab::server("proftpd") else { return };
+    let agent = Agent::new(&server, "huge");
+    File::create(agent.source().join("image.raw")).unwrap().set_len(SIZE).unwrap();
+    let run = agent.start();
+    let process = run.id();
+    let sampler = thread::spawn(move || {
+        let mut highest = 0;
+        while let Some(kib) = peak_memory_kib(process) {
+            highest = kib;
+            // The kernel keeps the peak: a look now and then is enough, the last one counts.
+            thread::sleep(Duration::from_millis(20));
+        }
+        highest
+    });
+    let report = run.finish().done();
+    let peak = sampler.join().unwrap();
+    assert_eq!((report.counts.delivered, report.counts.bytes_delivered), (1, SIZE));
+    assert_eq!(report.proofs, BTreeMap::from([(ProofMethod::ServerHash, 1)]));
+    assert_eq!(fs::metadata(agent.arrivals.join("image.raw")).unwrap().len(), SIZE);
+    assert!((1..LIMIT_KIB).contains(&peak), "{peak} KiB at most");
+}
+
+/// The most memory that a living process has had resident; none once it has ended.
+fn peak_memory_kib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(PathBuf::from(format!("/proc/{process}/status"))).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// A run that cannot reach or trust its server says which of the two, by its exit code, and
+/// leaves nothing there.
+fn a_run_ends_with(code: i32, agent: &Agent) {
+    write_file(&agent.source().join("report.csv"), 1, 1_000);
+    let run = agent.sync();
+    assert_eq!(run.code, code, "{}", run.stderr);
+    assert!(!run.stderr.is_empty(), "it ended with {code} and said nothing");
+    assert!(!run.stderr.contains(&agent.password), "the password was shown: {}", run.stderr);
+    assert!(!agent.arrivals.exists(), "something was made on the server");
+}
+
+fn a_wrong_password_is_refused_for_good(name: &str) {
+    let Some(server) = lab::server(name) else { return };
+    let mut agent = Agent::new(&server, "login");
+    agent.password = "not-the-right-one".into();
+    a_run_ends_with(7, &agent);
+}
+
+#[test]
+fn a_wrong_password_for_vsftpd_is_refused_for_good() {
+    a_wrong_password_is_refused_for_good("vsftpd");
+}
+
+#[test]
+fn a_wrong_password_for_proftpd_is_refused_for_good() {
+    a_wrong_password_is_refused_for_good("proftpd");
+}
+
+#[test]
+fn a_wrong_password_for_pure_ftpd_is_refused_for_good() {
+    a_wrong_password_is_refused_for_good("pureftpd");
+}
+
+#[test]
+fn a_wrong_password_for_pyftpdlib_is_refused_for_good() {
+    a_wrong_password_is_refused_for_good("pyftpd");
+}
+
+#[test]
+fn certificates_that_do_not_fit_are_not_trusted() {
+    for name in ["pyftpd-expired", "pyftpd-wronghost", "pyftpd-selfsigned", "pyftpd-nosan"] {
+        let Some(server) = lab::server(name) else { return };
+        a_run_ends_with(8, &Agent::new(&server, "trust"));
+    }
+}
+
+#[test]
+fn a_closed_port_is_a_passing_trouble() {
+    let Some(server) = lab::server("vsftpd") else { return };
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    a_run_ends_with(5, &Agent::through(closed, &server, "closed"));
+}
