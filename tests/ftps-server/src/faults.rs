@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The pseudo command under which the greeting goes.
-const GREETING: &str = "(greeting)";
+const GREETING: &str = "(GREETING)";
 
 /// When a connection is dropped, seen from the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,5 +245,7 @@ mod tests {
         assert_eq!(fired(Fault::on("STOR", Action::Silent).naming("b").once(), &commands), [0, 0, 1, 0]);
         assert_eq!(fired(Fault::on_any(Action::Silent), &commands), [1, 1, 1, 1]);
         assert_eq!(fired(Fault::on_greeting(Action::Silent), &commands), [0, 0, 0, 0]);
+        assert_eq!(Faults::new(vec![Fault::on_greeting(Action::Silent)]).at_greeting(), [Action::Silent]);
+        assert_eq!(Faults::new(vec![Fault::on_any(Action::Silent)]).at_greeting(), []);
     }
 }

@@ -56,8 +56,12 @@ impl Reply {
     }
 }
 
-/// The reason as servers give it: the system's text without its number.
+/// The reason as servers give it: the system's text, also for errors of our own.
 fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => "File exists".to_owned(),
+        io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
+        _ => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
+    }
 }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::dialect::Dialect;
 use crate::event::Event;
@@ -27,6 +28,8 @@ use crate::tree::Tree;
 
 /// The most control connections at a time; one more waits until another ends.
 const SESSIONS: usize = 64;
+/// How long accepting rests after an error, such as too many open files.
+const BREATH: Duration = Duration::from_millis(20);
 /// How long sessions in a blocking call may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -316,7 +319,10 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         while sessions.len() >= SESSIONS {
             sessions.join_next().await;
         }
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            sleep(BREATH).await;
+            continue;
+        };
         while sessions.try_join_next().is_some() {}
         connection += 1;
         sessions.spawn(Session::run(Arc::clone(shared), connection, stream));

@@ -119,6 +119,7 @@ impl Session {
             }
             Manner::ProFtpd | Manner::Vsftpd => Reply::new(220, "Test server ready."),
         };
+        let greeting = self.scripted().unwrap_or(greeting);
         let mut flow = self.conclude(Outcome::Reply(greeting)).await?;
         while flow == Flow::Continue {
             let Some(line) = self.control.line().await? else { break };
@@ -134,15 +135,19 @@ impl Session {
         if self.has(&Action::DropControl(Moment::Before)) {
             return Ok(Flow::End);
         }
-        let scripted = self.actions.iter().find_map(|action| match action {
-            Action::Reply(text) => Some(Reply(text.clone().into_bytes())),
-            _ => None,
-        });
-        let outcome = match scripted {
+        let outcome = match self.scripted() {
             Some(reply) => Outcome::Reply(reply),
             None => self.perform(command).await?,
         };
         self.conclude(outcome).await
+    }
+
+    /// The reply that a fault puts in the place of the command.
+    fn scripted(&self) -> Option<Reply> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Reply(text) => Some(Reply(text.clone().into_bytes())),
+            _ => None,
+        })
     }
 
     /// Sends the reply, or what the faults make of it.

@@ -172,6 +172,7 @@ impl Session {
         Ok(())
     }
 
+    /// Changes the middle byte; an empty file has none.
     async fn flip_byte(&self, local: &Path, witness: Witness) -> io::Result<()> {
         if witness != Witness::Honest {
             let sha1 = of_file(Algorithm::Sha1, local.to_owned()).await?;
@@ -179,8 +180,11 @@ impl Session {
             self.shared.claims.set(local, Some(Claim { witness, sha1, sha256 }));
         }
         let file = OpenOptions::new().read(true).write(true).open(local)?;
-        let middle = file.metadata()?.len() / 2;
-        let mut byte = [0];
+        let length = file.metadata()?.len();
+        if length == 0 {
+            return Ok(());
+        }
+        let (middle, mut byte) = (length / 2, [0]);
         file.read_exact_at(&mut byte, middle)?;
         file.write_all_at(&byte.map(|byte| !byte), middle)
     }
