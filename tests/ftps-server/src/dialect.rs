@@ -90,7 +90,8 @@ impl Dialect {
     }
 
     /// Like vsftpd 3.0.3 with `require_ssl_reuse`: no `MLSD`, `MFMT` or `HASH`; `MDTM` sets times;
-    /// listings hide dot files; failures give no reason.
+    /// listings hide dot files; failures give no reason. (The real one takes any session of its own on
+    /// a data connection; this one only those of the same control connection.)
     pub fn vsftpd() -> Self {
         use Feature::{Epsv, MdtmSets, RestartStore, Utf8, WantsCloseNotify};
         Self {

@@ -33,6 +33,27 @@ impl Reply {
         Self(bytes)
     }
 
+    /// Refuses a command in plain text.
+    pub(crate) fn unencrypted(manner: Manner) -> Self {
+        match manner {
+            Manner::ProFtpd => Self::new(550, "SSL/TLS required on the control channel"),
+            Manner::Vsftpd => Self::new(530, "Non-anonymous sessions must use encryption."),
+            Manner::PureFtpd => {
+                let first = "Sorry, cleartext sessions and weak ciphers are not accepted on this server.";
+                Self::lines::<&str>(421, first, &[], "Please reconnect using TLS security mechanisms.")
+            }
+        }
+    }
+
+    /// Refuses a data connection without `PROT P`.
+    pub(crate) fn unprotected(manner: Manner) -> Self {
+        match manner {
+            Manner::ProFtpd => Self::new(522, "SSL/TLS required on the data channel"),
+            Manner::Vsftpd => Self::new(522, "Data connections must be encrypted."),
+            Manner::PureFtpd => Self::new(521, "Data connection cannot be opened with this PROT setting."),
+        }
+    }
+
     /// Refuses a command that worked on a path.
     pub(crate) fn failure(manner: Manner, verb: &str, path: &[u8], error: &io::Error) -> Self {
         match (manner, verb) {

@@ -176,7 +176,7 @@ fn curl_renames_appends_resumes_and_asks_for_digests() {
     if !installed("curl") {
         return;
     }
-    let server = started(Server::builder());
+    let server = started(without_data_tickets(Dialect::full()));
     let root = server.root();
     fs::write(root.join("a"), "hello nightferry").unwrap();
     let quote = ["-I", "--quote", "RNFR a", "--quote", "RNTO b \"q\""];

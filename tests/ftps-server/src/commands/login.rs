@@ -84,6 +84,7 @@ impl Session {
                 self.facts = Facts::none();
                 Outcome::reply(200, "MLST OPTS")
             }
+            ["UTF8", "ON"] => Outcome::reply(504, "Unknown command"),
             _ => Outcome::reply(501, "OPTS: not understood"),
         }
     }
@@ -101,13 +102,15 @@ impl Session {
             (Feature::XSha256, "XSHA256".to_owned()),
             (Feature::Mfmt, "MFMT".to_owned()),
             (Feature::Mlsd, format!("MLST {}", self.facts.offer())),
-            (Feature::Utf8, "UTF8".to_owned()),
         ];
-        // vsftpd takes OPTS UTF8 ON and lists nothing.
-        let listed = |feature: &Feature| {
-            has(*feature) && (*feature != Feature::Utf8 || self.shared.dialect.manner != Manner::Vsftpd)
+        lines.extend(optional.into_iter().filter(|(feature, _)| has(*feature)).map(|(_, line)| line));
+        // vsftpd takes OPTS UTF8 ON and does not list it; Pure-FTPd lists it and does not take it.
+        let lists_utf8 = match self.shared.dialect.manner {
+            Manner::ProFtpd => has(Feature::Utf8),
+            Manner::Vsftpd => false,
+            Manner::PureFtpd => true,
         };
-        lines.extend(optional.into_iter().filter(|(feature, _)| listed(feature)).map(|(_, line)| line));
+        lines.extend(lists_utf8.then(|| "UTF8".to_owned()));
         lines.sort();
         Outcome::Reply(Reply::lines(211, "Features:", &lines, "End"))
     }

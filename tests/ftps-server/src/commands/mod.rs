@@ -74,7 +74,7 @@ impl Session {
             "NOOP" => return Ok(Outcome::reply(200, "NOOP command successful")),
             "QUIT" => return Ok(Outcome::Close(Reply::new(221, "Goodbye."))),
             _ if self.channel() == Channel::Plain => {
-                return Ok(Outcome::reply(550, "SSL/TLS required on the control channel"));
+                return Ok(Outcome::Reply(Reply::unencrypted(self.shared.dialect.manner)));
             }
             "USER" => return Ok(self.user(argument)),
             "PASS" => return Ok(self.pass(argument)),

@@ -70,7 +70,7 @@ impl Session {
     /// The port that the client was given, if its data may come over it.
     pub(super) fn take_passive(&mut self) -> Result<TcpListener, Outcome> {
         if self.protection == Protection::Clear {
-            return Err(Outcome::reply(522, "SSL/TLS required on the data channel"));
+            return Err(Outcome::Reply(Reply::unprotected(self.shared.dialect.manner)));
         }
         self.passive.take().ok_or_else(|| Outcome::reply(425, "Use PORT or PASV first."))
     }

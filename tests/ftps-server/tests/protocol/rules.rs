@@ -52,6 +52,36 @@ fn nothing_is_done_in_the_clear_or_before_the_login() {
 }
 
 #[test]
+fn each_dialect_words_its_refusals() {
+    let cases = [
+        (Dialect::full(), ["550", "534", "522", "550", "550", "200"]),
+        (Dialect::vsftpd(), ["530", "200", "522", "550", "553", "200"]),
+        (Dialect::pure_ftpd(), ["421", "200", "521", "451", "553", "504"]),
+    ];
+    for (dialect, expected) in cases {
+        let server = Server::builder().dialect(dialect).start().unwrap();
+        let mut client = Client::connect(&server);
+        client.reply();
+        let in_the_clear = client.command("USER user");
+        client.auth();
+        client.enter();
+        let clear_data = client.command("PROT C");
+        client.epsv();
+        let unprotected = client.command("STOR a");
+        client.command("PROT P");
+        client.store("a", b"");
+        client.command("RNFR a");
+        let rename = client.command("RNTO none/a");
+        client.epsv();
+        let store = client.command("STOR none/a");
+        let utf8 = client.command("OPTS UTF8 ON");
+        let replies = [in_the_clear, clear_data, unprotected, rename, store, utf8];
+        let codes: Vec<&str> = replies.iter().filter_map(|reply| reply.get(..3)).collect();
+        assert_eq!(codes, expected, "{}", server.transcript());
+    }
+}
+
+#[test]
 fn paths_stay_in_the_folder() {
     let server = Server::builder().start().unwrap();
     let mut client = Client::login(&server);
