@@ -1,0 +1,273 @@
+//! Uploads and downloads, and what goes wrong with them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpListener;
+
+use super::{Command, Outcome};
+use crate::data::{Data, End};
+use crate::dialect::{Feature, Manner};
+use crate::digest::{Algorithm, of_file};
+use crate::event::Event;
+use crate::faults::{Action, Cut, Witness};
+use crate::reply::Reply;
+use crate::session::{Protection, Representation, Session};
+use crate::shared::Claim;
+use crate::transcript::{Direction, add};
+
+/// The bytes moved at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// How an upload ended.
+struct Received {
+    bytes: u64,
+    end: End,
+}
+
+impl Session {
+    pub(super) fn rest(&mut self, argument: &[u8]) -> Outcome {
+        match std::str::from_utf8(argument).ok().and_then(|text| text.parse().ok()) {
+            Some(offset) => {
+                self.restart_at = offset;
+                Outcome::reply(350, format!("Restarting at {offset}. Send STOR or RETR to initiate transfer"))
+            }
+            None => Outcome::reply(501, "REST requires a value greater than or equal to 0"),
+        }
+    }
+
+    pub(super) async fn transfer(&mut self, command: &Command) -> io::Result<Outcome> {
+        let listener = match self.take_passive() {
+            Ok(listener) => listener,
+            Err(refusal) => return Ok(refusal),
+        };
+        let offset = std::mem::take(&mut self.restart_at);
+        let opened = self.local(&command.argument).and_then(|local| match command.verb.as_str() {
+            "RETR" => Ok((open_to_read(&local, offset)?, local)),
+            verb => Ok((self.open_to_write(&local, verb, offset)?, local)),
+        });
+        let (file, local) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                return Ok(Outcome::reply(451, "Append/Restart not permitted, try again"));
+            }
+            Err(error) => return Ok(self.failed(&command.verb, &command.argument, &error)),
+        };
+        let text = [b"Opening BINARY mode data connection for ", command.argument.as_slice()].concat();
+        self.send(&Reply::new(150, text)).await?;
+        let data = match self.accept_data(listener).await {
+            Ok(data) => data,
+            Err(refusal) => return Ok(refusal),
+        };
+        match command.verb.as_str() {
+            "RETR" => self.send_bytes(data, file).await,
+            _ => self.receive_file(data, file, &local, &command.argument).await,
+        }
+    }
+
+    /// The port that the client was given, if its data may come over it.
+    pub(super) fn take_passive(&mut self) -> Result<TcpListener, Outcome> {
+        if self.protection == Protection::Clear {
+            return Err(Outcome::Reply(Reply::unprotected(self.shared.dialect.manner)));
+        }
+        self.passive.take().ok_or_else(|| Outcome::reply(425, "Use PORT or PASV first."))
+    }
+
+    fn open_to_write(&self, local: &Path, verb: &str, offset: u64) -> io::Result<File> {
+        let exists = fs::metadata(local).is_ok_and(|metadata| metadata.is_file());
+        let restart = offset > 0 || (verb == "APPE" && exists);
+        if restart && !self.shared.dialect.has(Feature::RestartStore) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.shared.claims.set(local, None);
+        let mut options = OpenOptions::new();
+        options.create(true);
+        match verb {
+            "APPE" => options.append(true),
+            _ => options.write(true).truncate(offset == 0),
+        };
+        let mut file = options.open(local)?;
+        if verb != "APPE" {
+            file.seek(SeekFrom::Start(offset))?;
+        }
+        Ok(file)
+    }
+
+    async fn receive_file(
+        &mut self,
+        data: Data,
+        mut file: File,
+        local: &Path,
+        argument: &[u8],
+    ) -> io::Result<Outcome> {
+        let received = match self.receive(data, &mut file).await {
+            Ok(received) => received,
+            Err(error) => return Ok(Outcome::reply(451, format!("Transfer aborted. {error}"))),
+        };
+        drop(file);
+        let fin_will_do = !self.shared.dialect.has(Feature::WantsCloseNotify);
+        match received.end {
+            End::CloseNotify => {}
+            End::Fin if fin_will_do => {}
+            End::Fin => return Ok(Outcome::reply(426, "Failure reading network stream.")),
+            End::Broken(reason) => {
+                self.record(Direction::Note, format!("data connection broken: {reason}").as_bytes());
+                return Ok(Outcome::reply(426, "Transfer aborted. Data connection closed"));
+            }
+        }
+        self.spoil(local).await?;
+        add(&self.shared.tally.stores, 1);
+        let path = self.folder.join(argument).text();
+        self.shared.tell(&Event::Stored { path, local: local.to_owned(), bytes: received.bytes });
+        Ok(self.complete())
+    }
+
+    async fn receive(&mut self, mut data: Data, file: &mut File) -> io::Result<Received> {
+        let drop_at = self.drop_data();
+        let mut text = self.converts_text().then(TextEnds::default);
+        let mut chunk = vec![0; CHUNK];
+        let mut bytes = 0;
+        loop {
+            let room = drop_at.map_or(CHUNK as u64, |(after, _)| (after - bytes).min(CHUNK as u64));
+            if let (0, Some((_, cut))) = (room, drop_at) {
+                // The connection is to be lost; how well that goes does not matter.
+                drop(data.cut(cut).await);
+                return Ok(Received { bytes, end: End::Broken("by a fault".to_owned()) });
+            }
+            let space = chunk.get_mut(..usize::try_from(room).unwrap_or(CHUNK)).unwrap_or_default();
+            match data.read(space).await {
+                Ok(read) => {
+                    bytes += read as u64;
+                    add(&self.shared.tally.bytes_received, read as u64);
+                    let filled = space.get(..read).unwrap_or_default();
+                    match &mut text {
+                        Some(text) => file.write_all(&text.convert(filled))?,
+                        None => file.write_all(filled)?,
+                    }
+                }
+                Err(end) => {
+                    // The client has sent all it will; what becomes of this side's end is its own matter.
+                    drop(data.finish().await);
+                    return Ok(Received { bytes, end });
+                }
+            }
+        }
+    }
+
+    /// Spoils a file that has arrived, where a fault says so.
+    async fn spoil(&self, local: &Path) -> io::Result<()> {
+        for action in &self.actions {
+            match action {
+                Action::StoreHalf => {
+                    let file = OpenOptions::new().write(true).open(local)?;
+                    file.set_len(file.metadata()?.len() / 2)?;
+                }
+                Action::FlipByte(witness) => self.flip_byte(local, *witness).await?,
+                Action::Vanish => fs::remove_file(local)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the middle byte; an empty file has none.
+    async fn flip_byte(&self, local: &Path, witness: Witness) -> io::Result<()> {
+        if witness != Witness::Honest {
+            let sha1 = of_file(Algorithm::Sha1, local.to_owned()).await?;
+            let sha256 = of_file(Algorithm::Sha256, local.to_owned()).await?;
+            self.shared.claims.set(local, Some(Claim { witness, sha1, sha256 }));
+        }
+        let file = OpenOptions::new().read(true).write(true).open(local)?;
+        let length = file.metadata()?.len();
+        if length == 0 {
+            return Ok(());
+        }
+        let (middle, mut byte) = (length / 2, [0]);
+        file.read_exact_at(&mut byte, middle)?;
+        file.write_all_at(&byte.map(|byte| !byte), middle)
+    }
+
+    /// Sends bytes over a data connection, and ends it.
+    pub(super) async fn send_bytes(&mut self, mut data: Data, mut source: impl Read) -> io::Result<Outcome> {
+        let drop_at = self.drop_data();
+        let mut chunk = vec![0; CHUNK];
+        let mut left = drop_at.map_or(u64::MAX, |(after, _)| after);
+        loop {
+            let room = usize::try_from(left.min(CHUNK as u64)).unwrap_or(CHUNK);
+            let read = source.read(chunk.get_mut(..room).unwrap_or_default())?;
+            let filled = chunk.get(..read).unwrap_or_default();
+            if filled.is_empty() {
+                break;
+            }
+            if data.write(filled).await.is_err() {
+                return Ok(Outcome::reply(426, "Transfer aborted. Data connection closed"));
+            }
+            left -= read as u64;
+            add(&self.shared.tally.bytes_sent, read as u64);
+        }
+        let ended = match drop_at {
+            Some((_, cut)) => data.cut(cut).await.and(Err(io::ErrorKind::ConnectionAborted.into())),
+            None => data.finish().await,
+        };
+        match ended {
+            Ok(()) => Ok(self.complete()),
+            Err(_) => Ok(Outcome::reply(426, "Transfer aborted. Data connection closed")),
+        }
+    }
+
+    fn complete(&self) -> Outcome {
+        match self.shared.dialect.manner {
+            Manner::ProFtpd => Outcome::reply(226, "Transfer complete"),
+            Manner::Vsftpd => Outcome::reply(226, "Transfer complete."),
+            Manner::PureFtpd => {
+                let (first, last) = ("File successfully transferred", "0.000 seconds (measured here)");
+                Outcome::Reply(Reply::lines::<&str>(226, first, &[], last))
+            }
+        }
+    }
+
+    fn drop_data(&self) -> Option<(u64, Cut)> {
+        self.actions.iter().find_map(|action| match action {
+            Action::DropData { after, cut } => Some((*after, *cut)),
+            _ => None,
+        })
+    }
+
+    fn converts_text(&self) -> bool {
+        self.representation == Representation::Ascii && self.shared.dialect.manner != Manner::Vsftpd
+    }
+}
+
+fn open_to_read(local: &PathBuf, offset: u64) -> io::Result<File> {
+    let mut file = File::open(local)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("Not a regular file"));
+    }
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file)
+}
+
+/// Line ends of an upload in ASCII: `\r\n` becomes `\n`, also across two chunks. A last `\r` is lost,
+/// which no client that sends whole lines notices.
+#[derive(Debug, Default)]
+struct TextEnds {
+    held: bool,
+}
+
+impl TextEnds {
+    fn convert(&mut self, chunk: &[u8]) -> Vec<u8> {
+        let mut converted = Vec::with_capacity(chunk.len() + 1);
+        for byte in chunk {
+            if self.held && *byte != b'\n' {
+                converted.push(b'\r');
+            }
+            self.held = *byte == b'\r';
+            if !self.held {
+                converted.push(*byte);
+            }
+        }
+        converted
+    }
+}

@@ -1,0 +1,139 @@
+//! The control connection: lines in, bytes out, and the change from plain text to TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The longest command line: a path of 4,096 bytes and its verb.
+const COMMAND_LINE: usize = 8 * 1024;
+/// How long a silent client is kept; tests are over sooner.
+const IDLE: Duration = Duration::from_mins(5);
+/// How long a TLS handshake may take, and how long a client may leave a reply unread.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One control connection.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stream: Stream,
+    input: Vec<u8>,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Between the two, and after a handshake that failed.
+    Lost,
+}
+
+/// Whether the control connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Plain,
+    Encrypted,
+}
+
+impl Control {
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        Ok(Self { stream: Stream::Plain(stream), input: Vec::new(), peer, local })
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        match self.stream {
+            Stream::Tls(_) => Channel::Encrypted,
+            Stream::Plain(_) | Stream::Lost => Channel::Plain,
+        }
+    }
+
+    /// Makes the TLS handshake. What the client sent in plain text before it is forgotten.
+    pub(crate) async fn encrypt(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        let Stream::Plain(plain) = std::mem::replace(&mut self.stream, Stream::Lost) else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        self.input.clear();
+        let encrypted = timeout(PATIENCE, TlsAcceptor::from(config).accept(plain)).await??;
+        self.stream = Stream::Tls(Box::new(encrypted));
+        Ok(())
+    }
+
+    /// The next command line without its end, or nothing once the client is gone.
+    pub(crate) async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.input.drain(..=end).collect();
+                line.pop();
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                return Ok(Some(line));
+            }
+            if self.input.len() > COMMAND_LINE {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "command line too long"));
+            }
+            let mut chunk = [0; 4096];
+            let read = timeout(IDLE, self.read(&mut chunk)).await??;
+            let Some(received) = chunk.get(..read).filter(|received| !received.is_empty()) else {
+                return Ok(None);
+            };
+            self.input.extend(received);
+        }
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let writing = async {
+            match &mut self.stream {
+                Stream::Plain(stream) => stream.write_all(bytes).await,
+                Stream::Tls(stream) => {
+                    stream.write_all(bytes).await?;
+                    stream.flush().await
+                }
+                Stream::Lost => Err(io::ErrorKind::NotConnected.into()),
+            }
+        };
+        timeout(PATIENCE, writing).await?
+    }
+
+    /// Waits until the client is gone, whatever it still sends.
+    pub(crate) async fn ignore(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 4096];
+        while timeout(IDLE, self.read(&mut chunk)).await?? > 0 {}
+        Ok(())
+    }
+
+    /// Says goodbye: `close_notify` and FIN.
+    pub(crate) async fn close(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown().await,
+            Stream::Tls(stream) => timeout(PATIENCE, stream.shutdown()).await?,
+            Stream::Lost => Ok(()),
+        }
+    }
+
+    async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.read(chunk).await,
+            Stream::Tls(stream) => stream.read(chunk).await,
+            Stream::Lost => Ok(0),
+        }
+    }
+}

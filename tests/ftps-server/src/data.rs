@@ -1,0 +1,196 @@
+//! Data connections: passive only, from the control connection's peer only, under TLS only.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::commands::Outcome;
+use crate::control::PATIENCE;
+use crate::dialect::Reuse;
+use crate::faults::{Action, Cut};
+use crate::reply::Reply;
+use crate::session::Session;
+use crate::transcript::add;
+
+/// How long a client may take to connect to the port that it was given.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A data connection after its handshake.
+pub(crate) struct Data {
+    stream: TlsStream<TcpStream>,
+    goodbye: Goodbye,
+}
+
+/// How this side ends a data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goodbye {
+    CloseNotify,
+    FinOnly,
+}
+
+/// How the peer's bytes ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    CloseNotify,
+    /// FIN without `close_notify`.
+    Fin,
+    /// RST, silence or nonsense, in the system's words.
+    Broken(String),
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Data").field("goodbye", &self.goodbye).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// `EPSV` (RFC 2428).
+    pub(crate) async fn epsv(&mut self, argument: &[u8]) -> io::Result<Outcome> {
+        if argument.eq_ignore_ascii_case(b"ALL") {
+            return Ok(Outcome::reply(200, "EPSV ALL command successful"));
+        }
+        let address = match self.open_passive().await {
+            Ok(address) => address,
+            Err(error) => return Ok(Outcome::reply(425, format!("Unable to open a port: {error}"))),
+        };
+        let port = self.advertised_port(address);
+        let text = match self.advertised_address() {
+            Some(IpAddr::V4(other)) => format!("|1|{other}|{port}|"),
+            Some(IpAddr::V6(other)) => format!("|2|{other}|{port}|"),
+            None => format!("|||{port}|"),
+        };
+        Ok(Outcome::reply(229, format!("Entering Extended Passive Mode ({text})")))
+    }
+
+    /// `PASV` (RFC 959).
+    pub(crate) async fn pasv(&mut self) -> io::Result<Outcome> {
+        let address = match self.open_passive().await {
+            Ok(address) => address,
+            Err(error) => return Ok(Outcome::reply(425, format!("Unable to open a port: {error}"))),
+        };
+        let ip = match self.advertised_address().unwrap_or(address.ip()).to_canonical() {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(_) => return Ok(Outcome::reply(425, "PASV knows no IPv6")),
+        };
+        let [a, b, c, d] = Ipv4Addr::octets(&ip);
+        let [high, low] = self.advertised_port(address).to_be_bytes();
+        Ok(Outcome::reply(227, format!("Entering Passive Mode ({a},{b},{c},{d},{high},{low}).")))
+    }
+
+    async fn open_passive(&mut self) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind((self.control.local().ip(), 0)).await?;
+        let address = listener.local_addr()?;
+        self.passive = Some(listener);
+        Ok(address)
+    }
+
+    fn advertised_port(&self, real: SocketAddr) -> u16 {
+        let port = self.actions.iter().find_map(|action| match action {
+            Action::AdvertisePort(port) => Some(*port),
+            _ => None,
+        });
+        port.unwrap_or(real.port())
+    }
+
+    fn advertised_address(&self) -> Option<IpAddr> {
+        self.actions.iter().find_map(|action| match action {
+            Action::AdvertiseAddress(address) => Some(*address),
+            _ => None,
+        })
+    }
+
+    /// Accepts the data connection for which the client was given a port, and makes its handshake.
+    /// In place of a connection there may be the refusal to answer with.
+    pub(crate) async fn accept_data(&mut self, listener: TcpListener) -> Result<Data, Outcome> {
+        let Ok(Ok(stream)) = timeout(CONNECT, self.accept_peer(&listener)).await else {
+            return Err(refusal("Connection timed out"));
+        };
+        drop(listener);
+        add(&self.shared.tally.data_connections, 1);
+        let config = if self.has(&Action::OtherCertificate) { &self.tls.other } else { &self.tls.data };
+        let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+        let Ok(Ok(mut stream)) = timeout(PATIENCE, accepting).await else {
+            return Err(refusal("TLS handshake failed"));
+        };
+        let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+        if resumed {
+            add(&self.shared.tally.resumed_data_handshakes, 1);
+        }
+        match self.shared.dialect.reuse {
+            Reuse::Required if !resumed => Err(refusal("Operation not permitted")),
+            Reuse::RequiredOrClose if !resumed => {
+                // The client learns the reason from the reply, whether or not it reads this.
+                drop(stream.shutdown().await);
+                Err(Outcome::Close(Reply::new(522, "SSL connection failed: session reuse required")))
+            }
+            Reuse::Optional | Reuse::Required | Reuse::RequiredOrClose => {
+                let goodbye = if self.has(&Action::WithholdCloseNotify) {
+                    Goodbye::FinOnly
+                } else {
+                    Goodbye::CloseNotify
+                };
+                Ok(Data { stream, goodbye })
+            }
+        }
+    }
+
+    async fn accept_peer(&self, listener: &TcpListener) -> io::Result<TcpStream> {
+        loop {
+            let (stream, peer) = listener.accept().await?;
+            if peer.ip() == self.control.peer().ip() {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            add(&self.shared.tally.strangers, 1);
+        }
+    }
+}
+
+impl Data {
+    /// Reads some bytes; none means that the peer has ended, in the way told.
+    pub(crate) async fn read(&mut self, chunk: &mut [u8]) -> Result<usize, End> {
+        match timeout(PATIENCE, self.stream.read(chunk)).await {
+            Ok(Ok(0)) => Err(End::CloseNotify),
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(End::Fin),
+            Ok(Err(error)) => Err(End::Broken(error.to_string())),
+            Err(_) => Err(End::Broken("silence".to_owned())),
+        }
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await?
+    }
+
+    /// Ends this side in the way agreed.
+    pub(crate) async fn finish(mut self) -> io::Result<()> {
+        timeout(PATIENCE, self.stream.flush()).await??;
+        match self.goodbye {
+            Goodbye::CloseNotify => timeout(PATIENCE, self.stream.shutdown()).await?,
+            Goodbye::FinOnly => self.stream.get_mut().0.shutdown().await,
+        }
+    }
+
+    /// Cuts the connection.
+    pub(crate) async fn cut(mut self, cut: Cut) -> io::Result<()> {
+        timeout(PATIENCE, self.stream.flush()).await??;
+        match cut {
+            Cut::Reset => self.stream.get_ref().0.set_zero_linger(),
+            Cut::Fin => self.stream.get_mut().0.shutdown().await,
+        }
+    }
+}
+
+fn refusal(reason: &str) -> Outcome {
+    Outcome::reply(425, format!("Unable to build data connection: {reason}"))
+}

@@ -1,0 +1,186 @@
+//! Whom the server plays: which commands it knows and how it words its replies.
+
+use std::collections::BTreeSet;
+
+/// Something that a server can or cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Feature {
+    /// `EPSV`.
+    Epsv,
+    /// `HASH` with SHA-256, chosen from the start.
+    Hash,
+    /// `HASH` as ProFTPD has it: SHA-1 until `OPTS HASH SHA-256`, and a reply of two lines.
+    HashAfterOpts,
+    /// `XSHA256`.
+    XSha256,
+    /// `MLSD` and `MLST`.
+    Mlsd,
+    /// `MFMT`.
+    Mfmt,
+    /// `MDTM time path` sets the time, as on vsftpd.
+    MdtmSets,
+    /// `LIST` and `NLST` show names that start with a dot without being asked.
+    ListsDotFiles,
+    /// `OPTS UTF8 ON`.
+    Utf8,
+    /// `REST` before `STOR`, and `APPE` to an existing file.
+    RestartStore,
+    /// An upload that ends without `close_notify` is answered with 426, not 226.
+    WantsCloseNotify,
+}
+
+/// Whose texts and codes the replies take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// ProFTPD 1.3.8: names the file and the reason.
+    ProFtpd,
+    /// vsftpd 3.0.3: one text for every failure.
+    Vsftpd,
+    /// Pure-FTPd 1.0.50: greeting and 226 of several lines, 553 and 451 where others say 550.
+    PureFtpd,
+}
+
+/// Whether a data connection must resume a session of its control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// A full handshake will do.
+    Optional,
+    /// Else 150 and 425, with the file cut to 0 bytes and the control connection alive: ProFTPD.
+    Required,
+    /// Else 150 and 522, with the file cut to 0 bytes and the control connection closed: vsftpd.
+    RequiredOrClose,
+}
+
+/// A server to play.
+#[derive(Clone, Debug)]
+pub struct Dialect {
+    pub(crate) features: BTreeSet<Feature>,
+    pub(crate) manner: Manner,
+    pub(crate) reuse: Reuse,
+    pub(crate) control_tickets: usize,
+    pub(crate) data_tickets: usize,
+}
+
+impl Dialect {
+    /// Everything the server can do, in ProFTPD's words; session reuse is left to the client.
+    pub fn full() -> Self {
+        use Feature::{Epsv, Hash, ListsDotFiles, Mfmt, Mlsd, RestartStore, Utf8, XSha256};
+        Self {
+            features: [Epsv, Hash, XSha256, Mlsd, Mfmt, ListsDotFiles, Utf8, RestartStore].into(),
+            manner: Manner::ProFtpd,
+            reuse: Reuse::Optional,
+            control_tickets: 2,
+            data_tickets: 2,
+        }
+    }
+
+    /// Like ProFTPD 1.3.8 with `mod_tls` and `mod_digest` as they come: session reuse required, two
+    /// TLS 1.3 tickets on a control connection and none on its data connections.
+    pub fn proftpd() -> Self {
+        Self {
+            reuse: Reuse::Required,
+            data_tickets: 0,
+            ..Self::full()
+                .without(Feature::Hash)
+                .with(Feature::HashAfterOpts)
+                .without(Feature::RestartStore)
+                .without(Feature::ListsDotFiles)
+        }
+    }
+
+    /// Like vsftpd 3.0.3 with `require_ssl_reuse`: no `MLSD`, `MFMT` or `HASH`; `MDTM` sets times;
+    /// listings hide dot files; failures give no reason. (The real one takes any session of its own on
+    /// a data connection; this one only those of the same control connection.)
+    pub fn vsftpd() -> Self {
+        use Feature::{Epsv, MdtmSets, RestartStore, Utf8, WantsCloseNotify};
+        Self {
+            features: [Epsv, MdtmSets, RestartStore, Utf8, WantsCloseNotify].into(),
+            manner: Manner::Vsftpd,
+            reuse: Reuse::RequiredOrClose,
+            control_tickets: 2,
+            data_tickets: 1,
+        }
+    }
+
+    /// Like Pure-FTPd 1.0.50: no `HASH`, replies of several lines, no TLS 1.3 session to resume.
+    pub fn pure_ftpd() -> Self {
+        use Feature::{Epsv, Mfmt, Mlsd, RestartStore};
+        Self {
+            features: [Epsv, Mfmt, Mlsd, RestartStore].into(),
+            manner: Manner::PureFtpd,
+            reuse: Reuse::Optional,
+            control_tickets: 0,
+            data_tickets: 0,
+        }
+    }
+
+    /// As [`Dialect::full`], but `EPSV` is an unknown command.
+    pub fn no_epsv() -> Self {
+        Self::full().without(Feature::Epsv)
+    }
+
+    /// The preset of this name, as the command line gives it.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "full" => Some(Self::full()),
+            "proftpd" => Some(Self::proftpd()),
+            "vsftpd" => Some(Self::vsftpd()),
+            "pure-ftpd" => Some(Self::pure_ftpd()),
+            "no-epsv" => Some(Self::no_epsv()),
+            _ => None,
+        }
+    }
+
+    /// The same with a feature more.
+    #[must_use]
+    pub fn with(mut self, feature: Feature) -> Self {
+        self.features.insert(feature);
+        self
+    }
+
+    /// The same with a feature less.
+    #[must_use]
+    pub fn without(mut self, feature: Feature) -> Self {
+        self.features.remove(&feature);
+        self
+    }
+
+    /// The same with replies in the words of another server.
+    #[must_use]
+    pub fn manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
+    }
+
+    /// The same with another rule about session reuse.
+    #[must_use]
+    pub fn reuse(mut self, reuse: Reuse) -> Self {
+        self.reuse = reuse;
+        self
+    }
+
+    /// The same with another number of TLS 1.3 tickets on each control connection.
+    #[must_use]
+    pub fn control_tickets(mut self, tickets: usize) -> Self {
+        self.control_tickets = tickets;
+        self
+    }
+
+    /// The same with another number of TLS 1.3 tickets on each data connection.
+    #[must_use]
+    pub fn data_tickets(mut self, tickets: usize) -> Self {
+        self.data_tickets = tickets;
+        self
+    }
+
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        self.features.contains(&feature)
+    }
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self::full()
+    }
+}

@@ -1,0 +1,223 @@
+//! One control connection: read a line, let the faults speak, perform, reply.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use crate::commands::{Command, Facts, Outcome};
+use crate::control::{Channel, Control};
+use crate::dialect::{Feature, Manner};
+use crate::digest::Algorithm;
+use crate::faults::{Action, Moment};
+use crate::reply::Reply;
+use crate::server::Mode;
+use crate::shared::Shared;
+use crate::tls::SessionTls;
+use crate::transcript::{Direction, add};
+use crate::tree::VirtualPath;
+
+/// Where an endless reply ends after all.
+const ENDLESS: usize = 64 * 1024 * 1024;
+/// How much of an endless reply goes into one write.
+const ENDLESS_CHUNK: usize = 16 * 1024;
+
+/// How far the login has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Login {
+    Nobody,
+    Named(Vec<u8>),
+    Done,
+}
+
+/// What `PROT` has chosen for data connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    Clear,
+    Private,
+}
+
+/// What `TYPE` has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Representation {
+    Ascii,
+    Image,
+}
+
+/// Whether the session goes on after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    End,
+}
+
+/// One control connection and all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) control: Control,
+    pub(crate) tls: SessionTls,
+    pub(crate) login: Login,
+    pub(crate) protection: Protection,
+    pub(crate) representation: Representation,
+    pub(crate) folder: VirtualPath,
+    pub(crate) passive: Option<TcpListener>,
+    pub(crate) rename_from: Option<VirtualPath>,
+    pub(crate) restart_at: u64,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) facts: Facts,
+    /// What goes wrong with the command at hand.
+    pub(crate) actions: Vec<Action>,
+    connection: u64,
+}
+
+impl Session {
+    /// Serves one client to its end.
+    pub(crate) async fn run(shared: Arc<Shared>, connection: u64, stream: TcpStream) {
+        add(&shared.tally.control_connections, 1);
+        let recorder = Arc::clone(&shared);
+        let note = match Self::new(shared, connection, stream) {
+            Ok(mut session) => match session.serve().await {
+                Ok(()) => "ended".to_owned(),
+                Err(error) => format!("ended: {error}"),
+            },
+            Err(error) => format!("never began: {error}"),
+        };
+        recorder.recorder.record(connection, Direction::Note, note.as_bytes());
+    }
+
+    fn new(shared: Arc<Shared>, connection: u64, stream: TcpStream) -> io::Result<Self> {
+        let algorithm =
+            if shared.dialect.has(Feature::HashAfterOpts) { Algorithm::Sha1 } else { Algorithm::Sha256 };
+        Ok(Self {
+            tls: shared.tls.for_control_connection(),
+            control: Control::new(stream)?,
+            shared,
+            login: Login::Nobody,
+            protection: Protection::Clear,
+            representation: Representation::Ascii,
+            folder: VirtualPath::default(),
+            passive: None,
+            rename_from: None,
+            restart_at: 0,
+            algorithm,
+            facts: Facts::default(),
+            actions: Vec::new(),
+            connection,
+        })
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        if self.shared.mode == Mode::Implicit {
+            self.control.encrypt(Arc::clone(&self.tls.control)).await?;
+        }
+        self.actions = self.shared.faults.at_greeting();
+        let greeting = match self.shared.dialect.manner {
+            Manner::PureFtpd => {
+                Reply::lines::<&str>(220, "---------- Welcome to the test server ----------", &[], "Ready.")
+            }
+            Manner::ProFtpd | Manner::Vsftpd => Reply::new(220, "Test server ready."),
+        };
+        let greeting = self.scripted().unwrap_or(greeting);
+        let mut flow = self.conclude(Outcome::Reply(greeting)).await?;
+        while flow == Flow::Continue {
+            let Some(line) = self.control.line().await? else { break };
+            let command = Command::parse(&line);
+            self.record(Direction::In, &command.for_transcript());
+            self.actions = self.shared.faults.at_command(&command.verb, &command.argument);
+            flow = self.obey(&command).await?;
+        }
+        self.control.close().await
+    }
+
+    async fn obey(&mut self, command: &Command) -> io::Result<Flow> {
+        if self.has(&Action::DropControl(Moment::Before)) {
+            return Ok(Flow::End);
+        }
+        let outcome = match self.scripted() {
+            Some(reply) => Outcome::Reply(reply),
+            None => self.perform(command).await?,
+        };
+        self.conclude(outcome).await
+    }
+
+    /// The reply that a fault puts in the place of the command.
+    fn scripted(&self) -> Option<Reply> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Reply(text) => Some(Reply(text.clone().into_bytes())),
+            _ => None,
+        })
+    }
+
+    /// Sends the reply, or what the faults make of it.
+    async fn conclude(&mut self, outcome: Outcome) -> io::Result<Flow> {
+        if self.has(&Action::DropControl(Moment::Unanswered)) {
+            return Ok(Flow::End);
+        }
+        let (mut reply, flow) = match &outcome {
+            Outcome::Reply(reply) | Outcome::Encrypt(reply) => (reply.clone(), Flow::Continue),
+            Outcome::Close(reply) => (reply.clone(), Flow::End),
+        };
+        let mut extra = Vec::new();
+        for action in self.actions.clone() {
+            match action {
+                Action::Silent => return Ok(flow),
+                Action::Stall => {
+                    self.control.ignore().await?;
+                    return Ok(Flow::End);
+                }
+                Action::Delay(time) => sleep(time).await,
+                Action::EndlessLine => return self.endless(&[b'x'; ENDLESS_CHUNK]).await,
+                Action::EndlessReply => {
+                    return self.endless(&b"220-more\r\n".repeat(ENDLESS_CHUNK / 10)).await;
+                }
+                Action::ReplyAfter(text) => reply = Reply(text.into_bytes()),
+                Action::Inject(bytes) => extra.extend(bytes),
+                _ => {}
+            }
+        }
+        self.send_with(&reply, &extra).await?;
+        if self.has(&Action::DropControl(Moment::Answered)) {
+            return Ok(Flow::End);
+        }
+        if matches!(outcome, Outcome::Encrypt(_)) && reply.0.starts_with(b"234") {
+            self.control.encrypt(Arc::clone(&self.tls.control)).await?;
+        }
+        Ok(flow)
+    }
+
+    async fn endless(&mut self, chunk: &[u8]) -> io::Result<Flow> {
+        self.record(Direction::Note, b"a reply without end");
+        self.control.write(b"220-").await?;
+        for _ in 0..ENDLESS / chunk.len() {
+            self.control.write(chunk).await?;
+        }
+        Ok(Flow::End)
+    }
+
+    /// Sends a reply that is not the command's last.
+    pub(crate) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        self.send_with(reply, b"").await
+    }
+
+    async fn send_with(&mut self, reply: &Reply, extra: &[u8]) -> io::Result<()> {
+        for line in reply.0.split(|byte| *byte == b'\n') {
+            self.record(Direction::Out, line.strip_suffix(b"\r").unwrap_or(line));
+        }
+        self.control.write(&[&reply.0, b"\r\n".as_slice(), extra].concat()).await
+    }
+
+    pub(crate) fn record(&self, direction: Direction, text: &[u8]) {
+        self.shared.recorder.record(self.connection, direction, text);
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.control.channel()
+    }
+
+    /// Whether this goes wrong with the command at hand.
+    pub(crate) fn has(&self, action: &Action) -> bool {
+        self.actions.contains(action)
+    }
+}
