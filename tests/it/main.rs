@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod engine;
 mod lab;
 mod real_servers;
 mod support;
