@@ -16,8 +16,8 @@ use super::shared::{Outcome, Shared};
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
-    Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Record, RemotePath,
-    RunFinished, RunReport, Target,
+    Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Record,
+    RemotePath, RunFinished, RunReport, Target,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -46,6 +46,13 @@ pub struct Delivery {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub sink: Arc<dyn EventSink>,
+    /// The waits between attempts; [`Delivery::BACKOFF`] where nothing else is wanted.
+    pub backoff: Backoff,
+}
+
+impl Delivery {
+    /// Waits that are long enough, in all, for a server to come back from a restart.
+    pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), limit: Duration::from_secs(15) };
 }
 
 impl std::fmt::Debug for Delivery {

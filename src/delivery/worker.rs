@@ -1,7 +1,6 @@
 //! A worker: takes files off the queue and delivers them, one session at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -10,9 +9,7 @@ use super::attempt::{Broken, Left, deliver, settle};
 use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{
-    Backoff, Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
-};
+use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
 use crate::remote::{Answer, Connection, FtpsError, Request};
 use crate::source::{SourceError, hash_file};
 
@@ -25,9 +22,6 @@ const MAX_UNCOUNTED_ATTEMPTS: u32 = 6;
 
 /// Most attempts in a row to open a session, over all files of a worker.
 const MAX_CONNECT_ATTEMPTS: u32 = 4;
-
-/// Waits between attempts: long enough, in all, for a server to come back from a restart.
-const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), limit: Duration::from_secs(15) };
 
 /// A worker's hold on its session.
 pub(super) struct Worker {
@@ -304,7 +298,7 @@ impl Worker {
 
     /// Waits before another attempt; the answer is whether there shall be one.
     async fn pause(&self, attempt: u32) -> bool {
-        let delay = BACKOFF.delay(attempt, self.shared.delivery.clock.random());
+        let delay = self.shared.delivery.backoff.delay(attempt, self.shared.delivery.clock.random());
         tokio::select! {
             () = self.shared.stop.cancelled() => false,
             () = sleep(delay) => true,

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ftps_server::{Action, Dialect, Fault, Server as TestServer};
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    Event, Job, Mode, Overwrite, ProofMethod, RemotePath, RunReport, SecretRef, Server, Target, TlsMode, TlsVersions,
-    Trust, VerifyPolicy,
+    Backoff, Event, Job, Mode, Overwrite, ProofMethod, RemotePath, RunReport, SecretRef, Server, Target,
+    TlsMode, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profiles, Remote};
 use nightferry::state::State;
@@ -74,6 +75,7 @@ impl Bench {
             state: opened.state.clone(),
             clock,
             sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
         };
         let report = run(delivery, CancellationToken::new()).await.unwrap();
         opened.state.close().unwrap();
@@ -120,7 +122,11 @@ async fn proftpds_tickets_run_out_and_nothing_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_file_is_never_published() {
     for dialect in [Dialect::full(), Dialect::vsftpd(), Dialect::pure_ftpd()] {
-        let server = TestServer::builder().dialect(dialect).fault(Fault::on("STOR", Action::StoreHalf)).start().unwrap();
+        let server = TestServer::builder()
+            .dialect(dialect)
+            .fault(Fault::on("STOR", Action::StoreHalf))
+            .start()
+            .unwrap();
         let bench = Bench::new(server);
         bench.write("a.txt", vec![7; 70_000]);
         let report = bench.run().await;
@@ -131,5 +137,8 @@ async fn half_a_file_is_never_published() {
 }
 
 fn files(folder: &Path) -> Vec<String> {
-    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
