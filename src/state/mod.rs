@@ -38,7 +38,7 @@ pub use self::manifest::Manifest;
 use self::manifest::StoreHandle;
 pub use self::open::verify_ledger;
 use self::open::{Parts, ledger_folder, open};
-use self::queue::Queue;
+use self::queue::{Closing, Queue};
 use self::storage::{Disk, Storage};
 pub use self::writer::StartedRun;
 use self::writer::{Request, Writer};
@@ -160,7 +160,7 @@ impl Inner {
 
     fn close(&self) -> Result<(), StateError> {
         let Some(Running { store, writer, lock }) = self.running().take() else { return Ok(()) };
-        self.queue.close();
+        self.queue.close(Closing::Asked);
         drop(store);
         let ended = writer.join().unwrap_or(Err(StateError::Stopped));
         drop(lock);

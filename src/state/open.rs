@@ -16,8 +16,9 @@ use crate::domain::AgentId;
 
 /// The ledger's folder in the state folder.
 const LEDGER_FOLDER: &str = "ledger";
-/// How many records are applied to the manifest at once while it is replayed.
-const REPLAY_BATCH: usize = 4_096;
+/// How many records are applied to the manifest at once while it is replayed: larger batches
+/// are no faster, but take memory.
+const REPLAY_BATCH: usize = 512;
 
 /// What was opened.
 #[derive(Debug)]
@@ -90,6 +91,10 @@ fn begin<'a>(
     let agent = AgentId(u32::from_le_bytes([a, b, c, d]));
     Ledger::begin(&**storage, ledger_folder, id, agent, clock.now())?;
     sync_folder(folder).map_err(StateError::folder(folder))?;
+    for above in folder.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        // One that may not be read was not made here just now.
+        drop(sync_folder(above));
+    }
     let reader = Reader::open(&**storage, ledger_folder)?;
     reader.ok_or(StateError::LedgerMissing { folder: ledger_folder.to_owned() })
 }

@@ -2,7 +2,7 @@
 //! without anybody waiting for ever.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -25,10 +25,28 @@ struct Waiting<T> {
     entrance: Entrance,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Entrance {
     Open,
-    Closed,
+    Closed(Closing),
+}
+
+/// Why nothing more is let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Closing {
+    /// The state was closed.
+    Asked,
+    /// The writer failed.
+    Failed,
+}
+
+impl Closing {
+    const fn error(self) -> StateError {
+        match self {
+            Self::Asked => StateError::Closed,
+            Self::Failed => StateError::Stopped,
+        }
+    }
 }
 
 impl<T> Queue<T> {
@@ -39,12 +57,12 @@ impl<T> Queue<T> {
 
     /// Adds an item when there is room. Cancel safe: dropped before it returns, nothing is added.
     pub(super) async fn push(&self, item: T) -> Result<(), StateError> {
-        let permit = self.room.acquire().await.map_err(|_| StateError::Closed)?;
+        let permit = self.room.acquire().await;
         let mut waiting = self.lock();
-        if waiting.entrance == Entrance::Closed {
-            return Err(StateError::Closed);
+        if let Entrance::Closed(why) = waiting.entrance {
+            return Err(why.error());
         }
-        permit.forget();
+        permit.map_err(|_| StateError::Closed)?.forget();
         waiting.items.push_back(item);
         self.arrived.notify_one();
         Ok(())
@@ -58,7 +76,7 @@ impl<T> Queue<T> {
                 self.room.add_permits(1);
                 return Some(item);
             }
-            if waiting.entrance == Entrance::Closed {
+            if let Entrance::Closed(_) = waiting.entrance {
                 return None;
             }
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -73,13 +91,60 @@ impl<T> Queue<T> {
     }
 
     /// Lets nothing more in. What waits can still be taken.
-    pub(super) fn close(&self) {
-        self.lock().entrance = Entrance::Closed;
+    pub(super) fn close(&self, why: Closing) {
+        let mut waiting = self.lock();
+        if let Entrance::Open = waiting.entrance {
+            waiting.entrance = Entrance::Closed(why);
+        }
+        drop(waiting);
         self.room.close();
         self.arrived.notify_all();
     }
 
+    /// Closes the queue and drops what waits, when the thread that empties it ends, in whatever
+    /// way: nobody must wait for it for ever.
+    pub(super) fn close_on_exit(self: Arc<Self>) -> CloseOnExit<T> {
+        CloseOnExit { queue: self }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes its queue when it is dropped.
+pub(super) struct CloseOnExit<T> {
+    queue: Arc<Queue<T>>,
+}
+
+impl<T> Drop for CloseOnExit<T> {
+    fn drop(&mut self) {
+        self.queue.close(Closing::Failed);
+        while self.queue.next().is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_thread_that_is_gone() {
+        let queue = Arc::new(Queue::new());
+        let (done, told) = tokio::sync::oneshot::channel::<()>();
+        queue.push(done).await.unwrap();
+        for _ in 1..QUEUE_LIMIT {
+            queue.push(tokio::sync::oneshot::channel().0).await.unwrap();
+        }
+        let late = tokio::sync::oneshot::channel().0;
+        let blocked = queue.push(late);
+        tokio::pin!(blocked);
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(blocked.as_mut().poll(cx))).await.is_pending()
+        );
+        drop(queue.clone().close_on_exit());
+        assert!(told.await.is_err());
+        assert!(matches!(blocked.await, Err(StateError::Stopped)));
+        assert!(queue.wait().is_none());
     }
 }

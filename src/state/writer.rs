@@ -63,13 +63,9 @@ struct Group {
 impl Writer {
     /// Works until the queue is closed and empty, then brings the manifest to the ledger's end.
     pub(super) fn run(mut self) -> Result<(), StateError> {
-        let ended = self.work();
-        // Nothing is left waiting for a writer that is gone.
-        self.queue.close();
-        while let Some(request) = self.queue.next() {
-            refuse(request, &StateError::Stopped);
-        }
-        ended?;
+        // Told in whatever way this thread ends.
+        let _exit = self.queue.clone().close_on_exit();
+        self.work()?;
         self.store.settle(self.ledger.end())?;
         self.store.flush()
     }
@@ -165,12 +161,5 @@ impl Promise {
             Self::Started(done, started) => drop(done.send(outcome.map(|()| started))),
             Self::Committed(done) => drop(done.send(outcome)),
         }
-    }
-}
-
-fn refuse(request: Request, error: &StateError) {
-    match request {
-        Request::Start { done, .. } => drop(done.send(Err(error.clone()))),
-        Request::Commit { done, .. } => drop(done.send(Err(error.clone()))),
     }
 }

@@ -95,3 +95,33 @@ impl Iterator for Entries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_value_is_an_error_and_calls_for_a_rebuild() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        let path = RelPath::new("a/b").unwrap();
+        type Reads = fn(&Manifest) -> bool;
+        let bad: [(Vec<u8>, Reads); 3] = [
+            (path.to_key(), |manifest| manifest.entries().all(|entry| entry.is_ok())),
+            ([INTENTS, b"a"].concat(), |manifest| manifest.intents().is_ok()),
+            ([STAGINGS, b"/in"].concat(), |manifest| manifest.staged_folders().is_ok()),
+        ];
+        for (key, reads) in bad {
+            let tree = db.open_tree(&key).unwrap();
+            tree.insert(&key, b"\x01rubbish").unwrap();
+            let guard = Guard::new(folder.path());
+            guard.clear().unwrap();
+            assert!(!guard.is_suspect());
+            assert!(!reads(&Manifest::new(tree, guard.clone())), "{key:?}");
+            assert!(guard.is_suspect(), "{key:?}");
+        }
+        let tree = db.open_tree(path.to_key()).unwrap();
+        let error = Manifest::new(tree, Guard::new(folder.path())).get(&path).unwrap_err();
+        assert!(matches!(error, StateError::Manifest(ManifestFault::Value { .. })), "{error}");
+    }
+}

@@ -55,7 +55,7 @@ fn a_failed_write_is_not_acknowledged_and_stops_the_writer() {
         assert!(matches!(error, StateError::Io { .. }), "{error}");
         disk.trouble(Trouble::None);
         let error = block_on(state.commit(target.id(), vec![failed(run)])).unwrap_err();
-        assert!(matches!(error, StateError::Stopped | StateError::Closed), "{error}");
+        assert!(matches!(error, StateError::Stopped), "{error}");
         assert!(state.close().is_err());
 
         let opened = open_sim(folder.path(), &disk).unwrap();
