@@ -1,4 +1,5 @@
 //! Nightferry pushes folders to FTPS servers and proves that they arrived.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
