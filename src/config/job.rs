@@ -1,0 +1,134 @@
+//! The section `jobs`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::nearest::nearest;
+use super::path_below;
+use super::section::{Keys, Later, Section, Value};
+use super::server::Servers;
+use crate::domain::{
+    Job, JobName, Mode, Overwrite, ParseNameError, PathError, RemotePath, ServerName, Target, TargetId,
+    VerifyPolicy,
+};
+
+const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
+
+pub(super) const KEYS: Keys = Keys {
+    known: &["source", "server", "destination", "mode", "include", "exclude", "verify", "overwrite"],
+    later: &[
+        Later { key: "schedule", instead: SYNC_INSTEAD },
+        Later { key: "timezone", instead: SYNC_INSTEAD },
+        Later { key: "watch", instead: SYNC_INSTEAD },
+        Later { key: "retry", instead: SYNC_INSTEAD },
+        Later { key: "delete", instead: "take it out; nothing is deleted on the server" },
+        Later { key: "after_delivery", instead: "take it out; the source files are left alone" },
+        Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
+        Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
+        Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
+        Later { key: "expect", instead: "take it out; how many files come is not checked" },
+        Later { key: "temporary", instead: "take it out; temporary files stand beside the final ones" },
+    ],
+};
+
+const JOBS_REMEDY: &str =
+    "add `jobs:` with a name for each job, and below it `source`, `server` and `destination`";
+
+pub(super) fn read_all(root: &Section<'_>, folder: &Path, servers: &Servers) -> BTreeMap<JobName, Job> {
+    let Some(section) = root.required("jobs", JOBS_REMEDY) else { return BTreeMap::new() };
+    let Some(entries) = section.entries() else { return BTreeMap::new() };
+    if entries.is_empty() {
+        section.place.refuse("there is no job", JOBS_REMEDY);
+    }
+    let mut targets: BTreeMap<TargetId, JobName> = BTreeMap::new();
+    let mut jobs = BTreeMap::new();
+    for (name, value) in &entries {
+        let Some(job) = job(name, value, folder, servers) else { continue };
+        if let Some(server) = servers.read.get(&job.server) {
+            let target = Target::of(&job, server).id();
+            if let Some(other) = targets.insert(target, job.name.clone()) {
+                let reason = format!("the same source, server and destination as job `{other}`");
+                value.place.refuse(reason, "join the two; what is known of a file belongs to one job");
+            }
+        }
+        jobs.insert(job.name.clone(), job);
+    }
+    jobs
+}
+
+fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Option<Job> {
+    let name = name.parse().map_err(|error: ParseNameError| value.place.refuse(error.to_string(), ""));
+    let section = Section::new(value, &KEYS)?;
+    let source = section.required("source", "add the folder whose files are sent");
+    let server_name = section.required("server", "add the name of one of `servers`");
+    let destination = section.required("destination", "add the folder on the server, as in `/incoming`");
+    let source = source.and_then(|value| path_below(folder, &value));
+    let server_name = server_name.and_then(|value| self::server_name(&value, servers));
+    let destination = destination.and_then(|value| self::destination(&value));
+    let mode = section.optional_or("mode", Mode::default(), |value| {
+        value.choice(&[("mirror", Mode::Mirror), ("drop", Mode::Drop)])
+    });
+    let include = section.optional_or("include", Vec::new(), |value| value.list(glob));
+    let exclude = section.optional_or("exclude", Vec::new(), |value| value.list(glob));
+    let verify = section.optional_or("verify", VerifyPolicy::default(), |value| {
+        value.choice(&[
+            ("auto", VerifyPolicy::Auto),
+            ("hash", VerifyPolicy::Hash),
+            ("read-back", VerifyPolicy::ReadBack),
+            ("size", VerifyPolicy::Size),
+        ])
+    });
+    let overwrite = section.optional_or("overwrite", Overwrite::default(), |value| {
+        value.choice(&[("refuse", Overwrite::Refuse), ("replace", Overwrite::Replace)])
+    });
+    Some(Job {
+        name: name.ok()?,
+        source: source?,
+        server: server_name?,
+        destination: destination?,
+        mode: mode?,
+        include: include?,
+        exclude: exclude?,
+        verify: verify?,
+        overwrite: overwrite?,
+    })
+}
+
+fn server_name(value: &Value<'_>, servers: &Servers) -> Option<ServerName> {
+    let name = value.text()?;
+    if servers.named.contains(&name) {
+        // A server with a bad name has been reported at its own place.
+        return name.parse().ok();
+    }
+    let remedy = match nearest(&name, servers.named.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "add it under `servers`".to_owned(),
+    };
+    value.place.refuse(format!("there is no server {}", super::tree::shown(&name)), remedy);
+    None
+}
+
+fn destination(value: &Value<'_>) -> Option<RemotePath> {
+    let text = value.text()?;
+    let reason = match RemotePath::new(&text) {
+        Ok(path) => return Some(path),
+        // Its text tells how to mend a file's name.
+        Err(PathError::Control { .. }) => {
+            "a folder with control characters in its name is not taken".to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    value.place.refuse(reason, "name a folder on the server, as in `/incoming`, or `.`");
+    None
+}
+
+fn glob(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    let reason = match globset::Glob::new(&text) {
+        Ok(_) if text.is_empty() => "an empty glob matches no file".to_owned(),
+        Ok(_) => return Some(text),
+        Err(error) => format!("not a glob: {}", error.kind()),
+    };
+    value.place.refuse(reason, "as in `*.csv`, `reports/**` or `{a,b}.txt`");
+    None
+}

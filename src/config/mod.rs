@@ -1,0 +1,132 @@
+//! The configuration file: YAML to the values of [`domain`](crate::domain), and secrets by
+//! reference.
+//!
+//! One pass of a YAML event parser (`saphyr-parser`) makes a tree in which every node knows its
+//! line and column, and refuses what is dangerous or ambiguous. Typed accessors walk it and
+//! collect every problem with its place and remedy. `serde_yaml` says which type a value has and
+//! reads it. Deserialising the whole file into structs would end at the first problem, would lose
+//! the positions, and would take the last of two jobs with one name.
+//!
+//! Only this module names the two YAML crates. It does not know the network or the state.
+
+mod agent;
+mod error;
+mod file;
+mod job;
+mod nearest;
+mod problem;
+pub mod secret;
+mod section;
+mod server;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use self::problem::Collector;
+use self::section::{Keys, Later, Section, Value};
+use crate::domain::{Job, JobName, Server, ServerName};
+
+pub use self::error::ConfigError;
+pub use self::nearest::nearest;
+pub use self::problem::{Position, Problem, Problems};
+
+/// What a configuration file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// What concerns the agent itself.
+    pub agent: AgentConfig,
+    /// The servers by name.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// The jobs by name; at least one. Each one's server is in `servers`.
+    pub jobs: BTreeMap<JobName, Job>,
+}
+
+/// What concerns the agent itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// The folder of ledger and manifest, absolute. Need not exist yet.
+    pub state_dir: PathBuf,
+}
+
+/// Reads a configuration file and checks all that can be known from the file alone.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    let bytes = file::read(path)?;
+    let default_state_dir = agent::default_state_dir(|name| std::env::var_os(name));
+    parse(&bytes, &absolute, default_state_dir)
+        .map_err(|problems| ConfigError::Invalid(Problems::new(path.to_owned(), problems)))
+}
+
+/// Versions of the file's format that this build reads.
+const VERSION: u16 = 1;
+
+const KEYS: Keys = Keys {
+    known: &["version", "agent", "servers", "jobs"],
+    later: &[
+        Later { key: "ledger", instead: "take it out; the ledger keeps everything" },
+        Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
+        Later { key: "defaults", instead: "take it out, and write its keys into each job" },
+    ],
+};
+
+const VERSION_REMEDY: &str = "begin the file with `version: 1`";
+
+fn parse(bytes: &[u8], path: &Path, default_state_dir: Option<PathBuf>) -> Result<Config, Vec<Problem>> {
+    let problems = Collector::default();
+    let config = file::text(bytes, &problems)
+        .and_then(|text| tree::parse(text, &problems))
+        .and_then(|root| config(&root, path, default_state_dir, &problems));
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(problems.into_problems()),
+    }
+}
+
+fn config(
+    root: &tree::Node,
+    path: &Path,
+    default_state_dir: Option<PathBuf>,
+    problems: &Collector,
+) -> Option<Config> {
+    let root = Value::root(root, problems);
+    let folder = path.parent().unwrap_or(path);
+    let root = Section::new(&root, &KEYS)?;
+    version(&root)?;
+    let agent = agent::read(&root, folder, default_state_dir);
+    let servers = server::read_all(&root, folder);
+    let jobs = job::read_all(&root, folder, &servers);
+    Some(Config { path: path.to_owned(), agent: agent?, servers: servers.read, jobs })
+}
+
+/// Files of another version are not looked into: their keys mean other things.
+fn version(root: &Section<'_>) -> Option<()> {
+    let Some(version) = root.required("version", VERSION_REMEDY) else { return Some(()) };
+    let number = version.number(1..=u16::MAX)?;
+    if number != VERSION {
+        let reason = format!("version {number} is not known; this build reads version {VERSION}");
+        version.place.refuse(reason, "install a newer Nightferry, or write the file for version 1");
+        return None;
+    }
+    Some(())
+}
+
+/// A path in the file, made absolute: relative ones begin at the file's folder.
+fn path_below(folder: &Path, value: &Value<'_>) -> Option<PathBuf> {
+    let text = value.text()?;
+    let reason = match text.chars().next() {
+        None => "expected a path, found an empty text",
+        Some('~') => "`~` is not replaced by a home folder",
+        Some(_) if text.contains(char::is_control) => "a path with control characters is not taken",
+        // Collecting the parts takes off doubled and trailing slashes.
+        Some(_) => return Some(folder.join(text).components().collect()),
+    };
+    value.place.refuse(reason, "write the full path, or one that begins at the folder of this file");
+    None
+}
+
+#[cfg(test)]
+mod tests;

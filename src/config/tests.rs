@@ -1,0 +1,277 @@
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Digest, Mode, SecretRef, SpkiPin, TlsMode, TlsVersion, VerifyPolicy};
+
+const PATH: &str = "/etc/nightferry/jobs.yaml";
+
+fn read(file: impl AsRef<[u8]>) -> Result<Config, String> {
+    parse(file.as_ref(), Path::new(PATH), Some(PathBuf::from("/state")))
+        .map_err(|problems| Problems::new("jobs.yaml".into(), problems).to_string())
+}
+
+/// A good file but for what is put into the server and behind the job.
+fn file(server: &str, job: &str) -> String {
+    format!(
+        "version: 1
+servers:
+  vault:
+    host: v.example
+    username: u
+{server}jobs:
+  reports:
+    source: s
+    server: vault
+    destination: /d
+{job}"
+    )
+}
+
+fn with_server(keys: &str) -> String {
+    file(keys, "")
+}
+
+fn with_job(keys: &str) -> String {
+    file("    password: {env: P}\n", keys)
+}
+
+fn with_host(host: &str) -> String {
+    with_job("").replace("v.example", host)
+}
+
+/// Each file and what a person is told of it.
+fn told(files: &[impl AsRef<[u8]>]) -> String {
+    let mut told = String::new();
+    for file in files {
+        let reply = read(file).expect_err(&String::from_utf8_lossy(file.as_ref()));
+        let file = String::from_utf8_lossy(file.as_ref()).escape_debug().to_string().replace("\\n", "\n");
+        told.extend(["-- ", file.trim_end().replace('\n', "\n   ").as_str(), "\n", &reply, "\n\n"]);
+    }
+    told
+}
+
+#[test]
+fn files_that_are_no_configuration() {
+    let files: &[&[u8]] = &[
+        b"",
+        b"# only a comment\n",
+        b"hello",
+        b"- a\n- b\n",
+        b"version: 1\nname: caf\xe9\n",
+        b"version: 1\nname: \0\n",
+        b"version: 1\n",
+        b"version: 2\nservers: 5\n",
+        b"version: one\n",
+        b"verison: 1\nservers: {}\njob: {a: {}}\n",
+        b"version: 1\nservers:\njobs:\n",
+        b"version: 1\nservers: {}\njobs: {}\n",
+        b"\xef\xbb\xbfversion: 1\r\nservers: 5\r\njobs: []\r\n",
+    ];
+    insta::assert_snapshot!(told(files));
+}
+
+#[test]
+fn files_that_are_no_plain_yaml() {
+    let files = [
+        "version: 1\nagent:\n\tstate_dir: x\n",
+        "version: 1\nagent: {state_dir: \"x\n",
+        "version: [1\n",
+        "version: 1\n  servers: x\n",
+        "version: 1\nhost: @x\n",
+        "version: 1\n---\nversion: 1\n",
+        "version: 1\nservers: &x {}\njobs: *x\n",
+        "version: 1\nservers: !env X\njobs: {<<: {}}\n",
+        "version: 1\nservers: {{ name }}\njobs: {a: {}, a: {}}\nversion: 2\n",
+    ];
+    insta::assert_snapshot!(told(&files));
+}
+
+#[test]
+fn servers_with_problems() {
+    let files = [
+        with_server(
+            "    password: {env: P}
+    conections: 4
+    port: four
+    tls: implcit
+    connections: 65
+    bandwidth: 5MB
+    tls_version: {min: 1.1}
+    trust: {pins: [abc], ca_file: ~/ca.pem, crl_files: x}
+    client_certificate: {cert_file: a}
+    port: 21
+",
+        ),
+        with_server(
+            "    password: {env: P}
+    tls_version: {min: 1.3, max: 1.2}
+    colour: red
+    port: \"21\"
+    connections: 2.5
+    tls: true
+",
+        ),
+        with_host("ftps://u:p@h"),
+        with_host("h:21"),
+        with_host("[a, b]"),
+        with_host(""),
+        with_job("").replace("username: u", "username: \"a\\nb\""),
+    ];
+    insta::assert_snapshot!(told(&files));
+}
+
+#[test]
+fn jobs_with_problems() {
+    let files = [
+        with_job(
+            "    include: '*.csv'
+    exclude: [\"a[\", '', {a: b}]
+    verify: readback
+    overwrite: yes
+    mode: [drop]
+",
+        ),
+        with_job("    schedule: \"0 17 * * *\"\n    watch: {settle: 5s}\n    delete: {remote: trash}\n"),
+        with_job("  copy: {source: ./s/, server: vault, destination: /d/}\n"),
+        with_job("  reports: {}\n"),
+        with_job(
+            "  bad name: {source: ~/x, server: valut, destination: /a/../b}
+  other: {sorce: x}
+  third:
+  fourth: x
+  fifth: {source: x, server: nowhere, destination: \"/a\\nb\"}
+",
+        ),
+    ];
+    insta::assert_snapshot!(told(&files));
+}
+
+#[test]
+fn passwords_in_the_file_are_refused_and_never_shown() {
+    let secrets = [
+        "hunter2",
+        "",
+        "{}",
+        "{env: hunter2!}",
+        "{env: A, file: b}",
+        "{comand: [a]}",
+        "{hunter2}",
+        "{hunter2, hunter2}",
+        "{command: echo hunter2}",
+        "{command: []}",
+        "{file: ~/hunter2}",
+        "{credential: ../hunter2}",
+        "[hunter2]",
+        "!hunter2",
+        "*hunter2",
+        "[hunter2",
+        "{file: [hunter2]}",
+    ];
+    let told = told(&secrets.map(|secret| with_server(&format!("    password: {secret}\n"))));
+    let replies = told.lines().filter(|line| !line.starts_with(['-', ' ']) || line.contains("help:"));
+    for reply in replies.clone() {
+        assert!(!reply.contains("hunter2"), "{reply}");
+    }
+    insta::assert_snapshot!(replies.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn the_example_is_a_good_file_and_shows_every_key() {
+    let text = include_str!("../../jobs.example.yaml");
+    let config = read(text).unwrap();
+    assert_eq!(config.path, Path::new(PATH));
+    assert_eq!(config.agent.state_dir, Path::new("/var/lib/nightferry"));
+    for keys in [server::KEYS, job::KEYS] {
+        for key in keys.known {
+            assert!(text.contains(&format!("    {key}:")), "{key}");
+        }
+    }
+    let office = &config.servers[&"billing-office".parse().unwrap()];
+    assert_eq!(
+        (office.host.as_str(), office.port, office.tls),
+        ("ftps.billing.example", 990, TlsMode::Implicit)
+    );
+    assert_eq!((office.tls_versions.min, office.tls_versions.max), (TlsVersion::V1_2, TlsVersion::V1_3));
+    assert_eq!(office.password, SecretRef::Env("BILLING_PASSWORD".into()));
+    assert_eq!(office.trust.ca_file.as_deref(), Some(Path::new("/etc/nightferry/billing-ca.pem")));
+    assert_eq!(office.trust.pins, [SpkiPin(Digest::of(b""))]);
+    let vault = &config.servers[&"vault".parse().unwrap()];
+    assert_eq!((vault.port, vault.tls, vault.connections.get()), (21, TlsMode::Explicit, 4));
+    let reports = &config.jobs[&"daily-reports".parse().unwrap()];
+    assert_eq!(reports.source, Path::new("/srv/clinic/reports"));
+    assert_eq!(
+        (reports.mode, reports.include.as_slice()),
+        (Mode::Drop, ["*.csv", "*.pdf"].map(String::from).as_slice())
+    );
+    assert_eq!(config.jobs[&"offsite-backup".parse().unwrap()].verify, VerifyPolicy::ReadBack);
+}
+
+#[test]
+fn texts_stay_as_they_are_written_and_paths_begin_at_the_file() {
+    let text =
+        with_job("    include: [1.10, 0755, no]\n    exclude:\n").replace("username: u", "username: 0042");
+    let config = read(format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+    let job = config.jobs.values().next().unwrap();
+    assert_eq!(job.include, ["1.10", "0755", "no"]);
+    assert_eq!(job.source, Path::new("/etc/nightferry/s"));
+    assert_eq!(config.servers.values().next().unwrap().username, "0042");
+    assert_eq!(config.agent.state_dir, Path::new("/state"));
+}
+
+#[test]
+fn addresses_are_hosts() {
+    for (written, host) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("'::1'", "::1"),
+        ("'[2001:db8::1]'", "2001:db8::1"),
+        ("a_b.local", "a_b.local"),
+    ] {
+        assert_eq!(read(with_host(written)).unwrap().servers.values().next().unwrap().host, host);
+    }
+}
+
+#[test]
+fn hostile_files_are_refused_quickly() {
+    let layer = |n: usize| {
+        "an: &an [*am, *am, *am]\n".replace('m', &(n - 1).to_string()).replace('n', &n.to_string())
+    };
+    let bomb: String = std::iter::once("a0: &a0 x\n".to_owned()).chain((1..10).map(layer)).collect();
+    let keys: String =
+        (0..100_000).flat_map(|n| ["k".to_owned(), n.to_string(), ": \n".to_owned()]).collect();
+    let flow = "[".repeat(MAX_HOSTILE_BYTES);
+    let block = "- ".repeat(MAX_HOSTILE_BYTES / 2);
+    let pairs = "{a: ".repeat(MAX_HOSTILE_BYTES / 4);
+    for (name, file) in [("bomb", bomb), ("keys", keys), ("flow", flow), ("block", block), ("pairs", pairs)] {
+        let begun = Instant::now();
+        let problems = read(&file).expect_err(name);
+        assert!(problems.lines().count() <= 101, "{name}");
+        let taken = begun.elapsed();
+        assert!(taken < Duration::from_secs(5), "{name} took {taken:?}");
+    }
+}
+
+const MAX_HOSTILE_BYTES: usize = 1024 * 1024;
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        drop(read(bytes));
+    }
+
+    #[test]
+    fn no_yaml_makes_it_panic(text in r##"([-:?{}\[\],&*!|>%@'"#~ \n\t]|version|jobs|servers|a|1|é){0,60}"##) {
+        drop(read(text));
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_makes_it_panic(at in 0_usize..4000, cut in 0_usize..6, put in "[-:{}\\[\\]&*!'\"#~ \n\t]{0,3}") {
+        let mut text = include_str!("../../jobs.example.yaml").to_owned();
+        let at = text.floor_char_boundary(at);
+        let end = text.ceil_char_boundary(at + cut);
+        text.replace_range(at..end, &put);
+        drop(read(text));
+    }
+}

@@ -1,0 +1,19 @@
+//! What people and programs see of a run: pure folds over [`Event`](crate::domain::Event)s.
+//!
+//! Nothing here prints, waits or knows the time: the caller hands times in and writes the texts
+//! out. Names come from disks and servers, so every text that leaves here is free of control
+//! characters.
+
+mod json;
+mod line;
+mod planned;
+mod progress;
+mod summary;
+mod text;
+
+pub use self::json::Json;
+pub use self::line::{Line, Weight, line};
+pub use self::planned::{PlanTotals, Planned, PlannedAction};
+pub use self::progress::{Progress, Snapshot};
+pub use self::summary::summary;
+pub use self::text::{bytes, count, duration, escaped, rate};

@@ -1,0 +1,103 @@
+//! The closing words of a run.
+
+use std::time::Duration;
+
+use super::text::{bytes, count, duration, escaped, rate};
+use crate::domain::{Counts, RunReport};
+
+/// Most failed files that are named; the rest is counted.
+const MAX_FILES_NAMED: usize = 20;
+
+/// What came of a run, in a few lines without a line end behind the last: how many files were
+/// sent and how each was proved, what was not sent and why, and the failed files with the cause.
+pub fn summary(report: &RunReport) -> String {
+    let mut lines = vec![format!("{}: {}", report.job, headline(report))];
+    if !report.proofs.is_empty() {
+        let proofs: Vec<_> =
+            report.proofs.iter().map(|(method, files)| format!("{files} by {method}")).collect();
+        lines.push(format!("  proved: {}", proofs.join(", ")));
+    }
+    for (number, what) in asides(&report.counts) {
+        if number > 0 {
+            lines.push(format!("  {number} {what}"));
+        }
+    }
+    if report.counts.failed > 0 {
+        lines.push(format!("  {} failed:", report.counts.failed));
+        let named = report.failed.iter().take(MAX_FILES_NAMED);
+        lines.extend(
+            named.map(|file| format!("    {}: {}", escaped(&file.name), escaped(&file.failure.cause))),
+        );
+        let named = u64::try_from(report.failed.len().min(MAX_FILES_NAMED)).unwrap_or(u64::MAX);
+        if report.counts.failed > named {
+            lines.push(format!("    and {} more", report.counts.failed - named));
+        }
+    }
+    if let Some(failure) = &report.stopped {
+        lines.push(format!("  stopped before the end: {}", escaped(&failure.cause)));
+    }
+    lines.join("\n")
+}
+
+fn headline(report: &RunReport) -> String {
+    let Counts { delivered, unchanged, bytes_delivered, .. } = report.counts;
+    let elapsed = Duration::from_millis(report.elapsed_ms);
+    let sent = match delivered {
+        0 => "nothing sent".to_owned(),
+        _ => format!("{} sent, {}", count(delivered, "file"), bytes(bytes_delivered)),
+    };
+    // A rate over less than a second says more about the start than about the line.
+    let rate = match elapsed.as_secs() {
+        0 => String::new(),
+        _ if delivered == 0 => String::new(),
+        _ => format!(" ({})", rate(bytes_delivered.saturating_mul(1000) / report.elapsed_ms.max(1))),
+    };
+    format!("{sent}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
+}
+
+fn asides(counts: &Counts) -> [(u64, &'static str); 4] {
+    [
+        (counts.confirmed, "touched, but with the content that was delivered: not sent"),
+        (counts.settled, "delivered by an earlier run that was cut short: found in place"),
+        (counts.skipped, "skipped: neither files nor folders"),
+        (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{FailedFile, Failure, FailureClass, ProofMethod, RunId};
+
+    fn report() -> RunReport {
+        RunReport::new(RunId(1), "daily-reports".parse().unwrap())
+    }
+
+    #[test]
+    fn a_run_without_work() {
+        let mut report = report();
+        report.counts.unchanged = 2000;
+        report.elapsed_ms = 412;
+        assert_eq!(summary(&report), "daily-reports: nothing sent; 2000 unchanged; in 0.4 s");
+    }
+
+    #[test]
+    fn everything_is_accounted_for() {
+        let mut report = report();
+        for method in [ProofMethod::ServerHash, ProofMethod::ReadBack, ProofMethod::ReadBack] {
+            report.add_delivered(1024 * 1024, method);
+        }
+        report.counts.unchanged = 7;
+        report.counts.confirmed = 1;
+        report.counts.settled = 2;
+        report.counts.skipped = 3;
+        report.counts.presumed = 4;
+        for number in 0..22 {
+            let failure = Failure::new(FailureClass::File, "550 no\nspace");
+            report.add_failed(FailedFile { name: format!("f\n{number}"), failure });
+        }
+        report.stopped = Some(Failure::new(FailureClass::Temporary, "connection refused"));
+        report.elapsed_ms = 3_000;
+        insta::assert_snapshot!(summary(&report));
+    }
+}
