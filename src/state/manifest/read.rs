@@ -100,12 +100,13 @@ impl Iterator for Entries {
 mod tests {
     use super::*;
 
+    type Reads = fn(&Manifest) -> bool;
+
     #[test]
     fn a_damaged_value_is_an_error_and_calls_for_a_rebuild() {
         let folder = tempfile::tempdir().unwrap();
         let db = sled::Config::new().temporary(true).open().unwrap();
         let path = RelPath::new("a/b").unwrap();
-        type Reads = fn(&Manifest) -> bool;
         let bad: [(Vec<u8>, Reads); 3] = [
             (path.to_key(), |manifest| manifest.entries().all(|entry| entry.is_ok())),
             ([INTENTS, b"a"].concat(), |manifest| manifest.intents().is_ok()),

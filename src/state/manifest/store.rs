@@ -18,7 +18,8 @@ use crate::state::ledger::{Position, Written};
 /// The manifest's folder in the state folder.
 const FOLDER: &str = "manifest";
 /// What sled counts as kept in memory; it takes some times as much. Small, because the whole
-/// agent should stay within 40 MiB, and a sorted walk is no faster with more (measured up to 16 MiB).
+/// agent should stay within 40 MiB: replaying 100,000 records takes 26 MiB with this, and 85 with
+/// four times as much and larger batches. A walk of 100,000 entries takes 0.2 s instead of 0.1.
 const CACHE_BYTES: u64 = 4 << 20;
 /// How long opening may take: a million files open in a second, and a slow disk may take tens.
 const OPEN_DEADLINE: Duration = Duration::from_mins(5);

@@ -41,6 +41,12 @@ fn with_segment(bytes: &[u8]) -> tempfile::TempDir {
     folder
 }
 
+/// A line with the checksum that its content calls for, and its line feed.
+fn sealed(line: &str) -> String {
+    let open = line.rsplit_once(",\"crc\"").unwrap().0;
+    format!("{open},\"crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()))
+}
+
 #[test]
 fn a_tail_torn_at_any_byte_is_cut_and_kept() {
     let sample = Sample::new();
@@ -112,6 +118,30 @@ fn lines_taken_out_or_doubled_are_damage() {
 }
 
 #[test]
+fn a_line_rewritten_with_a_right_checksum_breaks_the_chain() {
+    let sample = Sample::new();
+    let text = String::from_utf8(sample.segment.clone()).unwrap();
+    let lines: Vec<String> = text.lines().map(sealed).collect();
+    for at in 0..lines.len() {
+        let mut forged = lines.clone();
+        forged[at] = sealed(&lines[at].replace("\"at\":\"20", "\"at\":\"19"));
+        assert_ne!(forged[at], lines[at]);
+        let folder = with_segment(forged.concat().as_bytes());
+        let found = verify_ledger(folder.path());
+        if at + 1 < lines.len() {
+            let expected = at as u64 + 2;
+            assert!(matches!(found, Err(StateError::Damaged { line, .. }) if line == expected), "line {at}");
+        } else {
+            // Only who knows its hash can tell: the manifest does.
+            assert!(found.is_ok());
+            fs::write(sample.path("ledger/000001.jsonl"), forged.concat()).unwrap();
+            let error = refused(sample.base.path());
+            assert!(error.to_string().contains("it has another record 17"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_lost_or_older_ledger_is_an_alarm() {
     let sample = Sample::new();
     let segment = sample.path("ledger/000001.jsonl");
@@ -147,10 +177,6 @@ fn a_lost_or_older_ledger_is_an_alarm() {
 fn what_a_newer_version_wrote_is_named() {
     let sample = Sample::new();
     let text = String::from_utf8(sample.segment.clone()).unwrap();
-    let sealed = |line: &str| {
-        let open = line.rsplit_once(",\"crc\"").unwrap().0;
-        format!("{open},\"crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()))
-    };
     let mut lines: Vec<String> = text.lines().map(sealed).collect();
     assert_eq!(lines.concat(), text);
     let last = lines.pop().unwrap();
