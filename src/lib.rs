@@ -1,5 +1,106 @@
-//! Nightferry pushes folders to FTPS servers and proves that they arrived.
+//! **Nightferry** pushes folders to FTPS servers and proves that they arrived.
+//!
+//! This page is the architecture document: what the parts are, what each must not know, and the
+//! way that one file takes through them. The README says how to use the program.
+//!
+//! # What holds, whatever happens
+//!
+//! - **Delivered means proved.** A file counts as delivered only when the bytes whose SHA-256 is
+//!   recorded stand on the server under the final name, proved by a recorded method
+//!   ([`domain::compare`] alone makes a [`domain::Verified`]). A server's `226` proves nothing.
+//! - **Nobody sees half a file.** A file is stored under a temporary name, proved there, and then
+//!   renamed.
+//! - **Effectively once.** The intent to rename is durable before the rename; what a crash or a
+//!   lost reply leaves in doubt is settled before anything else.
+//! - **Nothing in clear.** `AUTH TLS` is all that is ever sent outside TLS, on either connection.
+//! - **No destruction.** What Nightferry did not deliver is not replaced, unless the job says so.
+//! - **Everything ends.** Every wait has a deadline, every queue, line and listing a limit, each
+//!   with a name and a reason.
+//!
+//! # Map
+//!
+//! Dependencies point down only; `tests/layering.rs` holds the crate to it.
+//!
+//! | module | what it is | may use |
+//! |---|---|---|
+//! | [`domain`] | values and pure rules: paths, digests, jobs, proofs, records, events, reports | – |
+//! | [`clock`] | the seam to the wall clock and to random numbers | `domain` |
+//! | [`ftps`] | the protocol client: a sans-IO core under control, data and TLS. Knows no job and no state | – |
+//! | [`config`] | YAML to domain; secrets by reference | `domain` |
+//! | [`state`] | ledger and manifest behind one writer and one lock. Knows no network | `domain`, `clock` |
+//! | [`source`] | walk, filter, read and hash. Follows no links | `domain` |
+//! | [`plan`] | merge of scan and manifest to actions; pure and synchronous | `domain` |
+//! | [`remote`] | servers as jobs see them: sessions under a limit, requests and answers, what was learned | `domain`, `clock`, `ftps` |
+//! | [`delivery`] | one run of one job: settle, plan, deliver, report. What an error means is decided here | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
+//! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
+//! | [`cli`] | the only place that prints; one file a verb | all |
+//!
+//! Only `state` names sled, only `config` the YAML crates, only `ftps::tls` makes a TLS
+//! configuration.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | [Server](domain::Server) | an FTPS endpoint and how to trust it |
+//! | [Job](domain::Job) | a source folder, a server, a destination folder, a policy |
+//! | [Mode](domain::Mode) | `mirror`: absence on the server is damage; `drop`: a consumer takes files away, absence is success |
+//! | [Target](domain::Target) | source, host, port, user and destination: what a manifest is about |
+//! | [Run](domain::RunId) | one execution of a job |
+//! | [Scan](source::Scan) | the sorted stream of source files |
+//! | Ledger | the append-only, hash-chained file of [Record](domain::Record)s of what happened: the truth |
+//! | [Manifest](state::Manifest) | what is known of each path of a target: the ledger's index |
+//! | [Entry](domain::Entry) | what the manifest knows of one path |
+//! | [Plan](plan::plan) | the sorted stream of [Action](plan::Action)s, each with a [Reason](plan::Reason) |
+//! | Delivery | stage, prove, publish, record |
+//! | Temporary name | where a file's bytes stand until they are proved: beside the final name, hidden, with the [agent's id](domain::AgentId) in it |
+//! | Staging | a folder in which temporary names may stand, recorded before the first goes there |
+//! | Intent | the durable record ([Publishing](domain::Publishing)) that a proved file is about to get its final name |
+//! | [Evidence](domain::Evidence) | what the server showed of what it stored |
+//! | [Verified](domain::Verified) | the proof that came of it |
+//! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
+//! | Withdrawn | of an intent: found not to have happened |
+//! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
+//! | Disposition | what an error means for the file, the session and the run |
+//! | [Profile](remote::Profile) | what has been learned of a server |
+//! | [Event](domain::Event) | something that happened, for those who watch; not kept |
+//!
+//! # The way of one file
+//!
+//! 1. `delivery::run` records the run, opens the source folder once ([`source::SourceRoot`]), and
+//!    settles and sweeps what earlier runs left (`delivery::recover`). If there is nothing to do,
+//!    no connection is ever opened.
+//! 2. A blocking thread walks the source in sorted order and merges that with the manifest
+//!    ([`plan::plan`]): same size, times and inode mean unchanged, and nothing is read. Same
+//!    size and other times, or a file that changed shortly before it was last looked at, mean
+//!    that it is hashed before anything is sent.
+//! 3. Workers take files off a bounded queue (`delivery::worker`). Each owns one session
+//!    ([`ftps::Session`]) with a store of TLS sessions of its own, under its server's limit
+//!    ([`remote::Remote`]).
+//! 4. The folder is made, its staging is made durable, and the file goes through SHA-256 to a
+//!    fresh temporary name, from one open descriptor (`delivery::pump`). A file that changed
+//!    meanwhile is discarded and tried again.
+//! 5. **Proof**, the strongest the server offers: its own SHA-256, else reading it back; the size
+//!    only where the job says so. In the same write goes a look at what stands under the final
+//!    name; what Nightferry did not deliver last is left alone, unless the job says `replace`.
+//! 6. The intent is made durable, then `RNFR`, `RNTO`, and a look whether the temporary name is
+//!    gone. `delivery::publish` is this as a pure state machine: answers and acknowledgements go
+//!    in, requests and records come out, so that every crash point is a row of a table.
+//! 7. The delivery is made durable ([`domain::Delivered`]): proof, TLS version, cipher suite,
+//!    certificate, peer. Only now does it count.
+//! 8. **In doubt** after a crash, a lost reply or a lost connection: `delivery::settle`, the other
+//!    pure machine, looks at the temporary name. It stands: proved afresh and published. It is
+//!    gone and the final name holds its bytes: delivered. It is gone, and so is the rest: a
+//!    mirror sends again; in a drop it is presumed.
+//!
+//! # State
+//!
+//! The ledger is the truth, the manifest its index. One thread writes both: a group of records is
+//! written, synced to the disk, applied to the manifest, and only then acknowledged. sled 0.34
+//! does not sync what it flushes, so the manifest carries no durability: what it lacks is replayed
+//! from the ledger on opening, and a damaged one is rebuilt. See [`state`].
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;

@@ -1,3 +1,7 @@
 //! The `nightferry` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(nightferry::cli::run(std::env::args_os()).code())
+}

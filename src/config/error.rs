@@ -10,7 +10,7 @@ use super::file::MAX_FILE_BYTES;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("read the configuration {path}", path = path.display())]
+    #[error("cannot read the configuration {path}", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

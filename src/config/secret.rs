@@ -33,7 +33,7 @@ pub enum SecretError {
         name: String,
     },
     /// The file cannot be read.
-    #[error("read the secret in {}", path.display())]
+    #[error("cannot read the secret in {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum SecretError {
         owner: u32,
     },
     /// The program could not be started or watched.
-    #[error("run `{program}` for the secret")]
+    #[error("cannot run `{program}` for the secret")]
     NotRun {
         /// The program.
         program: String,

@@ -48,7 +48,7 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
         let (path, size, known, kind) = match action {
             Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
             Ok(Action::Hash { path, stat, known, .. }) => (path, stat.size, Some(known), WorkKind::HashFirst),
-            Ok(Action::Unchanged) => {
+            Ok(Action::Unchanged { .. }) => {
                 unchanged += 1;
                 continue;
             }

@@ -22,7 +22,7 @@ pub struct Line {
 }
 
 /// What to tell of an event: for a file what became of it, its name, its size, its proof. Failed
-/// files are details, because the [`summary`](super::summary) names them.
+/// files are details, because the [`summary`](super::summary()) names them.
 pub fn line(event: &Event) -> Option<Line> {
     let (weight, verb, text) = match event {
         Event::RunStarted { run, job } => (Weight::Detail, "job", format!("{job}  run {run}")),

@@ -33,8 +33,11 @@ pub enum Action {
         /// Why.
         reason: Reason,
     },
-    /// Leave it alone: it was delivered, and its facts are the same. To be counted.
-    Unchanged,
+    /// Leave it alone: it was delivered, and its facts are the same.
+    Unchanged {
+        /// The file.
+        path: RelPath,
+    },
     /// Leave it alone: most likely it was delivered and taken, which a person has to settle.
     /// Given whether or not the source still has the file, until it is settled.
     Presumed {

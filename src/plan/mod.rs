@@ -236,7 +236,7 @@ fn compare(file: File, known: Entry) -> Action {
             send(file, Some(known), reason)
         }
         EntryStatus::Delivered => match reason_to_read(&file.stat, &known) {
-            None => Action::Unchanged,
+            None => Action::Unchanged { path: file.path },
             Some(reason) => {
                 let File { path, stat, observed_at } = file;
                 Action::Hash { path, stat, observed_at, known, reason }

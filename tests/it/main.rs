@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod cli;
 mod engine;
 mod lab;
 mod real_servers;

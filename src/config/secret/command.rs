@@ -137,6 +137,6 @@ mod tests {
     #[test]
     fn a_program_that_is_missing_is_named() {
         let error = run(&["/no/such/program".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "run `/no/such/program` for the secret");
+        assert_eq!(error.to_string(), "cannot run `/no/such/program` for the secret");
     }
 }

@@ -1,0 +1,223 @@
+//! `nightferry check`.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::error::CliError;
+use super::output::{Format, Output};
+use crate::config::secret::{self, SecretError};
+use crate::config::{Config, ConfigError};
+use crate::domain::{Exit, Job, Mode, Overwrite, Server, TlsMode, TlsVersion, VerifyPolicy};
+use crate::observe::count;
+
+/// Something that a run would stumble over.
+#[derive(Debug, Serialize)]
+struct Finding {
+    level: Level,
+    /// The key path that it is about.
+    about: String,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Warning,
+    Error,
+}
+
+/// Says what each job does, and what would keep it from doing so.
+pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<Exit, CliError> {
+    let config = match config {
+        Err(CliError::Config(ConfigError::Invalid(problems))) if output.format == Format::Json => {
+            let problems: Vec<_> = problems
+                .iter()
+                .map(|problem| {
+                    json!({
+                        "line": problem.at.line,
+                        "column": problem.at.column,
+                        "key_path": problem.key_path,
+                        "reason": problem.reason,
+                        "remedy": problem.remedy,
+                    })
+                })
+                .collect();
+            output.json(&json!({"ok": false, "problems": problems}))?;
+            return Ok(Exit::Usage);
+        }
+        config => config?,
+    };
+    let mut findings = Vec::new();
+    for server in config.servers.values() {
+        check_server(server, &mut findings);
+    }
+    for job in config.jobs.values() {
+        check_source(job, &mut findings);
+    }
+    let ok = findings.iter().all(|finding| finding.level == Level::Warning);
+    match output.format {
+        Format::Json => output.json(&described(&config, &findings, ok))?,
+        Format::Text => {
+            for finding in &findings {
+                let text = format!("{}: {}", finding.about, finding.text);
+                match finding.level {
+                    Level::Warning => output.warning(text, finding.remedy.as_deref()),
+                    Level::Error => output.problem(text, finding.remedy.as_deref()),
+                }
+            }
+            tell(&config, output)?;
+            if findings.is_empty() {
+                output.data("\nall that can be checked from here is fine; nothing was sent")?;
+            }
+        }
+    }
+    Ok(findings.iter().map(|finding| finding.exit).fold(Exit::Done, Exit::worst))
+}
+
+fn check_server(server: &Server, findings: &mut Vec<Finding>) {
+    let about = |key: &str| format!("servers.{}.{key}", server.name);
+    let mut add = |key: &str, text: String, remedy: Option<String>| {
+        findings.push(Finding { level: Level::Error, about: about(key), text, remedy, exit: Exit::Usage });
+    };
+    if let Err(error) = secret::resolve(&server.password) {
+        let remedy = error.remedy();
+        add("password", chain(&error), remedy);
+    }
+    let mut readable = |key: &str, path: &Path| {
+        if let Err(error) = fs::File::open(path) {
+            add(key, format!("{}: {error}", path.display()), None);
+        }
+    };
+    server.trust.ca_file.iter().for_each(|path| readable("trust.ca_file", path));
+    server.trust.crl_files.iter().for_each(|path| readable("trust.crl_files", path));
+    if let Some(certificate) = &server.client_certificate {
+        readable("client_certificate.cert_file", &certificate.cert_file);
+        readable("client_certificate.key_file", &certificate.key_file);
+    }
+}
+
+fn chain(error: &SecretError) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+fn check_source(job: &Job, findings: &mut Vec<Finding>) {
+    let path = &job.source;
+    let entries = fs::read_dir(path).and_then(|mut entries| entries.next().transpose());
+    let (level, text, remedy, exit) = match entries {
+        Ok(Some(_)) => return,
+        Ok(None) => {
+            let text = format!("{} is empty", path.display());
+            (Level::Warning, text, "is it the right folder, and is its disk mounted?", Exit::Done)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let text = format!("{} is not a folder", path.display());
+            (Level::Error, text, "name the folder whose files are sent", Exit::Source)
+        }
+        Err(error) => {
+            let text = format!("{}: {error}", path.display());
+            (Level::Error, text, "is it the right folder, and is its disk mounted?", Exit::Source)
+        }
+    };
+    let about = format!("jobs.{}.source", job.name);
+    findings.push(Finding { level, about, text, remedy: Some(remedy.to_owned()), exit });
+}
+
+fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
+    let number = |number: usize, thing| count(u64::try_from(number).unwrap_or(u64::MAX), thing);
+    let servers = number(config.servers.len(), "server");
+    let jobs = number(config.jobs.len(), "job");
+    output.data(format_args!("{}: {servers}, {jobs}", config.path.display()))?;
+    output.data(format_args!("state: {}", config.agent.state_dir.display()))?;
+    for job in config.jobs.values() {
+        if let Some(server) = config.servers.get(&job.server) {
+            output.data(format_args!("\n{}", job_in_words(job, server)))?;
+        }
+    }
+    Ok(())
+}
+
+fn job_in_words(job: &Job, server: &Server) -> String {
+    let files = match (job.include.as_slice(), job.exclude.as_slice()) {
+        ([], []) => "all files".to_owned(),
+        ([], but) => format!("all files but {}", but.join(", ")),
+        (only, []) => only.join(", "),
+        (only, but) => format!("{} but not {}", only.join(", "), but.join(", ")),
+    };
+    let tls = match server.tls {
+        TlsMode::Explicit => "explicit",
+        TlsMode::Implicit => "implicit",
+    };
+    let versions = match (server.tls_versions.min, server.tls_versions.max) {
+        (TlsVersion::V1_2, TlsVersion::V1_3) => "TLS 1.2 or 1.3".to_owned(),
+        (_, only) => format!("{only} only"),
+    };
+    let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
+    let verify = match job.verify {
+        VerifyPolicy::Auto => {
+            "the server's own hash; where it has none, by reading back, which doubles the traffic"
+        }
+        VerifyPolicy::Hash => "the server's own hash and nothing else",
+        VerifyPolicy::ReadBack => "reading it back, which doubles the traffic",
+        VerifyPolicy::Size => "its size alone, which says nothing of the bytes",
+    };
+    let mode = match job.mode {
+        Mode::Mirror => "the files stay there (mirror)",
+        Mode::Drop => "somebody takes the files away (drop)",
+    };
+    let overwrite = match job.overwrite {
+        Overwrite::Refuse => "left alone, and the file fails",
+        Overwrite::Replace => "replaced",
+    };
+    format!(
+        "job {}\n  sends     {files} below {}\n  to        {} on {}@{host}:{} ({tls} {versions}; server {})\n  \
+         trusts    {}\n  proves    each file by {verify}\n  expects   that {mode}\n  \
+         others'   files under the same names are {overwrite}",
+        job.name,
+        job.source.display(),
+        job.destination,
+        server.username,
+        server.port,
+        server.name,
+        trust_in_words(server),
+    )
+}
+
+fn trust_in_words(server: &Server) -> String {
+    let trust = &server.trust;
+    let authorities = match &trust.ca_file {
+        Some(file) => format!("the authorities in {}", file.display()),
+        None => "the system's authorities".to_owned(),
+    };
+    match trust.pins.len() {
+        0 if trust.crl_files.is_empty() => authorities,
+        0 => format!("{authorities}, unless revoked"),
+        1 => "the one pinned key".to_owned(),
+        pins => format!("any of {pins} pinned keys"),
+    }
+}
+
+fn described(config: &Config, findings: &[Finding], ok: bool) -> serde_json::Value {
+    let servers: Vec<_> = config.servers.values().map(|server| {
+        json!({"name": server.name, "host": server.host, "port": server.port, "username": server.username})
+    }).collect();
+    let jobs: Vec<_> = config.jobs.values().map(|job| {
+        json!({"name": job.name, "source": job.source, "server": job.server, "destination": job.destination})
+    }).collect();
+    json!({
+        "ok": ok,
+        "config": config.path,
+        "state_dir": config.agent.state_dir,
+        "servers": servers,
+        "jobs": jobs,
+        "findings": findings,
+    })
+}

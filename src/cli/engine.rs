@@ -1,0 +1,169 @@
+//! What the verbs have done: state, servers and runs, put together from a configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::error::CliError;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, secret};
+use crate::delivery::{self, Delivery};
+use crate::domain::{EventSink, FileStat, Job, RelPath, RunReport, Server, ServerName, Target};
+use crate::observe::{Planned, PlannedAction};
+use crate::plan::{self, Action, Reason};
+use crate::remote::{Deadlines, Profiles, Remote};
+use crate::source::{Filter, SourceRoot};
+use crate::state::{LedgerSummary, State, StateError, verify_ledger};
+
+/// In the state folder, what was learned of servers.
+const PROFILES_FILE: &str = "profiles.json";
+
+/// Runs jobs one after another; `sink` takes their events, and each run's report comes back.
+/// Before the first run begins all passwords, keys and certificates are at hand, so that a bad
+/// one is told while nothing has happened.
+pub(super) fn sync(
+    config: &Config,
+    jobs: &[&Job],
+    sink: &Arc<dyn EventSink>,
+    notice: &dyn Fn(&str),
+) -> Result<Vec<RunReport>, CliError> {
+    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
+    let mut remotes: BTreeMap<&ServerName, Arc<Remote>> = BTreeMap::new();
+    for job in jobs {
+        if !remotes.contains_key(&job.server) {
+            remotes.insert(&job.server, Arc::new(remote(config, &job.server, &profiles)?));
+        }
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let opened = State::open(&config.agent.state_dir, Arc::clone(&clock))?;
+    opened.notices.iter().for_each(|text| notice(text));
+    let deliveries = jobs.iter().filter_map(|job| {
+        let remote = Arc::clone(remotes.get(&job.server)?);
+        Some(Delivery {
+            target: Target::of(job, remote.server()),
+            job: (*job).clone(),
+            remote,
+            state: opened.state.clone(),
+            clock: Arc::clone(&clock),
+            sink: Arc::clone(sink),
+            backoff: Delivery::BACKOFF,
+        })
+    });
+    let runtime = Runtime::new().map_err(CliError::Runtime)?;
+    let reports = runtime.block_on(run_all(deliveries.collect()));
+    // A file that is still being read belongs to a run that was cut off: it need not be waited for.
+    runtime.shutdown_background();
+    opened.state.close()?;
+    reports
+}
+
+/// Runs one after another, until a signal asks to stop. A second signal does not wait for files
+/// under way.
+async fn run_all(deliveries: Vec<Delivery>) -> Result<Vec<RunReport>, CliError> {
+    let stop = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    let runs = async {
+        let mut reports = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            if stop.is_cancelled() {
+                break;
+            }
+            reports.push(delivery::run(delivery, stop.child_token()).await?);
+        }
+        Ok(reports)
+    };
+    tokio::pin!(runs);
+    loop {
+        tokio::select! {
+            biased;
+            reports = &mut runs => return reports,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.is_cancelled() {
+            return Err(CliError::Interrupted);
+        }
+        stop.cancel();
+    }
+}
+
+/// A server, ready for sessions.
+fn remote(config: &Config, name: &ServerName, profiles: &Arc<Profiles>) -> Result<Remote, CliError> {
+    let server = server(config, name)?;
+    let password = secret::resolve(&server.password)
+        .map_err(|source| CliError::Secret { server: name.clone(), source })?;
+    Ok(Remote::new(server.clone(), password, Deadlines::default(), Arc::clone(profiles))?)
+}
+
+fn server<'c>(config: &'c Config, name: &ServerName) -> Result<&'c Server, CliError> {
+    config.servers.get(name).ok_or_else(|| CliError::UnknownServer { name: name.clone() })
+}
+
+/// Finds out what a run of a job would do, without a connection and without a trace; `take`
+/// takes it file by file.
+pub(super) fn plan(
+    config: &Config,
+    job: &Job,
+    take: &mut dyn FnMut(Planned) -> Result<(), CliError>,
+    notice: &dyn Fn(&str),
+) -> Result<(), CliError> {
+    let target = Target::of(job, server(config, &job.server)?);
+    let clock = SystemClock;
+    let root = SourceRoot::open(&job.source)?;
+    let filter = Filter::new(&job.include, &job.exclude)?;
+    let scan = root.scan(&filter, || clock.now());
+    // Nothing was ever delivered where there is no state; planning does not make any.
+    let state = match config.agent.state_dir.try_exists() {
+        Ok(false) => None,
+        Ok(true) | Err(_) => Some(State::open(&config.agent.state_dir, Arc::new(SystemClock))?),
+    };
+    let mut planned = |action: Action| shown(action).map_or(Ok(()), &mut *take);
+    let Some(opened) = state else {
+        let nothing = std::iter::empty::<Result<_, StateError>>();
+        for action in plan::plan(scan, nothing, |path| filter.admits(path)) {
+            planned(action?)?;
+        }
+        return Ok(());
+    };
+    opened.notices.iter().for_each(|text| notice(text));
+    let manifest = opened.state.manifest(target.id())?;
+    for action in plan::plan(scan, manifest.entries(), |path| filter.admits(path)) {
+        planned(action?)?;
+    }
+    drop(manifest);
+    Ok(opened.state.close()?)
+}
+
+/// Checks the whole ledger, also while somebody writes to it.
+pub(super) fn ledger(config: &Config) -> Result<LedgerSummary, CliError> {
+    Ok(verify_ledger(&config.agent.state_dir)?)
+}
+
+/// An action in the words of `nightferry plan`. `None` where there is nothing to say of a file.
+fn shown(action: Action) -> Option<Planned> {
+    let planned = |action, name: String, size, reason: String| Some(Planned { action, name, size, reason });
+    let file = |action, path: RelPath, stat: FileStat, reason: Reason| {
+        planned(action, path.to_string(), Some(stat.size), reason.to_string())
+    };
+    match action {
+        Action::Send { path, stat, reason, .. } => file(PlannedAction::Send, path, stat, reason),
+        Action::Hash { path, stat, reason, .. } => file(PlannedAction::Read, path, stat, reason),
+        Action::Unchanged { path } => {
+            planned(PlannedAction::Unchanged, path.to_string(), None, "as it was delivered".to_owned())
+        }
+        Action::Presumed { path } => {
+            let reason = "most likely delivered and taken, which cannot be known; look on the server";
+            planned(PlannedAction::Fail, path.to_string(), None, reason.to_owned())
+        }
+        Action::Skip { name, reason } => planned(PlannedAction::Skip, name, None, reason),
+        Action::Refuse { name, reason } | Action::Unreadable { name, reason } => {
+            planned(PlannedAction::Fail, name, None, reason)
+        }
+        // What is gone from the source stays on the server.
+        Action::Missing { .. } | Action::End(_) => None,
+    }
+}

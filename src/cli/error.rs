@@ -1,0 +1,86 @@
+//! Why a command did not do what it was asked for.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::config::secret::SecretError;
+use crate::domain::{Exit, ServerName};
+use crate::plan::PlanError;
+use crate::remote::RemoteSettingsError;
+use crate::source::{PatternError, SourceError};
+use crate::state::StateError;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("there is no configuration: neither {} exists", listed(looked_at))]
+    NoConfig { looked_at: Vec<PathBuf> },
+    #[error("there is no job `{name}`")]
+    UnknownJob { name: String, remedy: String },
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    #[error("server `{name}` is not in the configuration")]
+    UnknownServer { name: ServerName },
+    #[error("server `{server}`: there is no password")]
+    Secret { server: ServerName, source: SecretError },
+    #[error(transparent)]
+    Settings(#[from] RemoteSettingsError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    #[error(transparent)]
+    Plan(#[from] PlanError<StateError>),
+    #[error("the system does not let the program run")]
+    Runtime(#[source] io::Error),
+    #[error("interrupted; what was under way is looked after by the next run")]
+    Interrupted,
+}
+
+impl CliError {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_)
+            | Self::NoConfig { .. }
+            | Self::UnknownJob { .. }
+            | Self::UnknownServer { .. }
+            | Self::Secret { .. }
+            | Self::Settings(_)
+            | Self::Pattern(_) => Exit::Usage,
+            Self::State(error) => error.exit(),
+            Self::Source(error) => error.class().exit(),
+            Self::Interrupted => Exit::Interrupted,
+            Self::Output(_) | Self::Plan(_) | Self::Runtime(_) => Exit::Other,
+        }
+    }
+
+    /// What to do about it, where the text does not say so itself.
+    pub(super) fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.remedy(),
+            Self::NoConfig { .. } => Some(
+                "write one, starting from jobs.example.yaml, or name yours with `--config FILE`".to_owned(),
+            ),
+            Self::UnknownJob { remedy, .. } => Some(remedy.clone()),
+            Self::Secret { source, .. } => source.remedy(),
+            Self::UnknownServer { .. }
+            | Self::Settings(_)
+            | Self::State(_)
+            | Self::Source(_)
+            | Self::Pattern(_)
+            | Self::Plan(_)
+            | Self::Runtime(_)
+            | Self::Interrupted
+            | Self::Output(_) => None,
+        }
+    }
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" nor ")
+}

@@ -1,0 +1,41 @@
+//! `nightferry ledger verify`.
+
+use serde_json::json;
+
+use super::engine;
+use super::error::CliError;
+use super::output::{Format, Output};
+use crate::config::Config;
+use crate::domain::Exit;
+use crate::observe::count;
+
+/// Checks the ledger's chain, and says what it holds.
+pub(super) fn verify(config: &Config, output: &Output) -> Result<Exit, CliError> {
+    let ledger = engine::ledger(config)?;
+    match output.format {
+        Format::Json => output.json(&json!({
+            "whole": true,
+            "ledger": ledger.ledger,
+            "segments": ledger.segments,
+            "records": ledger.records,
+            "bytes": ledger.bytes,
+            "first_at": ledger.first_at,
+            "last_at": ledger.last_at,
+            "head": ledger.head,
+            "torn_tail": ledger.torn_tail.is_some(),
+        }))?,
+        Format::Text => output.data(format_args!(
+            "the ledger is whole: {} in {}; its last line has the SHA-256 {}",
+            count(ledger.records, "record"),
+            count(u64::from(ledger.segments), "segment"),
+            ledger.head
+        ))?,
+    }
+    if ledger.torn_tail.is_some() {
+        output.warning(
+            "behind the last whole line stands a part of one, which was never acknowledged",
+            Some("nothing is lost; the next run cuts it off"),
+        );
+    }
+    Ok(Exit::Done)
+}

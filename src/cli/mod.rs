@@ -1,0 +1,57 @@
+//! The command line: the only place that prints. One file a verb.
+//!
+//! Data goes to standard output, everything else to standard error, and the exit code is that of
+//! [`Exit`]. Verbs parse, select and show; what they do is the engine's.
+
+mod args;
+mod check;
+mod engine;
+mod error;
+mod ledger;
+mod log;
+mod output;
+mod plan;
+mod progress;
+mod select;
+mod sync;
+mod watch;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use self::args::{Arguments, LedgerVerb, Verb};
+use self::error::CliError;
+use self::output::Output;
+use crate::domain::Exit;
+
+/// Runs the command with its arguments, the program's name first, and says how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way as well; a closed pipe is not worth a word.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let output = Output::new(&arguments);
+    log::start(&output);
+    match verb(&arguments, &output) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output.error(&error);
+            error.exit()
+        }
+    }
+}
+
+fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
+    let config = select::config(arguments.config.as_deref());
+    match &arguments.verb {
+        Verb::Check => check::run(config, output),
+        Verb::Plan { jobs } => plan::run(&config?, jobs, output),
+        Verb::Sync { jobs } => sync::run(&config?, jobs, output),
+        Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),
+    }
+}

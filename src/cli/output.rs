@@ -1,0 +1,146 @@
+//! Standard output and standard error.
+
+use std::error::Error as _;
+use std::fmt::{self, Display};
+use std::io::{self, IsTerminal as _, Write as _};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde::Serialize;
+
+use super::args::Arguments;
+use super::error::CliError;
+use crate::config::ConfigError;
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How much is told on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Loudness {
+    /// Errors.
+    Quiet,
+    /// Warnings too.
+    Normal,
+    /// A line a file too.
+    Verbose,
+    /// What happens on the wire too.
+    Debug,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colour {
+    Never,
+    Terminal,
+}
+
+/// Where everything that is printed goes through.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    pub(super) format: Format,
+    pub(super) loudness: Loudness,
+    /// Progress bars; they make room for lines on standard error.
+    pub(super) bars: MultiProgress,
+    colour: Colour,
+}
+
+impl Output {
+    pub(super) fn new(arguments: &Arguments) -> Self {
+        let format = if arguments.json { Format::Json } else { Format::Text };
+        let loudness = match (arguments.quiet, arguments.verbose) {
+            (true, _) => Loudness::Quiet,
+            (_, 0) => Loudness::Normal,
+            (_, 1) => Loudness::Verbose,
+            _ => Loudness::Debug,
+        };
+        // https://no-color.org: set, and not empty.
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = if io::stderr().is_terminal() && !no_colour { Colour::Terminal } else { Colour::Never };
+        let draws = loudness >= Loudness::Normal && format == Format::Text && io::stderr().is_terminal();
+        let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { format, loudness, bars: MultiProgress::with_draw_target(target), colour }
+    }
+
+    /// Whether colours may be used on standard error.
+    pub(super) fn is_coloured(&self) -> bool {
+        self.colour == Colour::Terminal
+    }
+
+    /// Writes a line of data. A reader who has seen enough (`| head`) is no error.
+    pub(super) fn data(&self, line: impl Display) -> Result<(), CliError> {
+        let written = self.bars.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "{line}").and_then(|()| stdout.flush())
+        });
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a line of data as JSON.
+    pub(super) fn json(&self, value: &impl Serialize) -> Result<(), CliError> {
+        let line = serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?;
+        self.data(line)
+    }
+
+    /// Tells something to those who did not ask for silence.
+    pub(super) fn line(&self, loudness: Loudness, text: impl Display) {
+        if self.loudness >= loudness {
+            self.tell(format_args!("{text}"));
+        }
+    }
+
+    /// Tells of something unexpected, with what to do about it.
+    pub(super) fn warning(&self, text: impl Display, remedy: Option<&str>) {
+        if self.loudness >= Loudness::Normal {
+            self.tell(format_args!("nightferry: {}: {text}{}", self.tint("warning", "33"), Help(remedy)));
+        }
+    }
+
+    /// Tells of something that someone must mend, with what to do about it.
+    pub(super) fn problem(&self, text: impl Display, remedy: Option<&str>) {
+        self.tell(format_args!("nightferry: {}: {text}{}", self.tint("error", "31"), Help(remedy)));
+    }
+
+    /// Tells why the command did not do what it was asked for.
+    pub(super) fn error(&self, error: &CliError) {
+        if let CliError::Config(ConfigError::Invalid(problems)) = error {
+            self.tell(format_args!("{problems}"));
+            return self.problem("the configuration has mistakes; nothing was done", None);
+        }
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.extend([": ", &error.to_string()]);
+            cause = error.source();
+        }
+        self.problem(text, error.remedy().as_deref());
+    }
+
+    fn tell(&self, text: fmt::Arguments<'_>) {
+        // Where standard error is gone there is nobody to tell.
+        drop(self.bars.suspend(|| writeln!(io::stderr().lock(), "{text}")));
+    }
+
+    fn tint(&self, word: &'static str, colour: &str) -> String {
+        match self.colour {
+            Colour::Terminal => format!("\x1b[1;{colour}m{word}\x1b[0m"),
+            Colour::Never => word.to_owned(),
+        }
+    }
+}
+
+/// The line with the remedy.
+struct Help<'a>(Option<&'a str>);
+
+impl Display for Help<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |remedy| write!(f, "\n    help: {remedy}"))
+    }
+}

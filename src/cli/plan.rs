@@ -1,0 +1,35 @@
+//! `nightferry plan`.
+
+use serde_json::json;
+
+use super::error::CliError;
+use super::output::{Format, Loudness, Output};
+use super::{engine, select};
+use crate::config::Config;
+use crate::domain::Exit;
+use crate::observe::{PlanTotals, Planned, PlannedAction};
+
+/// Shows what a run would do, file by file, and a line for each job. Unchanged files are shown
+/// to those who ask for more.
+pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<Exit, CliError> {
+    for job in select::jobs(config, jobs)? {
+        let mut totals = PlanTotals::default();
+        let mut take = |planned: Planned| {
+            totals.add(&planned);
+            let shown = planned.action != PlannedAction::Unchanged || output.loudness >= Loudness::Verbose;
+            match output.format {
+                _ if !shown => Ok(()),
+                Format::Text => output.data(planned.line()),
+                Format::Json => output.json(&json!({"event": "planned", "job": job.name, "file": planned})),
+            }
+        };
+        engine::plan(config, job, &mut take, &|text| output.warning(text, None))?;
+        match output.format {
+            Format::Text => output.data(totals.line(&job.name))?,
+            Format::Json => {
+                output.json(&json!({"event": "plan-finished", "job": job.name, "totals": totals}))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}

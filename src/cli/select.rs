@@ -1,0 +1,48 @@
+//! Which configuration, which jobs.
+
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+use crate::config::{self, Config, nearest};
+use crate::domain::{Job, JobName};
+use crate::observe::escaped;
+
+/// Where a configuration is looked for if none is named, in this order.
+const DEFAULT_PATHS: [&str; 2] = ["/etc/nightferry/jobs.yaml", "jobs.yaml"];
+
+/// Reads the named configuration, or the first default one that exists.
+pub(super) fn config(named: Option<&Path>) -> Result<Config, CliError> {
+    if let Some(path) = named {
+        return Ok(config::load(path)?);
+    }
+    let looked_at: Vec<_> = DEFAULT_PATHS.map(PathBuf::from).to_vec();
+    // What cannot be looked at may well exist: reading it then tells why.
+    let found = looked_at.iter().find(|path| path.try_exists().unwrap_or(true)).cloned();
+    Ok(config::load(&found.ok_or(CliError::NoConfig { looked_at })?)?)
+}
+
+/// The named jobs, each once, in the order in which they are named; all where none is.
+pub(super) fn jobs<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c Job>, CliError> {
+    if names.is_empty() {
+        return Ok(config.jobs.values().collect());
+    }
+    let mut jobs: Vec<&Job> = Vec::new();
+    for name in names {
+        let job = config.jobs.values().find(|job| job.name.as_str() == name);
+        let job = job.ok_or_else(|| unknown_job(config, name))?;
+        if !jobs.iter().any(|known| known.name == job.name) {
+            jobs.push(job);
+        }
+    }
+    Ok(jobs)
+}
+
+fn unknown_job(config: &Config, name: &str) -> CliError {
+    let remedy = if let Some(meant) = nearest(name, config.jobs.keys().map(JobName::as_str)) {
+        format!("did you mean `{meant}`?")
+    } else {
+        let known: Vec<_> = config.jobs.keys().map(|job| format!("`{job}`")).collect();
+        format!("the jobs are {}", known.join(", "))
+    };
+    CliError::UnknownJob { name: escaped(name).into_owned(), remedy }
+}
