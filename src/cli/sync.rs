@@ -6,7 +6,7 @@ use super::watch::Watch;
 use super::{engine, select};
 use crate::config::Config;
 use crate::domain::{Exit, RunReport};
-use crate::observe::summary;
+use crate::observe::{summary, trouble};
 
 /// Runs jobs one after another and says what came of each. Those who asked for silence hear of
 /// the runs that did not end well.
@@ -17,9 +17,13 @@ pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<E
     watch.finish()?;
     let reports = reports?;
     for report in &reports {
-        let told = output.loudness > Loudness::Quiet || report.exit() != Exit::Done;
-        if output.format == Format::Text && told {
-            output.data(summary(report))?;
+        match output.format {
+            Format::Text if output.loudness > Loudness::Quiet || report.exit() != Exit::Done => {
+                output.data(summary(report))?;
+            }
+            // The report went to standard output; whoever reads the log must see the failure too.
+            Format::Json if report.exit() != Exit::Done => output.problem(trouble(report), None),
+            Format::Text | Format::Json => {}
         }
     }
     Ok(reports.iter().map(RunReport::exit).fold(Exit::Done, Exit::worst))

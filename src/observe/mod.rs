@@ -15,5 +15,5 @@ pub use self::json::Json;
 pub use self::line::{Line, Weight, line};
 pub use self::planned::{PlanTotals, Planned, PlannedAction};
 pub use self::progress::{Progress, Snapshot};
-pub use self::summary::summary;
+pub use self::summary::{summary, trouble};
 pub use self::text::{bytes, count, duration, escaped, rate};

@@ -39,6 +39,23 @@ pub fn summary(report: &RunReport) -> String {
     lines.join("\n")
 }
 
+/// One line about a run that did not end well: its gravest cause.
+pub fn trouble(report: &RunReport) -> String {
+    let cause = match (&report.stopped, report.failed.first()) {
+        (Some(failure), _) => escaped(&failure.cause).into_owned(),
+        (None, Some(file)) => {
+            let failed = count(report.counts.failed, "file");
+            format!(
+                "{failed} failed, the first of them {}: {}",
+                escaped(&file.name),
+                escaped(&file.failure.cause)
+            )
+        }
+        (None, None) => format!("{} cannot be proved to have arrived", count(report.counts.presumed, "file")),
+    };
+    format!("{}: {cause}", report.job)
+}
+
 fn headline(report: &RunReport) -> String {
     let Counts { delivered, unchanged, bytes_delivered, .. } = report.counts;
     let elapsed = Duration::from_millis(report.elapsed_ms);
@@ -55,11 +72,12 @@ fn headline(report: &RunReport) -> String {
     format!("{sent}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
 }
 
-fn asides(counts: &Counts) -> [(u64, &'static str); 4] {
+fn asides(counts: &Counts) -> [(u64, &'static str); 5] {
     [
         (counts.confirmed, "touched, but with the content that was delivered: not sent"),
         (counts.settled, "delivered by an earlier run that was cut short: found in place"),
         (counts.skipped, "skipped: neither files nor folders"),
+        (counts.not_reached, "not reached before the run ended: left to the next run"),
         (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
     ]
 }

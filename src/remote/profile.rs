@@ -8,17 +8,29 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::domain::{Server, TlsVersion};
+use crate::domain::Server;
 
 /// What has been learned of a server. Everything here saves a detour and nothing else: without
 /// it, it is learned again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Profile {
-    /// The newest TLS version whose sessions last: ProFTPD 1.3.8 runs out of TLS 1.3 tickets
-    /// after two data connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub newest_lasting_tls: Option<TlsVersion>,
+    /// Where its TLS sessions last.
+    pub lasting_sessions: LastingSessions,
+}
+
+/// In which TLS version a server's sessions can be resumed by any number of data connections.
+/// ProFTPD 1.3.8 gives two TLS 1.3 tickets a control connection, each for one use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LastingSessions {
+    /// In whichever is spoken, as far as is known.
+    #[default]
+    Anywhere,
+    /// In TLS 1.2, but not in TLS 1.3.
+    Tls12,
+    /// In none that the server speaks: control connections are renewed as tickets run out.
+    Nowhere,
 }
 
 /// The profiles of all servers, by host and port.
@@ -110,12 +122,12 @@ mod tests {
     fn what_was_learned_outlives_the_process_and_damage_does_not_hurt() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("profiles.json");
-        let lasting = |profile: &mut Profile| profile.newest_lasting_tls = Some(TlsVersion::V1_2);
+        let lasting = |profile: &mut Profile| profile.lasting_sessions = LastingSessions::Tls12;
         let profiles = Profiles::open(&file);
         assert!(profiles.learn(&server("Host"), lasting));
         assert!(!profiles.learn(&server("host"), lasting), "no news the second time");
         let again = Profiles::open(&file);
-        assert_eq!(again.of(&server("HOST")).newest_lasting_tls, Some(TlsVersion::V1_2));
+        assert_eq!(again.of(&server("HOST")).lasting_sessions, LastingSessions::Tls12);
         assert_eq!(again.of(&server("other")), Profile::default());
         std::fs::write(&file, "{ not json").unwrap();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());

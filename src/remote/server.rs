@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 use tracing::info;
 
 use super::connection::Connection;
-use super::profile::Profiles;
+use super::profile::{LastingSessions, Profiles};
 use crate::domain::{Server, SessionFacts, TlsMode, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Password, Renewal, Session, TlsOptions,
-    TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Password, Renewal, Session, TlsError,
+    TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -97,11 +97,7 @@ impl Remote {
     pub async fn connect(&self) -> Result<Connection, FtpsError> {
         // The semaphore is never closed; were it, there would be no session to give.
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
-        let mut endpoint = self.endpoint.clone();
-        if let Some(newest) = self.profiles.of(&self.server).newest_lasting_tls {
-            endpoint.max_version = endpoint.max_version.min(version(newest)).max(endpoint.min_version);
-        }
-        let session = Session::open(&endpoint).await?;
+        let session = self.open().await?;
         let info = session.info();
         let facts = SessionFacts {
             peer: info.peer,
@@ -116,18 +112,38 @@ impl Remote {
         Ok(Connection::new(session, facts, permit))
     }
 
+    /// Opens a session in the TLS version whose sessions last.
+    async fn open(&self) -> Result<Session, FtpsError> {
+        let lasting = self.profiles.of(&self.server).lasting_sessions;
+        if lasting != LastingSessions::Tls12 || self.endpoint.min_version > Version::Tls12 {
+            return Session::open(&self.endpoint).await;
+        }
+        let tls12 = Endpoint { max_version: Version::Tls12, ..self.endpoint.clone() };
+        match Session::open(&tls12).await {
+            Err(FtpsError::Tls(TlsError::NothingInCommon { .. })) => {
+                self.learn_lasting(LastingSessions::Nowhere);
+                Session::open(&self.endpoint).await
+            }
+            opened => opened,
+        }
+    }
+
+    fn learn_lasting(&self, lasting: LastingSessions) -> bool {
+        self.profiles.learn(&self.server, |profile| profile.lasting_sessions = lasting)
+    }
+
     /// Takes in that a session's TLS tickets were used up. Returns a sentence for people when it
     /// leads to something new.
     pub fn sessions_used_up(&self, renewal: Renewal) -> Option<String> {
-        if renewal == Renewal::Seen || self.server.tls_versions.min > TlsVersion::V1_2 {
+        let untried = self.profiles.of(&self.server).lasting_sessions == LastingSessions::Anywhere;
+        if renewal == Renewal::Seen || !untried || self.server.tls_versions.min > TlsVersion::V1_2 {
             return None;
         }
-        let news =
-            self.profiles.learn(&self.server, |profile| profile.newest_lasting_tls = Some(TlsVersion::V1_2));
+        let news = self.learn_lasting(LastingSessions::Tls12);
         news.then(|| {
             format!(
                 "Server {} gives no lasting TLS 1.3 sessions for data connections, as it does in TLS 1.2; \
-                 it is spoken to in TLS 1.2 from now on.",
+                 it is spoken to in TLS 1.2 from now on, if it allows that.",
                 self.server.name
             )
         })

@@ -43,7 +43,8 @@ fn a_tree_crosses(name: &str, method: ProofMethod, big: usize) {
     let connections = door.accepted();
     assert!(connections > 0, "the forwarder was passed by");
     let second = agent.sync().done();
-    assert_eq!((second.counts.unchanged, second.counts.delivered), (files, 0));
+    // Files that were looked at shortly after they were written are read once more.
+    assert_eq!((second.counts.unchanged + second.counts.confirmed, second.counts.delivered), (files, 0));
     assert_eq!(second.counts.bytes_delivered, 0);
     assert_eq!(door.accepted(), connections, "an unchanged tree opened a connection");
 }
@@ -128,11 +129,13 @@ fn only_changes_are_sent(name: &str) {
 
     File::open(&paths[3]).unwrap().set_modified(time_of(999)).unwrap();
     let touched = agent.sync().done().counts;
-    assert_eq!((touched.confirmed, touched.delivered, touched.unchanged), (1, 0, 19));
+    assert_eq!((touched.unchanged + touched.confirmed, touched.delivered), (20, 0));
+    assert!(touched.confirmed >= 1, "the touched file was not read");
 
     write_file(&paths[7], 1_007, 5_000);
     let changed = agent.sync().done().counts;
-    assert_eq!((changed.delivered, changed.bytes_delivered, changed.unchanged), (1, 5_000, 19));
+    assert_eq!((changed.delivered, changed.bytes_delivered), (1, 5_000));
+    assert_eq!(changed.unchanged + changed.confirmed, 19);
     assert_eq!(fs::read(agent.arrivals.join("report 7.csv")).unwrap(), bytes(1_007, 5_000));
     assert_eq!(files_below(&agent.arrivals).len(), 20);
 }

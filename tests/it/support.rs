@@ -134,7 +134,7 @@ impl Running {
                 panic!("the run ended after {seen} deliveries of {wanted}:\n{}", self.stderr());
             };
             assert_ne!(event["event"], "run-finished", "the run was over before it could be killed");
-            seen += usize::from(event.to_string().contains("\"delivered\""));
+            seen += usize::from(event["event"] == "file-delivered");
         }
         self.child.kill().unwrap();
         self.child.wait().unwrap();
