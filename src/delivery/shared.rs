@@ -132,13 +132,10 @@ impl Shared {
         self.delivery.job.destination.join(path)
     }
 
-    /// A fresh temporary name beside a final name.
-    pub(super) fn temporary(&self, destination: &RemotePath) -> RemotePath {
+    /// A fresh temporary name beside a final name; none where it would be too long to send.
+    pub(super) fn temporary(&self, destination: &RemotePath) -> Option<RemotePath> {
         let name = format!("{}{:016x}", self.temporary_prefix(), self.delivery.clock.random());
-        destination
-            .folder()
-            .and_then(|folder| folder.child(&name).ok())
-            .unwrap_or_else(|| destination.clone())
+        destination.folder()?.child(&name).ok()
     }
 
     /// How the names of all our temporary files begin. They are hidden, so that a consumer's
