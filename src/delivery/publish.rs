@@ -319,7 +319,8 @@ impl Publish {
                 }
             },
             (Answer::Done, Answer::Done, Answer::Done) => self.fail(DeliveryError::NotRenamed),
-            (Answer::Done, Answer::Refused(refusal) | Answer::Absent(refusal), Answer::Done) => {
+            (Answer::Done, Answer::Refused(refusal) | Answer::Absent(refusal), Answer::Done)
+            | (Answer::Refused(refusal), Answer::Refused(_) | Answer::Absent(_), _) => {
                 self.fail(DeliveryError::RenameRefused { refusal, over })
             }
             (Answer::Absent(refusal), Answer::Refused(_) | Answer::Absent(_), Answer::Absent(_)) => {
@@ -327,9 +328,6 @@ impl Publish {
             }
             (Answer::Unsupported, Answer::Unsupported | Answer::Refused(_), _)
             | (Answer::Done, Answer::Unsupported, Answer::Done) => self.fail(DeliveryError::NoRename),
-            (Answer::Refused(refusal), Answer::Refused(_) | Answer::Absent(_), _) => {
-                self.fail(DeliveryError::RenameRefused { refusal, over })
-            }
             // Such as a rename that was refused and yet has happened.
             _ => Step::Failed(DeliveryError::InDoubt),
         }
