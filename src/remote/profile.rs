@@ -16,7 +16,7 @@ use crate::domain::{Server, TlsVersion};
 #[serde(default)]
 pub struct Profile {
     /// The newest TLS version whose sessions last: ProFTPD 1.3.8 runs out of TLS 1.3 tickets
-    /// after two data connections.
+    /// after two data connections. The newest of all where the server speaks nothing older.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_lasting_tls: Option<TlsVersion>,
 }

@@ -10,8 +10,8 @@ use super::connection::Connection;
 use super::profile::Profiles;
 use crate::domain::{Server, SessionFacts, TlsMode, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Password, Renewal, Session, TlsOptions,
-    TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Password, Renewal, Session, TlsError,
+    TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -101,7 +101,18 @@ impl Remote {
         if let Some(newest) = self.profiles.of(&self.server).newest_lasting_tls {
             endpoint.max_version = endpoint.max_version.min(version(newest)).max(endpoint.min_version);
         }
-        let session = Session::open(&endpoint).await?;
+        let session = match Session::open(&endpoint).await {
+            Err(FtpsError::Tls(TlsError::NothingInCommon { .. }))
+                if endpoint.max_version < self.endpoint.max_version =>
+            {
+                // It speaks nothing older: sessions that do not last are better than none.
+                self.profiles.learn(&self.server, |profile| {
+                    profile.newest_lasting_tls = Some(self.server.tls_versions.max);
+                });
+                Session::open(&self.endpoint).await?
+            }
+            session => session?,
+        };
         let info = session.info();
         let facts = SessionFacts {
             peer: info.peer,
@@ -119,7 +130,8 @@ impl Remote {
     /// Takes in that a session's TLS tickets were used up. Returns a sentence for people when it
     /// leads to something new.
     pub fn sessions_used_up(&self, renewal: Renewal) -> Option<String> {
-        if renewal == Renewal::Seen || self.server.tls_versions.min > TlsVersion::V1_2 {
+        let learned = self.profiles.of(&self.server).newest_lasting_tls.is_some();
+        if renewal == Renewal::Seen || self.server.tls_versions.min > TlsVersion::V1_2 || learned {
             return None;
         }
         let news =

@@ -83,7 +83,8 @@ async fn silence_and_nonsense_cost_an_attempt_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_connections_go_to_the_control_connections_peer_only() {
     let elsewhere = Action::AdvertiseAddress(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-    check(&Dialect::full(), Fault::on("EPSV", elsewhere.clone())).await;
+    // EPSV has no room for an address: such a reply is no reply.
+    check(&Dialect::full(), Fault::on("EPSV", elsewhere.clone()).once()).await;
     check(&Dialect::no_epsv(), Fault::on("PASV", elsewhere)).await;
     check(&Dialect::full(), Fault::on("EPSV", Action::AdvertisePort(1)).once()).await;
 }

@@ -31,7 +31,7 @@ async fn a_bad_certificate_gets_neither_name_nor_password() {
     let pki = Arc::new(Pki::new());
     let rows: [(Identity, &str); 6] = [
         (pki.expired(), "expired"),
-        (pki.not_yet_valid(), "not yet"),
+        (pki.not_yet_valid(), "not valid yet"),
         (pki.wrong_host(), "localhost"),
         (pki.name_in_common_name_only(), "localhost"),
         (Pki::self_signed(), "certificate"),
