@@ -165,7 +165,7 @@ impl Bench {
             sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
             backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
         };
-        let report = run(delivery, CancellationToken::new()).await.unwrap();
+        let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
         opened.state.close().unwrap();
         println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
         self.check_server();

@@ -7,7 +7,7 @@ use nightferry::domain::Exit;
 
 use super::bench::{Bench, cause};
 
-const CONTENT: [u8; 300_000] = [7; 300_000];
+static CONTENT: [u8; 300_000] = [7; 300_000];
 
 /// One fault: the file arrives once, whole, in the same run; the next runs tidy up and rest.
 async fn check(dialect: &Dialect, fault: Fault) {

@@ -86,8 +86,8 @@ async fn a_file_that_changes_while_it_is_sent_is_never_published_as_a_mixture() 
     bench.job.source = folder.path().to_owned();
     let report = bench.run().await;
     assert_eq!(report.exit(), Exit::Done, "{report:#?}");
-    let stored = bench.stored("in/a.bin").unwrap();
-    assert!(stored == old || stored == new, "a mixture was published");
+    let arrived = bench.stored("in/a.bin").unwrap();
+    assert!(arrived == old || arrived == new, "a mixture was published");
     // Whichever it was, the next runs end with the new one.
     bench.run().await;
     assert_eq!(bench.stored("in/a.bin").unwrap(), new);
