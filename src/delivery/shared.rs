@@ -53,7 +53,7 @@ pub(super) enum Outcome {
     Settled {
         path: RelPath,
     },
-    /// An earlier run's intent came to nothing: the plan decides anew.
+    /// An earlier run's intent came to nothing, or is presumed: the plan decides anew.
     Withdrawn,
     Confirmed {
         path: RelPath,

@@ -222,8 +222,13 @@ impl Worker {
                 (Settled::Delivered(verified), WorkKind::Send | WorkKind::HashFirst) => {
                     return Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() });
                 }
-                (Settled::Presumed, _) => return Ok(Outcome::Presumed { path }),
-                (Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => return Ok(Outcome::Withdrawn),
+                // The plan tells of what is presumed, and decides about what came to nothing.
+                (Settled::Presumed | Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => {
+                    return Ok(Outcome::Withdrawn);
+                }
+                (Settled::Presumed, WorkKind::Send | WorkKind::HashFirst) => {
+                    return Ok(Outcome::Presumed { path });
+                }
                 (Settled::Withdrawn | Settled::Stands, WorkKind::Send | WorkKind::HashFirst) => {}
             }
         }

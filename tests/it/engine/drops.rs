@@ -71,3 +71,22 @@ async fn a_rename_that_never_came_is_done_once() {
     bench.expect_no_connection(6).await;
     assert_each_once(&taken);
 }
+
+/// As after a crash: the run that lost the reply cannot ask any more, and the next one finds out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_next_run_presumes_is_counted_once() {
+    let (mut bench, taken) = drop_with_consumer([
+        Fault::on("RNTO", Action::DropControl(Moment::Unanswered)).nth(6),
+        Fault::on_greeting(Action::DropControl(Moment::Unanswered)).from(2),
+    ]);
+    bench.definition.connections = 1.try_into().unwrap();
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (5, Exit::Temporary), "{report:#?}");
+    bench.server.clear_faults();
+    for _ in 0..2 {
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.counts.presumed), (0, 1), "{report:#?}");
+        assert_eq!(report.counts.failed, 0);
+    }
+    assert_each_once(&taken);
+}
