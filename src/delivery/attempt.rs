@@ -79,7 +79,8 @@ fn spec(
     known: Option<Entry>,
 ) -> Spec {
     let job = &shared.delivery.job;
-    Spec { draft, sent, destination, proof, policy: job.verify, overwrite: job.overwrite, known }
+    let (policy, overwrite, mode) = (job.verify, job.overwrite, job.mode);
+    Spec { draft, sent, destination, proof, policy, overwrite, mode, known }
 }
 
 /// Stores the file under a fresh temporary name beside its final one.
@@ -94,7 +95,7 @@ async fn stage(
     let mut pump = Pump::start(shared.root.clone(), work.path.clone()).await?;
     let stat = pump.stat();
     shared.emit(&work.path, FileProgress::Started { size: stat.size });
-    let temporary = shared.temporary(destination);
+    let temporary = shared.temporary(destination).ok_or(DeliveryError::NoTemporaryName)?;
     if let Some(folder) = destination.folder() {
         prepare_folder(shared, connection, folder).await?;
     }

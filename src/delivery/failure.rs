@@ -33,6 +33,15 @@ pub(super) enum DeliveryError {
     RenameRefused { refusal: Refusal, over: bool },
     #[error("the server said that it renamed the file, but did not; nothing was published")]
     NotRenamed,
+    #[error("its path on the server is so long that no temporary name can stand beside it")]
+    NoTemporaryName,
+    #[error("it cannot be told from the server's answers whether it renamed the file")]
+    InDoubt,
+    #[error(
+        "the file was gone as soon as it had its final name; if somebody takes files away from there, the job \
+         needs `mode: drop`"
+    )]
+    Lost,
     #[error("the server cannot rename files, so that a reader might see half a file")]
     NoRename,
     #[error("the proved file vanished from the server before it could get its final name: {refusal}")]
@@ -149,12 +158,15 @@ impl DeliveryError {
                 Trouble::Unsendable => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             },
             Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
-            Self::Mismatch(_) | Self::NotRenamed | Self::Vanished { .. } => {
+            Self::Mismatch(_) | Self::NotRenamed | Self::InDoubt | Self::Vanished { .. } => {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Verification)
             }
             Self::NoServerHash => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
-            Self::NoProof { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification),
-            Self::Occupied { .. } | Self::CannotLook | Self::Conflict { .. } => {
+            // Sent again at once it might be taken again at once.
+            Self::NoProof { .. } | Self::Lost => {
+                new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification)
+            }
+            Self::Occupied { .. } | Self::CannotLook | Self::Conflict { .. } | Self::NoTemporaryName => {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::File)
             }
             Self::RenameRefused { .. } | Self::NoRename | Self::Unsettled { .. } => {

@@ -10,6 +10,8 @@
 
 mod attempt;
 mod failure;
+#[cfg(test)]
+mod memory;
 mod planner;
 mod publish;
 mod pump;

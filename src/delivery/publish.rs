@@ -7,8 +7,8 @@
 
 use super::failure::DeliveryError;
 use crate::domain::{
-    Delivered, Entry, EntryStatus, Evidence, FileStat, Overwrite, Publishing, Record, RelPath, RemotePath,
-    RunId, Sent, SessionFacts, Standing, Timestamp, Verified, VerifyPolicy, Withdrawn, compare,
+    Delivered, Entry, EntryStatus, Evidence, FileStat, Mode, Overwrite, Publishing, Record, RelPath,
+    RemotePath, RunId, Sent, SessionFacts, Standing, Timestamp, Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Refusal, Request};
 
@@ -54,6 +54,8 @@ pub(super) struct Spec {
     pub(super) proof: Proof,
     pub(super) policy: VerifyPolicy,
     pub(super) overwrite: Overwrite,
+    /// Whether a file that is gone at once was taken or lost.
+    pub(super) mode: Mode,
     /// What was delivered there before.
     pub(super) known: Option<Entry>,
 }
@@ -87,7 +89,8 @@ pub(super) enum Step {
     Commit(Box<Record>),
     /// The file is delivered and recorded.
     Done(Verified),
-    /// It is not, and nothing was published: the temporary file can be deleted.
+    /// It is not. Without an [`intent`](Publish::intent) that is left, nothing was published and
+    /// the temporary file can be deleted; with one, it must be settled.
     Failed(DeliveryError),
 }
 
@@ -184,9 +187,7 @@ impl Publish {
         batch.extend(time.as_deref().map(set_time));
         batch.push(Request::Modified(temporary.clone()));
         batch.push(Request::Size(self.spec.destination.clone()));
-        if self.spec.known.is_some() {
-            batch.push(Request::Modified(self.spec.destination.clone()));
-        }
+        batch.push(Request::Modified(self.spec.destination.clone()));
         batch
     }
 
@@ -207,13 +208,8 @@ impl Publish {
                 self.prove(found)
             }
             (Phase::Intending, Input::Committed) => {
-                let temporary = self.temporary().clone();
                 self.phase = Phase::Renaming;
-                Step::Perform(vec![
-                    Request::RenameFrom(temporary.clone()),
-                    Request::RenameTo(self.spec.destination.clone()),
-                    Request::Size(temporary),
-                ])
+                Step::Perform(self.rename_batch())
             }
             (Phase::Renaming, Input::Answers(answers)) => self.renamed(answers),
             (Phase::Withdrawing(error), Input::Committed) => {
@@ -293,28 +289,48 @@ impl Publish {
         Step::Commit(Box::new(Record::Publishing(intent)))
     }
 
+    /// The rename, and whether the temporary name is gone: servers say 250 to renames that did
+    /// not happen. In a mirror the file must also be there; in a drop it may be taken already.
+    fn rename_batch(&self) -> Vec<Request> {
+        let Spec { draft: Draft { temporary, .. }, destination, mode, .. } = &self.spec;
+        let from = Request::RenameFrom(temporary.clone());
+        let mut batch = vec![from.clone(), Request::RenameTo(destination.clone()), from];
+        match mode {
+            Mode::Mirror => batch.push(Request::Size(destination.clone())),
+            Mode::Drop => {}
+        }
+        batch
+    }
+
     fn renamed(&mut self, answers: Vec<Answer>) -> Step {
         let Some(intent) = self.intent.clone() else {
             return Step::Failed(DeliveryError::Internal("a file was renamed without an intent"));
         };
+        let over = matches!(intent.standing, Standing::File { .. });
         let mut answers = answers.into_iter();
         let mut answer = || answers.next().unwrap_or(Answer::Unsupported);
-        let (from, to, left) = (answer(), answer(), answer());
-        self.fail(match (from, to, left) {
-            (Answer::Done, Answer::Done, Answer::Size(_)) => DeliveryError::NotRenamed,
-            (Answer::Done, Answer::Done, _) => {
-                self.phase = Phase::Recording(intent.verified);
-                return Step::Commit(Box::new(Record::Delivered(Delivered::from(intent))));
-            }
-            (Answer::Done, Answer::Refused(refusal) | Answer::Absent(refusal), _) => {
-                DeliveryError::RenameRefused {
-                    refusal,
-                    over: matches!(intent.standing, Standing::File { .. }),
+        match (answer(), answer(), answer()) {
+            (Answer::Done, Answer::Done, Answer::Absent(_)) => match answer() {
+                Answer::Size(size) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),
+                Answer::Absent(_) => self.fail(DeliveryError::Lost),
+                _ => {
+                    self.phase = Phase::Recording(intent.verified);
+                    Step::Commit(Box::new(Record::Delivered(Delivered::from(intent))))
                 }
+            },
+            (Answer::Done, Answer::Done, Answer::Done) => self.fail(DeliveryError::NotRenamed),
+            (Answer::Done, Answer::Refused(refusal) | Answer::Absent(refusal), Answer::Done)
+            | (Answer::Refused(refusal), Answer::Refused(_) | Answer::Absent(_), _) => {
+                self.fail(DeliveryError::RenameRefused { refusal, over })
             }
-            (Answer::Refused(refusal) | Answer::Absent(refusal), ..) => DeliveryError::Vanished { refusal },
-            _ => DeliveryError::NoRename,
-        })
+            (Answer::Absent(refusal), Answer::Refused(_) | Answer::Absent(_), Answer::Absent(_)) => {
+                self.fail(DeliveryError::Vanished { refusal })
+            }
+            (Answer::Unsupported, Answer::Unsupported | Answer::Refused(_), _)
+            | (Answer::Done, Answer::Unsupported, Answer::Done) => self.fail(DeliveryError::NoRename),
+            // Such as a rename that was refused and yet has happened.
+            _ => Step::Failed(DeliveryError::InDoubt),
+        }
     }
 
     /// Nothing was published. An intent that was made is taken back first.
@@ -333,7 +349,11 @@ fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
     let (Standing::File { size, modified }, Some(known)) = (standing, known) else { return false };
     let same_time = match (modified, &known.modified) {
         (Some(now), Some(then)) => now == then,
-        (None, _) | (_, None) => true,
+        (_, None) => true,
+        (None, Some(_)) => false,
     };
     known.status == EntryStatus::Delivered && known.size == *size && same_time
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use tracing::error;
 use super::failure::describe;
 use super::planner::{make_plan, open_source};
 use super::recover::recover;
-use super::shared::{Outcome, Shared};
+use super::shared::{Outcome, Shared, Work};
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
@@ -118,17 +118,20 @@ async fn carry_out(shared: Arc<Shared>) -> Vec<RemotePath> {
     for _ in 0..workers {
         tasks.spawn(Worker::new(Arc::clone(&shared)).work(queue.clone()));
     }
-    // From here on only workers hold the queue: when all have gone, the planner notices.
-    drop(queue);
     let grace = async {
         shared.stop.cancelled().await;
         sleep(GRACE).await;
     };
     tokio::pin!(grace);
     let mut cut_off = false;
+    let mut closed = false;
     loop {
         tokio::select! {
             biased;
+            () = shared.stop.cancelled(), if !closed => {
+                closed = true;
+                not_reached(&shared, &queue).await;
+            }
             ended = tasks.join_next() => match ended {
                 None => break,
                 Some(Ok(())) => {}
@@ -147,7 +150,20 @@ async fn carry_out(shared: Arc<Shared>) -> Vec<RemotePath> {
             }
         }
     }
+    not_reached(&shared, &queue).await;
     shared.leftovers()
+}
+
+/// Closes the queue, which the planner notices, and counts what nobody took from it.
+async fn not_reached(shared: &Shared, queue: &async_channel::Receiver<Work>) {
+    queue.close();
+    let mut files = 0;
+    while queue.try_recv().is_ok() {
+        files += 1;
+    }
+    if files > 0 {
+        shared.tell(Outcome::NotReached { files }).await;
+    }
 }
 
 /// The run's books: its report, kept by one task from what workers and planner tell.

@@ -141,6 +141,8 @@ impl Settle {
             Proof::Size => VerifyPolicy::Size,
         };
         match evidence.map(|evidence| compare(&sent, &evidence, policy)) {
+            // The size alone does not tell our file from what stood there before.
+            Some(Ok(_)) if self.proof == Proof::Size && !self.looks_like_ours(now) => self.not_there(now),
             Some(Ok(verified)) => {
                 let delivered = Delivered { verified, ..Delivered::from(self.intent.clone()) };
                 self.record(Settled::Delivered(verified), Record::Delivered(delivered))
@@ -148,6 +150,13 @@ impl Settle {
             Some(Err(_)) => self.not_there(now),
             None => SettleStep::Unknown(DeliveryError::NoProof { refusal: None }),
         }
+    }
+
+    /// Whether a file of the right size may be the one that was renamed, by its time.
+    fn looks_like_ours(&self, now: &Standing) -> bool {
+        let Publishing { verified, modified, standing, .. } = &self.intent;
+        let ours = Standing::File { size: verified.size(), modified: modified.clone() };
+        same_file(now, &ours) && !same_file(now, standing)
     }
 
     /// The temporary file is gone, and the final name does not hold its bytes.

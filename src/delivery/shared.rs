@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Delivery;
@@ -53,7 +53,7 @@ pub(super) enum Outcome {
     Settled {
         path: RelPath,
     },
-    /// An earlier run's intent came to nothing: the plan decides anew.
+    /// An earlier run's intent came to nothing, or is presumed: the plan decides anew.
     Withdrawn,
     Confirmed {
         path: RelPath,
@@ -94,6 +94,8 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     pub(super) outcomes: mpsc::Sender<Outcome>,
     notes: Mutex<Notes>,
+    /// One permit until a session was opened, then enough for all.
+    door: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +121,16 @@ impl Shared {
         outcomes: mpsc::Sender<Outcome>,
     ) -> Arc<Self> {
         let target = delivery.target.id();
-        Arc::new(Self { delivery, run, target, root, stop, outcomes, notes: Mutex::default() })
+        Arc::new(Self {
+            delivery,
+            run,
+            target,
+            root,
+            stop,
+            outcomes,
+            notes: Mutex::default(),
+            door: Semaphore::new(1),
+        })
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -132,13 +143,10 @@ impl Shared {
         self.delivery.job.destination.join(path)
     }
 
-    /// A fresh temporary name beside a final name.
-    pub(super) fn temporary(&self, destination: &RemotePath) -> RemotePath {
+    /// A fresh temporary name beside a final name; none where it would be too long to send.
+    pub(super) fn temporary(&self, destination: &RemotePath) -> Option<RemotePath> {
         let name = format!("{}{:016x}", self.temporary_prefix(), self.delivery.clock.random());
-        destination
-            .folder()
-            .and_then(|folder| folder.child(&name).ok())
-            .unwrap_or_else(|| destination.clone())
+        destination.folder()?.child(&name).ok()
     }
 
     /// How the names of all our temporary files begin. They are hidden, so that a consumer's
@@ -153,6 +161,20 @@ impl Shared {
     /// Most folders that are asked for in one write: a deep path in few round trips, and fewer
     /// replies at once than a session takes in.
     pub(super) const MAX_FOLDERS_AT_ONCE: usize = 16;
+
+    /// Leave to open a session: until one was opened, one worker at a time, so that a wrong
+    /// password is tried once and not once a worker, which locks accounts. `None` when the run
+    /// stops.
+    pub(super) async fn at_the_door(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed; were it, there would be nothing to wait for.
+        let permit = self.door.acquire().await.ok()?;
+        (!self.stop.is_cancelled()).then_some(permit)
+    }
+
+    /// A session was opened: the others need not wait for each other.
+    pub(super) fn open_door(&self) {
+        self.door.add_permits(usize::from(self.delivery.remote.server().connections.get()));
+    }
 
     /// Makes a record durable.
     pub(super) async fn commit(&self, record: Record) -> Result<(), StateError> {

@@ -10,7 +10,7 @@ use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
-use crate::remote::{Answer, Connection, FtpsError, Request};
+use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
 use crate::source::{SourceError, hash_file};
 
 /// Most attempts at one file in one run; what fails then is for the next run.
@@ -42,6 +42,8 @@ pub(super) enum Next {
 
 /// Why a file is not done.
 enum Setback {
+    /// The run stopped before a session could be opened.
+    Stopped,
     /// No session could be opened.
     Connect { error: DeliveryError, intent: Option<Box<Publishing>> },
     /// An attempt failed.
@@ -57,9 +59,25 @@ struct Tries {
 
 /// What follows a setback.
 enum Verdict {
-    Again { intent: Option<Box<Publishing>> },
-    GiveUp { error: DeliveryError },
+    Again {
+        intent: Option<Box<Publishing>>,
+    },
+    GiveUp {
+        error: DeliveryError,
+    },
+    /// The others can do it. The last one has to go on.
     HandBack,
+    /// The others can do it. The last one has to stop the run.
+    HandBackOrStop {
+        error: DeliveryError,
+    },
+    NotReached,
+}
+
+/// Why there is no session.
+pub(super) enum NoSession {
+    Stopped,
+    Failed(FtpsError),
 }
 
 impl Worker {
@@ -171,6 +189,18 @@ impl Worker {
                     None => return Next::Leave,
                     Some(still_mine) => work = still_mine,
                 },
+                Verdict::HandBackOrStop { error } => match self.shared.leave(work) {
+                    None => return Next::Leave,
+                    Some(still_mine) => {
+                        self.stop_run(&error).await;
+                        self.give_up(&still_mine.path, error).await;
+                        return Next::GoOn;
+                    }
+                },
+                Verdict::NotReached => {
+                    self.shared.tell(Outcome::NotReached { files: 1 }).await;
+                    return Next::GoOn;
+                }
             }
         }
     }
@@ -179,7 +209,10 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(error) => return Err(Setback::Connect { error: error.into(), intent }),
+            Err(NoSession::Stopped) => return Err(Setback::Stopped),
+            Err(NoSession::Failed(error)) => {
+                return Err(Setback::Connect { error: error.into(), intent });
+            }
         };
         let path = work.path.clone();
         if let Some(intent) = intent {
@@ -189,8 +222,13 @@ impl Worker {
                 (Settled::Delivered(verified), WorkKind::Send | WorkKind::HashFirst) => {
                     return Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() });
                 }
-                (Settled::Presumed, _) => return Ok(Outcome::Presumed { path }),
-                (Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => return Ok(Outcome::Withdrawn),
+                // The plan tells of what is presumed, and decides about what came to nothing.
+                (Settled::Presumed | Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => {
+                    return Ok(Outcome::Withdrawn);
+                }
+                (Settled::Presumed, WorkKind::Send | WorkKind::HashFirst) => {
+                    return Ok(Outcome::Presumed { path });
+                }
                 (Settled::Withdrawn | Settled::Stands, WorkKind::Send | WorkKind::HashFirst) => {}
             }
         }
@@ -199,31 +237,50 @@ impl Worker {
     }
 
     /// The session, opened if there is none; what could not be deleted earlier is tried again.
-    pub(super) async fn connection(&mut self) -> Result<&mut Connection, FtpsError> {
+    pub(super) async fn connection(&mut self) -> Result<&mut Connection, NoSession> {
         // Taken out, so that a failure leaves none behind.
         let connection = match self.connection.take().filter(Connection::is_usable) {
             Some(connection) => connection,
-            None => match self.shared.delivery.remote.connect().await {
-                Ok(mut connection) => {
-                    self.connect_failures = 0;
-                    let server = self.shared.delivery.job.server.clone();
-                    let facts = connection.facts().clone();
-                    self.shared.delivery.sink.emit(Event::SessionOpened { server, facts });
-                    delete_all(&mut connection, &mut self.litter).await;
-                    connection
-                }
-                Err(error) => {
-                    self.connect_failures += 1;
-                    return Err(error);
-                }
-            },
+            None => self.open().await?,
         };
         Ok(self.connection.insert(connection))
+    }
+
+    async fn open(&mut self) -> Result<Connection, NoSession> {
+        let shared = self.shared();
+        let _leave = shared.at_the_door().await.ok_or(NoSession::Stopped)?;
+        match shared.delivery.remote.connect().await {
+            Ok(mut connection) => {
+                shared.open_door();
+                self.connect_failures = 0;
+                let server = shared.delivery.job.server.clone();
+                let facts = connection.facts().clone();
+                shared.delivery.sink.emit(Event::SessionOpened { server, facts });
+                delete_all(&mut connection, &mut self.litter).await;
+                Ok(connection)
+            }
+            Err(error) => {
+                self.connect_failures += 1;
+                if matches!(error.trouble(), Trouble::Barred | Trouble::Trust) {
+                    // Before the next one is let in.
+                    shared.stop.cancel();
+                }
+                Err(NoSession::Failed(error))
+            }
+        }
+    }
+
+    /// No more files are begun, because of this.
+    async fn stop_run(&self, error: &DeliveryError) {
+        let failure = Failure::new(error.disposition().class, describe(error));
+        self.shared.stop.cancel();
+        self.shared.tell(Outcome::Stop { failure }).await;
     }
 
     /// Decides what follows a setback, and waits where that helps.
     async fn judge(&mut self, path: &RelPath, setback: Setback, tries: &mut Tries) -> Verdict {
         let (error, intent, connecting) = match setback {
+            Setback::Stopped => return Verdict::NotReached,
             Setback::Connect { error, intent } => (error, intent, true),
             Setback::Attempt(Broken { error, left }) => (error, self.keep(left), false),
         };
@@ -239,18 +296,17 @@ impl Worker {
         self.clean_up().await;
         let again = match (connecting, disposition.run, disposition.file) {
             (_, ForRun::Stop, _) => {
-                let failure = Failure::new(disposition.class, describe(&error));
-                self.shared.stop.cancel();
-                self.shared.tell(Outcome::Stop { failure }).await;
+                self.stop_run(&error).await;
                 false
             }
             (true, ForRun::Shrink, _) if self.connect_failures == 1 && intent.is_none() => {
                 return Verdict::HandBack;
             }
             (true, ..) if self.connect_failures >= MAX_CONNECT_ATTEMPTS => {
-                let failure = Failure::new(disposition.class, describe(&error));
-                self.shared.stop.cancel();
-                self.shared.tell(Outcome::Stop { failure }).await;
+                if intent.is_none() {
+                    return Verdict::HandBackOrStop { error };
+                }
+                self.stop_run(&error).await;
                 false
             }
             (true, ..) => self.pause(self.connect_failures + 1).await,

@@ -58,8 +58,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     /// Sends commands in one write. Not cancel safe.
     pub(super) async fn send(&mut self, commands: &[Command], limit: Duration) -> Result<(), FtpsError> {
         // A reply that nobody asked for would be taken for the answer to what is sent now.
-        if !self.parser.is_empty() {
-            return Err(self.unasked());
+        self.take_in_what_is_there().await?;
+        if let Some(error) = self.unasked() {
+            return Err(error);
         }
         let step = Step::Command(commands.first().map_or("nothing", Command::verb));
         let mut bytes = Zeroizing::new(Vec::with_capacity(512));
@@ -78,12 +79,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         }
     }
 
-    fn unasked(&mut self) -> FtpsError {
-        match self.parser.next_reply() {
+    /// Takes in bytes that have come already, without waiting for any.
+    async fn take_in_what_is_there(&mut self) -> Result<(), FtpsError> {
+        let step = Step::Command("nothing");
+        let mut buffer = [0; READ_BUFFER];
+        while self.parser.is_empty() {
+            let count = tokio::select! {
+                biased;
+                count = self.stream.read(&mut buffer) => count.map_err(|error| stream_error(error, step))?,
+                () = std::future::ready(()) => return Ok(()),
+            };
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                return Err(FtpsError::Closed { step });
+            }
+            self.parser.feed(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A reply, or a part of one, that came though nobody asked for it.
+    pub(super) fn unasked(&mut self) -> Option<FtpsError> {
+        if self.parser.is_empty() {
+            return None;
+        }
+        Some(match self.parser.next_reply() {
             Some(reply) if reply.code() == 421 => FtpsError::Closing { reply },
             Some(reply) => FtpsError::Unexpected { verb: "nothing", reply },
             None => FtpsError::BadReply(ReplyError::Flood),
-        }
+        })
     }
 
     /// The next reply, whatever it is. Cancel safe: bytes that came are kept.

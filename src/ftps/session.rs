@@ -137,7 +137,13 @@ impl Session {
         for command in commands {
             replies.push(self.control.final_reply(Step::Command(command.verb()), limit).await?);
         }
-        self.state = State::Ready;
+        match self.control.unasked() {
+            None => self.state = State::Ready,
+            // The answers hold; only the session has ended.
+            Some(FtpsError::Closing { .. }) => {}
+            // One reply too many: which of them belong to which command is not known.
+            Some(error) => return Err(error),
+        }
         Ok(replies)
     }
 
@@ -153,6 +159,11 @@ impl Session {
         let verb = command.verb();
         let reply = self.ask(command).await?;
         if reply.kind() == ReplyKind::Done { Ok(reply) } else { Err(FtpsError::Refused { verb, reply }) }
+    }
+
+    /// Gives the session up: what the server says cannot be told apart any more.
+    pub fn abandon(&mut self) {
+        self.state = State::Busy;
     }
 
     fn begin(&mut self) -> Result<(), FtpsError> {

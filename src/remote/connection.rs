@@ -2,7 +2,7 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::request::{Answer, Request, answer, argument, command};
+use super::request::{Answer, Request, answer, argument, command, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{Command, FtpsError, Listing, Session, Upload, mlsd_names, nlst_names};
 
@@ -54,12 +54,19 @@ impl Connection {
         let known: Vec<Command> = commands.iter().flatten().cloned().collect();
         let limit = self.session.deadlines().for_hashing(size);
         let mut replies = self.session.exchange_within(&known, limit).await?.into_iter();
-        let answers = requests.iter().zip(&commands).map(|(request, command)| {
-            let asked = command.as_ref().and_then(|command| Some((command, replies.next()?)));
-            asked
-                .map_or(Answer::Unsupported, |(command, reply)| answer(request, command.verb(), &reply, hash))
-        });
-        Ok(answers.collect())
+        let mut answers = Vec::with_capacity(requests.len());
+        for (request, command) in requests.iter().zip(&commands) {
+            let asked = command.as_ref().and_then(|command| Some((command.verb(), replies.next()?)));
+            answers.push(match asked {
+                Some((verb, reply)) if !is_plausible(request, &reply) => {
+                    self.session.abandon();
+                    return Err(FtpsError::Unexpected { verb, reply });
+                }
+                Some((verb, reply)) => answer(request, verb, &reply, hash),
+                None => Answer::Unsupported,
+            });
+        }
+        Ok(answers)
     }
 
     /// Begins to store a file. Not cancel safe.

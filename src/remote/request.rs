@@ -92,6 +92,17 @@ pub(super) fn argument(text: &str) -> Result<Argument, FtpsError> {
     Argument::new(text).map_err(|source| FtpsError::Argument { what: "a path", source })
 }
 
+/// Whether a reply can be the answer to a request: one that tells of success has the code that
+/// the standard names. Another one shows that replies and commands have got out of step.
+pub(super) fn is_plausible(request: &Request, reply: &Reply) -> bool {
+    match (request, reply.kind()) {
+        (_, ReplyKind::Transient | ReplyKind::Permanent) => true,
+        (Request::Size(_) | Request::Modified(_), _) => reply.code() == 213,
+        (Request::RenameFrom(_), _) => reply.code() == 350,
+        (_, kind) => kind == ReplyKind::Done,
+    }
+}
+
 /// What a reply to a request means.
 pub(super) fn answer(request: &Request, verb: &'static str, reply: &Reply, hash: HashSupport) -> Answer {
     let refusal = || Refusal { verb, code: reply.code(), reply: reply.to_string() };

@@ -1,0 +1,150 @@
+//! What the server refuses or lies about, one row each.
+
+use super::*;
+use crate::delivery::memory::{Done, Fault, absent, refused};
+
+const HASHED: Policy = Policy { mode: Mode::Mirror, proof: Proof::Hash, overwrite: Overwrite::Refuse };
+const READ: Policy = Policy { proof: Proof::ReadBack, ..HASHED };
+const SIZED: Policy = Policy { proof: Proof::Size, ..HASHED };
+const REPLACES: Policy = Policy { overwrite: Overwrite::Replace, ..HASHED };
+
+/// Faults by where they happen, what is answered, and whether it happens all the same.
+type Faults<'a> = &'a [(&'static str, Answer, Done)];
+
+fn world(policy: Policy, before: Before, faults: Faults<'_>) -> World {
+    let mut world = World::new(policy, before, Consumer::LeavesIt);
+    world.memory.faults =
+        faults.iter().cloned().map(|(at, answer, done)| Fault { at, answer, done }).collect();
+    world
+}
+
+/// Runs once under these faults and expects no delivery, this error, nothing changed under the
+/// final name and no litter; once the faults are gone the file is delivered.
+fn check(policy: Policy, before: Before, faults: Faults<'_>, wanted: &str) {
+    let mut world = world(policy, before, faults);
+    let stood = world.standing().map(<[u8]>::to_vec);
+    let end = world.run();
+    let Ok(End::Failed(error)) = &end else { panic!("{faults:?}: {end:?}") };
+    assert!(format!("{error:?}").starts_with(wanted), "{faults:?}: {error:?}, wanted {wanted}");
+    assert!(!world.delivered(), "{faults:?}");
+    assert_eq!(world.standing().map(<[u8]>::to_vec), stood, "{faults:?}");
+    assert_eq!(world.temporaries(), 0, "{faults:?}");
+    assert!(world.intent().is_none(), "{faults:?}");
+    world.memory.faults.clear();
+    if before != Before::Stranger {
+        assert_eq!(world.run().unwrap(), End::Delivered, "after {faults:?}");
+    }
+}
+
+#[test]
+fn nothing_is_published_without_proof() {
+    let hash = |answer| [("Hash", answer, Done::NotAtAll)];
+    let size = |answer| [("Size(\"/in/.nf", answer, Done::NotAtAll)];
+    for before in [Before::Nothing, Before::OurOldVersion] {
+        check(HASHED, before, &hash(Answer::Digest(Digest::of(b"other"))), "Mismatch(Digest");
+        check(HASHED, before, &hash(refused("HASH", 504)), "NoProof { refusal: Some");
+        check(HASHED, before, &hash(absent("HASH")), "NoProof { refusal: Some");
+        check(HASHED, before, &hash(Answer::Unsupported), "NoProof { refusal: None");
+        check(SIZED, before, &size(Answer::Size(3)), "Mismatch(Size { sent: 11, stored: 3");
+        check(SIZED, before, &size(Answer::Unsupported), "NoProof { refusal: None");
+        check(SIZED, before, &size(absent("SIZE")), "NoProof { refusal: Some");
+    }
+}
+
+#[test]
+fn what_is_read_back_must_be_what_was_sent() {
+    for stored in [b"new c".as_slice(), b"new cOntent", b"new content and more", b""] {
+        let mut world = world(READ, Before::Nothing, &[]);
+        let spec = world.spec(RemotePath::new("/in/.nf-1").unwrap());
+        world.memory.put(&spec.draft.temporary, stored, "20260101000000");
+        let end = world.publish(Publish::new(spec)).unwrap();
+        assert!(matches!(end, End::Failed(DeliveryError::Mismatch(_))), "{end:?}");
+        assert_eq!((world.standing(), world.records.len()), (None, 0));
+    }
+}
+
+#[test]
+fn no_strangers_file_is_replaced_unless_the_job_says_so() {
+    use Before::{Nothing, OurOldVersion, Stranger};
+    for policy in [HASHED, READ, SIZED] {
+        check(policy, Stranger, &[], "Occupied { size: 11, known: false }");
+    }
+    let at = "Size(\"/in/f";
+    check(HASHED, Nothing, &[(at, Answer::Unsupported, Done::NotAtAll)], "CannotLook");
+    check(HASHED, Stranger, &[(at, refused("SIZE", 451), Done::NotAtAll)], "CannotLook");
+    // Somebody changed what we delivered: the same size, but another time or one that is kept back.
+    let at = "Modified(\"/in/f";
+    let other = Answer::Modified("20200101000001".into());
+    check(HASHED, OurOldVersion, &[(at, other, Done::NotAtAll)], "Occupied { size: 11, known: true }");
+    check(HASHED, OurOldVersion, &[(at, refused("MDTM", 451), Done::NotAtAll)], "Occupied");
+
+    let mut replaced = world(REPLACES, Stranger, &[]);
+    assert_eq!(replaced.run().unwrap(), End::Delivered);
+    assert_eq!(replaced.standing(), Some(NEW));
+}
+
+#[test]
+fn a_rename_that_failed_is_taken_back() {
+    use Before::{Nothing, OurOldVersion};
+    let from = |answer| [("RenameFrom", answer, Done::NotAtAll)];
+    let to = |answer| [("RenameTo", answer, Done::NotAtAll)];
+    let refused_over =
+        "RenameRefused { refusal: Refusal { verb: \"RNTO\", code: 553, reply: \"553 no\" }, over: true";
+    check(HASHED, Nothing, &to(absent("RNTO")), "RenameRefused { refusal: Refusal { verb: \"RNTO\"");
+    check(HASHED, Nothing, &to(refused("RNTO", 553)), "RenameRefused");
+    check(HASHED, OurOldVersion, &to(refused("RNTO", 553)), refused_over);
+    check(HASHED, Nothing, &to(Answer::Unsupported), "NoRename");
+    check(HASHED, Nothing, &to(Answer::Done), "NotRenamed");
+    check(HASHED, Nothing, &from(absent("RNFR")), "Vanished");
+    check(HASHED, Nothing, &from(refused("RNFR", 553)), "RenameRefused { refusal: Refusal { verb: \"RNFR\"");
+    check(HASHED, Nothing, &from(Answer::Unsupported), "NoRename");
+}
+
+/// A rename that happened, whatever was answered, is found out and recorded by the next attempt.
+#[test]
+fn a_rename_that_was_refused_and_yet_happened_is_settled() {
+    for answer in [absent("RNTO"), refused("RNTO", 451), Answer::Unsupported] {
+        for mode in [Mode::Mirror, Mode::Drop] {
+            let policy = Policy { mode, ..HASHED };
+            let mut world = world(policy, Before::Nothing, &[("RenameTo", answer.clone(), Done::Really)]);
+            assert_eq!(world.run().unwrap(), End::Failed(DeliveryError::InDoubt), "{answer:?}");
+            assert!(world.intent().is_some());
+            assert_eq!(world.run().unwrap(), End::Delivered, "{answer:?}");
+            assert_eq!(world.memory.published.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_mirror_wants_to_see_the_file_and_a_drop_does_not() {
+    for (mode, wanted) in [(Mode::Mirror, End::Failed(DeliveryError::Lost)), (Mode::Drop, End::Delivered)] {
+        let mut world = World::new(Policy { mode, ..HASHED }, Before::Nothing, Consumer::TakesIt);
+        assert_eq!(world.run().unwrap(), wanted, "{mode:?}");
+    }
+}
+
+/// Times are a service, not a condition.
+#[test]
+fn what_a_server_cannot_tell_or_set_of_times_does_not_matter() {
+    for answer in [Answer::Unsupported, absent("?"), refused("?", 501)] {
+        for policy in [HASHED, READ, SIZED] {
+            let faults = ["SetTime", "Modified"].map(|at| (at, answer.clone(), Done::NotAtAll));
+            let mut world = world(policy, Before::Nothing, &faults);
+            assert_eq!(world.run().unwrap(), End::Delivered, "{answer:?}");
+        }
+    }
+    let mut old = World::new(HASHED, Before::Nothing, Consumer::LeavesIt);
+    old.mtime = Timestamp::from_unix(-1, 0);
+    assert_eq!(old.run().unwrap(), End::Delivered, "from before 1970");
+}
+
+/// `ProFTPD` hashes the disk only after the file's time has changed.
+#[test]
+fn the_time_is_changed_before_the_hash_and_set_right_after_it() {
+    let world = World::new(HASHED, Before::Nothing, Consumer::LeavesIt);
+    let batch = Publish::new(world.spec(RemotePath::new("/in/.nf-1").unwrap())).first_batch();
+    let shown: Vec<_> = batch.iter().map(|request| format!("{request:?}")).collect();
+    assert!(shown[0].contains("SetTime") && shown[0].contains(PASSING_TIME), "{shown:#?}");
+    assert!(shown[1].contains("Hash"), "{shown:#?}");
+    assert!(shown[2].contains("SetTime") && shown[2].contains("20231114221320"), "{shown:#?}");
+}

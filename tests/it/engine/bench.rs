@@ -1,0 +1,213 @@
+//! A job from a fresh folder to a test server, and what must hold of the server whatever happens.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestServer};
+use nightferry::clock::SystemClock;
+use nightferry::delivery::{Delivery, run};
+use nightferry::domain::{
+    Backoff, Event, Job, Mode, Overwrite, RemotePath, RunReport, SecretRef, Server, Target, TlsMode,
+    TlsVersions, Trust, VerifyPolicy,
+};
+use nightferry::remote::{Deadlines, Profiles, Remote};
+use nightferry::state::State;
+use tokio_util::sync::CancellationToken;
+
+/// How our temporary names begin.
+pub(super) const TEMPORARY: &str = "/.nf-";
+
+/// A job to a server.
+pub(super) struct Bench {
+    pub(super) server: TestServer,
+    folders: tempfile::TempDir,
+    pub(super) job: Job,
+    pub(super) definition: Server,
+    pub(super) deadlines: Deadlines,
+    pub(super) password: &'static str,
+    profiles: Arc<Profiles>,
+    renames: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    /// A job to a server that plays `dialect`.
+    pub(super) fn new(dialect: Dialect, faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self::with(TestServer::builder().dialect(dialect).faults(faults))
+    }
+
+    /// A job to such a server, whose renames are counted.
+    pub(super) fn with(server: Builder) -> Self {
+        Self::watched(server, |_| {})
+    }
+
+    /// The same with a hook.
+    pub(super) fn watched(server: Builder, mut hook: impl FnMut(&ServerEvent) + Send + 'static) -> Self {
+        let renames = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&renames);
+        let server = server.on_event(move |event| {
+            if matches!(event, ServerEvent::Renamed { .. }) {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+            hook(event);
+        });
+        Self::to(server.start().unwrap(), renames)
+    }
+
+    fn to(server: TestServer, renames: Arc<AtomicUsize>) -> Self {
+        let folders = tempfile::tempdir().unwrap();
+        let source = folders.path().join("source");
+        std::fs::create_dir(&source).unwrap();
+        let definition = Server {
+            name: "test".parse().unwrap(),
+            host: "localhost".into(),
+            port: server.port(),
+            tls: TlsMode::Explicit,
+            tls_versions: TlsVersions::default(),
+            username: "user".into(),
+            password: SecretRef::Env("unused".into()),
+            trust: Trust { ca_file: Some(server.ca_file()), ..Trust::default() },
+            client_certificate: None,
+            connections: 2.try_into().unwrap(),
+        };
+        let job = Job {
+            name: "job".parse().unwrap(),
+            source,
+            server: "test".parse().unwrap(),
+            destination: RemotePath::new("/in").unwrap(),
+            mode: Mode::Mirror,
+            include: vec![],
+            exclude: vec![],
+            verify: VerifyPolicy::Auto,
+            overwrite: Overwrite::Refuse,
+        };
+        let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
+        Self { server, folders, job, definition, deadlines, password: "password", profiles, renames }
+    }
+
+    /// Limits that a test can wait for.
+    pub(super) fn impatient(mut self) -> Self {
+        let limit = Duration::from_millis(700);
+        self.deadlines = Deadlines {
+            greeting: limit,
+            handshake: limit,
+            reply: limit,
+            stall: limit,
+            final_reply: limit,
+            data_connect: limit,
+            ..self.deadlines
+        };
+        self
+    }
+
+    /// Writes a source file.
+    pub(super) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.job.source.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Writes a file straight into the server's folder.
+    pub(super) fn put(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.server.root().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// The bytes under a name on the server.
+    pub(super) fn stored(&self, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.server.root().join(path)).ok()
+    }
+
+    /// Every file on the server, by its path as clients see it.
+    pub(super) fn all_stored(&self) -> BTreeMap<String, Vec<u8>> {
+        let root = self.server.root();
+        let files = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
+        files
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| {
+                let path = entry.path().strip_prefix(root).unwrap().to_str().unwrap();
+                (format!("/{path}"), std::fs::read(entry.path()).unwrap())
+            })
+            .collect()
+    }
+
+    /// The temporary files on the server.
+    pub(super) fn litter(&self) -> Vec<String> {
+        self.all_stored().into_keys().filter(|path| path.contains(TEMPORARY)).collect()
+    }
+
+    /// How many renames the server has done.
+    pub(super) fn renames(&self) -> usize {
+        self.renames.load(Ordering::SeqCst)
+    }
+
+    /// Runs the job once, in a process of its own as far as state goes.
+    pub(super) async fn run(&self) -> RunReport {
+        let clock = Arc::new(SystemClock);
+        let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
+        let remote = Remote::new(
+            self.definition.clone(),
+            self.password.into(),
+            self.deadlines,
+            Arc::clone(&self.profiles),
+        );
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let delivery = Delivery {
+            job: self.job.clone(),
+            target: Target::of(&self.job, &self.definition),
+            remote: Arc::new(remote.unwrap()),
+            state: opened.state.clone(),
+            clock,
+            sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
+        };
+        let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
+        opened.state.close().unwrap();
+        println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
+        self.check_server();
+        report
+    }
+
+    /// What must hold after every run: only temporary names are stored to and deleted, and what
+    /// stands under another name came there by a rename from one, or was there before.
+    pub(super) fn check_server(&self) {
+        let transcript = self.server.transcript();
+        for command in transcript.commands() {
+            let ours = command.contains(TEMPORARY);
+            match command.split(' ').next().unwrap() {
+                "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
+                "RNTO" => assert!(!ours, "{command}\n{transcript}"),
+                "APPE" | "CCC" | "REST" | "RMD" | "SITE" => panic!("{command}\n{transcript}"),
+                _ => {}
+            }
+        }
+        let published: Vec<_> =
+            transcript.commands().into_iter().filter_map(|line| line.strip_prefix("RNTO ")).collect();
+        for path in self.all_stored().into_keys().filter(|path| !path.contains(TEMPORARY)) {
+            let name = Path::new(&path).file_name().unwrap().to_str().unwrap();
+            assert!(
+                published.contains(&path.as_str()) || name.starts_with("theirs"),
+                "{path} was not renamed into place\n{transcript}"
+            );
+        }
+    }
+
+    /// Runs once more and expects that everything is delivered and nobody is called.
+    pub(super) async fn expect_no_connection(&self, files: u64) {
+        let before = self.server.counters();
+        let report = self.run().await;
+        assert_eq!(report.counts.unchanged + report.counts.confirmed, files, "{report:#?}");
+        assert_eq!(self.server.counters(), before, "a run without changes called the server");
+        assert_eq!(self.litter(), Vec::<String>::new());
+    }
+}
+
+/// The cause of the only failed file, or of the run's end.
+pub(super) fn cause(report: &RunReport) -> String {
+    let failed = report.failed.first().map(|file| &file.failure);
+    failed.or(report.stopped.as_ref()).map(ToString::to_string).unwrap_or_default()
+}

@@ -1,0 +1,92 @@
+//! Drops: a consumer takes each file as soon as it has its final name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
+use nightferry::domain::{Exit, Mode};
+
+use super::bench::Bench;
+
+/// How often each name was taken.
+type Taken = Arc<Mutex<BTreeMap<String, u32>>>;
+
+fn drop_with_consumer(faults: impl IntoIterator<Item = Fault>) -> (Bench, Taken) {
+    let taken = Taken::default();
+    let log = Arc::clone(&taken);
+    let hook = move |event: &Event| {
+        if let Event::Renamed { to, local, .. } = event {
+            std::fs::remove_file(local).unwrap();
+            *log.lock().unwrap().entry(to.clone()).or_default() += 1;
+        }
+    };
+    let server = Server::builder().dialect(Dialect::full()).faults(faults);
+    let mut bench = Bench::watched(server, hook);
+    bench.job.mode = Mode::Drop;
+    for n in 0..6 {
+        bench.write(&format!("{n}.csv"), format!("{n}"));
+    }
+    (bench, taken)
+}
+
+fn assert_each_once(taken: &Taken) {
+    let taken = taken.lock().unwrap();
+    assert_eq!(taken.len(), 6, "{taken:?}");
+    assert!(taken.values().all(|&times| times == 1), "{taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_consumer_takes_is_not_sent_again() {
+    let (bench, taken) = drop_with_consumer([]);
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (6, Exit::Done), "{report:#?}");
+    for _ in 0..2 {
+        bench.expect_no_connection(6).await;
+    }
+    assert_each_once(&taken);
+}
+
+/// The reply is lost and the file is taken: it is presumed, said so each time, and not sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_reply_to_the_rename_doubles_nothing() {
+    for moment in [Moment::Unanswered, Moment::Answered] {
+        let (bench, taken) = drop_with_consumer([Fault::on("RNTO", Action::DropControl(moment)).nth(3)]);
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.counts.presumed), (5, 1), "{report:#?}");
+        assert_eq!(report.exit(), Exit::FilesFailed);
+        for _ in 0..2 {
+            let report = bench.run().await;
+            assert_eq!((report.counts.delivered, report.counts.presumed), (0, 1), "{report:#?}");
+        }
+        assert_each_once(&taken);
+        assert_eq!(bench.litter(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rename_that_never_came_is_done_once() {
+    let (bench, taken) = drop_with_consumer([Fault::on("RNTO", Action::DropControl(Moment::Before)).nth(3)]);
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (6, Exit::Done), "{report:#?}");
+    bench.expect_no_connection(6).await;
+    assert_each_once(&taken);
+}
+
+/// As after a crash: the run that lost the reply cannot ask any more, and the next one finds out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_next_run_presumes_is_counted_once() {
+    let (mut bench, taken) = drop_with_consumer([
+        Fault::on("RNTO", Action::DropControl(Moment::Unanswered)).nth(6),
+        Fault::on_greeting(Action::DropControl(Moment::Unanswered)).from(2),
+    ]);
+    bench.definition.connections = 1.try_into().unwrap();
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (5, Exit::Temporary), "{report:#?}");
+    bench.server.clear_faults();
+    for _ in 0..2 {
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.counts.presumed), (0, 1), "{report:#?}");
+        assert_eq!(report.counts.failed, 0);
+    }
+    assert_each_once(&taken);
+}

@@ -1,0 +1,89 @@
+//! Servers that take fewer connections than the job would open, and logins that fail.
+
+use ftps_server::{Action, Dialect, Fault, Moment};
+use nightferry::domain::Exit;
+
+use super::bench::{Bench, cause};
+
+/// All but the first connection meet this; the run goes on with the first.
+async fn check(fault: Fault) {
+    let mut bench = Bench::new(Dialect::full(), [fault.clone().from(2)]);
+    bench.definition.connections = 4.try_into().unwrap();
+    for n in 0..30 {
+        bench.write(&format!("{n}.txt"), format!("{n}"));
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (30, Exit::Done), "{fault:?}: {}", cause(&report));
+    assert_eq!(bench.server.counters().logins, 1, "{fault:?}");
+    bench.expect_no_connection(30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_connections_shrink_the_run() {
+    check(Fault::on_greeting(Action::Reply("421 There are too many connected users".into()))).await;
+    let proftpd = "530 Sorry, the maximum number of clients (2) from your host are already connected.";
+    check(Fault::on("PASS", Action::Reply(proftpd.into()))).await;
+    // Without a word, as a firewall does it.
+    check(Fault::on_greeting(Action::DropControl(Moment::Unanswered))).await;
+}
+
+/// Each wrong password counts towards locking the account out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_tried_once_whatever_the_number_of_connections() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.definition.connections = 8.try_into().unwrap();
+    bench.password = "wrong";
+    for n in 0..30 {
+        bench.write(&format!("{n}.txt"), format!("{n}"));
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused));
+    assert!(report.stopped.unwrap().cause.contains("check `username` and `password`"));
+    assert_eq!(bench.server.transcript().count("PASS"), 1);
+    assert_eq!(report.counts.failed + report.counts.not_reached, 30, "each file has one outcome");
+    bench.password = "password";
+    assert_eq!(bench.run().await.counts.delivered, 30);
+}
+
+/// Refused by the server for good: said as such, and nothing is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_refused_for_good_stops_the_run() {
+    for (verb, reply) in [
+        ("AUTH", "502 no"),
+        ("AUTH", "534 no"),
+        ("PBSZ", "503 no"),
+        ("PROT", "534 no"),
+        ("PROT", "536 no"),
+        ("USER", "530 no"),
+        ("PASS", "332 account"),
+    ] {
+        let bench = Bench::new(Dialect::full(), [Fault::on(verb, Action::Reply(reply.into()))]);
+        bench.write("a.txt", "a");
+        bench.write("b.txt", "b");
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused), "{verb} {reply}");
+        let transcript = bench.server.transcript();
+        assert_eq!((transcript.count(verb), transcript.count("STOR")), (1, 0), "{verb} {reply}");
+        if verb == "AUTH" {
+            assert_eq!((transcript.count("USER"), transcript.count("AUTH TLS")), (0, 1));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_stops_the_run() {
+    for reply in ["452 No space left on device", "552 Quota exceeded"] {
+        let mut bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::ReplyAfter(reply.into()))]);
+        bench.definition.connections = 1.try_into().unwrap();
+        for n in 0..10 {
+            bench.write(&format!("{n}.txt"), format!("{n}"));
+        }
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused), "{reply}");
+        assert_eq!(report.counts.failed + report.counts.not_reached, 10, "each file has one outcome");
+        assert_eq!(bench.server.transcript().count("STOR"), 1, "no hammering");
+        bench.server.clear_faults();
+        assert_eq!(bench.run().await.counts.delivered, 10);
+        assert_eq!(bench.litter(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,10 @@
+//! The engine against the test server: runs of one job, without the command line.
+
+mod bench;
+mod drops;
+mod faults;
+mod liars;
+mod limits;
+mod runs;
+mod strangers;
+mod trust;
