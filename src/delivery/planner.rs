@@ -47,6 +47,9 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
     for action in plan(scan, manifest.entries(), |path| filter.admits(path)) {
         let (path, size, known, kind) = match action {
             Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
+            Ok(Action::Unchanged { path } | Action::Hash { path, .. }) if shared.is_settled(&path) => {
+                continue;
+            }
             Ok(Action::Hash { path, stat, known, .. }) => (path, stat.size, Some(known), WorkKind::HashFirst),
             Ok(Action::Unchanged { .. }) => {
                 unchanged += 1;

@@ -106,6 +106,8 @@ struct Notes {
     staged: BTreeSet<RemotePath>,
     /// Folders in which a temporary file may be left.
     leftovers: BTreeSet<RemotePath>,
+    /// Files that an earlier run had delivered, as this one found out.
+    settled: BTreeSet<RelPath>,
     /// Workers that have not left.
     workers: usize,
     /// Files that leaving workers gave back.
@@ -234,6 +236,15 @@ impl Shared {
         let mut notes = self.notes();
         let staged = notes.staged.clone();
         notes.leftovers.extend(staged);
+    }
+
+    pub(super) fn settled(&self, path: RelPath) {
+        self.notes().settled.insert(path);
+    }
+
+    /// Whether a file has its outcome already: the plan meets it once more.
+    pub(super) fn is_settled(&self, path: &RelPath) -> bool {
+        self.notes().settled.contains(path)
     }
 
     pub(super) fn begin_work(&self, workers: usize) {

@@ -218,7 +218,10 @@ impl Worker {
         if let Some(intent) = intent {
             let settled = settle(&shared, connection, *intent, work.known.clone()).await;
             match (settled.map_err(Setback::Attempt)?, &work.kind) {
-                (Settled::Delivered(_), WorkKind::Settle(_)) => return Ok(Outcome::Settled { path }),
+                (Settled::Delivered(_), WorkKind::Settle(_)) => {
+                    shared.settled(path.clone());
+                    return Ok(Outcome::Settled { path });
+                }
                 (Settled::Delivered(verified), WorkKind::Send | WorkKind::HashFirst) => {
                     return Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() });
                 }
