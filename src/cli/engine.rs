@@ -72,7 +72,7 @@ async fn run_all(deliveries: Vec<Delivery>) -> Result<Vec<RunReport>, CliError> 
             if stop.is_cancelled() {
                 break;
             }
-            reports.push(delivery::run(delivery, stop.child_token()).await?);
+            reports.push(Box::pin(delivery::run(delivery, stop.child_token())).await?);
         }
         Ok(reports)
     };

@@ -86,8 +86,11 @@ impl Memory {
             Request::Modified(path) => self.with(path, |file| file.time.clone(), Answer::Modified),
             Request::Size(path) => self.with(path, |file| file.bytes.len() as u64, Answer::Size),
             Request::Hash(path) => self.with(path, |file| Digest::of(&file.bytes), Answer::Digest),
+            Request::Enter(path) if *path == self.folder => Answer::Done,
+            Request::Enter(_) => absent("CWD"),
+            Request::Stands(path) => self.with(path, |_| (), |()| Answer::Done),
             Request::RenameFrom(path) => {
-                let there = *path == self.folder || self.files.contains_key(path.as_str());
+                let there = self.files.contains_key(path.as_str());
                 self.from = there.then(|| path.clone());
                 if there { Answer::Done } else { absent("RNFR") }
             }

@@ -123,12 +123,30 @@ enum Phase {
     Intending,
     /// The rename is under way.
     Renaming,
+    /// The rename was answered; whether the temporary name is gone is asked once more.
+    Doubting(Renamed),
     /// The intent is being taken back, because of this.
     Withdrawing(DeliveryError),
     /// The delivery is being made durable.
     Recording(Verified),
     /// Nothing more comes.
     Ended,
+}
+
+/// What was answered to a rename.
+#[derive(Debug)]
+struct Renamed {
+    from: Answer,
+    to: Answer,
+    /// The size of what stands under the final name; asked in a mirror only.
+    there: Option<Answer>,
+}
+
+/// What became of the temporary name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Temporary {
+    Stands,
+    Gone,
 }
 
 /// What the first batch found.
@@ -212,6 +230,11 @@ impl Publish {
                 Step::Perform(self.rename_batch())
             }
             (Phase::Renaming, Input::Answers(answers)) => self.renamed(answers),
+            (Phase::Doubting(renamed), Input::Answers(answers)) => match answers.as_slice() {
+                [Answer::Done] => self.judge(renamed, Temporary::Stands),
+                [Answer::Absent(_)] => self.judge(renamed, Temporary::Gone),
+                _ => Step::Failed(DeliveryError::InDoubt),
+            },
             (Phase::Withdrawing(error), Input::Committed) => {
                 self.intent = None;
                 Step::Failed(error)
@@ -293,8 +316,11 @@ impl Publish {
     /// not happen. In a mirror the file must also be there; in a drop it may be taken already.
     fn rename_batch(&self) -> Vec<Request> {
         let Spec { draft: Draft { temporary, .. }, destination, mode, .. } = &self.spec;
-        let from = Request::RenameFrom(temporary.clone());
-        let mut batch = vec![from.clone(), Request::RenameTo(destination.clone()), from];
+        let mut batch = vec![
+            Request::RenameFrom(temporary.clone()),
+            Request::RenameTo(destination.clone()),
+            Request::Size(temporary.clone()),
+        ];
         match mode {
             Mode::Mirror => batch.push(Request::Size(destination.clone())),
             Mode::Drop => {}
@@ -303,31 +329,48 @@ impl Publish {
     }
 
     fn renamed(&mut self, answers: Vec<Answer>) -> Step {
+        let mut answers = answers.into_iter();
+        let (Some(from), Some(to), Some(left)) = (answers.next(), answers.next(), answers.next()) else {
+            return Step::Failed(DeliveryError::InDoubt);
+        };
+        let renamed = Renamed { from, to, there: answers.next() };
+        match left {
+            Answer::Size(_) => self.judge(renamed, Temporary::Stands),
+            Answer::Absent(_) => self.judge(renamed, Temporary::Gone),
+            // Not every server knows SIZE.
+            _ => {
+                self.phase = Phase::Doubting(renamed);
+                Step::Perform(vec![Request::Stands(self.temporary().clone())])
+            }
+        }
+    }
+
+    fn judge(&mut self, renamed: Renamed, temporary: Temporary) -> Step {
+        use {Answer as A, Temporary as T};
         let Some(intent) = self.intent.clone() else {
             return Step::Failed(DeliveryError::Internal("a file was renamed without an intent"));
         };
         let over = matches!(intent.standing, Standing::File { .. });
-        let mut answers = answers.into_iter();
-        let mut answer = || answers.next().unwrap_or(Answer::Unsupported);
-        match (answer(), answer(), answer()) {
-            (Answer::Done, Answer::Done, Answer::Absent(_)) => match answer() {
-                Answer::Size(size) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),
-                Answer::Absent(_) => self.fail(DeliveryError::Lost),
+        match (renamed.from, renamed.to, temporary) {
+            (A::Done, A::Done, T::Gone) => match renamed.there {
+                Some(A::Size(size)) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),
+                Some(A::Absent(_)) => self.fail(DeliveryError::Lost),
                 _ => {
                     self.phase = Phase::Recording(intent.verified);
                     Step::Commit(Box::new(Record::Delivered(Delivered::from(intent))))
                 }
             },
-            (Answer::Done, Answer::Done, Answer::Done) => self.fail(DeliveryError::NotRenamed),
-            (Answer::Done, Answer::Refused(refusal) | Answer::Absent(refusal), Answer::Done)
-            | (Answer::Refused(refusal), Answer::Refused(_) | Answer::Absent(_), _) => {
+            (A::Done, A::Done, T::Stands) => self.fail(DeliveryError::NotRenamed),
+            (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
+            | (A::Refused(refusal), A::Refused(_) | A::Absent(_), _) => {
                 self.fail(DeliveryError::RenameRefused { refusal, over })
             }
-            (Answer::Absent(refusal), Answer::Refused(_) | Answer::Absent(_), Answer::Absent(_)) => {
+            (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
                 self.fail(DeliveryError::Vanished { refusal })
             }
-            (Answer::Unsupported, Answer::Unsupported | Answer::Refused(_), _)
-            | (Answer::Done, Answer::Unsupported, Answer::Done) => self.fail(DeliveryError::NoRename),
+            (A::Unsupported, A::Unsupported | A::Refused(_), _) | (A::Done, A::Unsupported, T::Stands) => {
+                self.fail(DeliveryError::NoRename)
+            }
             // Such as a rename that was refused and yet has happened.
             _ => Step::Failed(DeliveryError::InDoubt),
         }

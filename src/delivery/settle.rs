@@ -72,8 +72,8 @@ impl Settle {
         self.phase = Phase::Looking;
         let folder = self.intent.temporary.folder().unwrap_or_else(|| self.intent.temporary.clone());
         SettleStep::Do(Step::Perform(vec![
-            Request::RenameFrom(folder),
-            Request::RenameFrom(self.intent.temporary.clone()),
+            Request::Enter(folder),
+            Request::Stands(self.intent.temporary.clone()),
             Request::Size(self.destination.clone()),
             Request::Modified(self.destination.clone()),
         ]))

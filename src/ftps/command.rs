@@ -103,6 +103,8 @@ pub enum Command {
     Stor(Argument),
     Retr(Argument),
     Mkd(Argument),
+    Cwd(Argument),
+    Pwd,
     Dele(Argument),
     Size(Argument),
     /// Asks for a file's time.
@@ -139,6 +141,8 @@ impl Command {
             Self::Stor(_) => "STOR",
             Self::Retr(_) => "RETR",
             Self::Mkd(_) => "MKD",
+            Self::Cwd(_) => "CWD",
+            Self::Pwd => "PWD",
             Self::Dele(_) => "DELE",
             Self::Size(_) => "SIZE",
             Self::Mdtm(_) | Self::SetTime(TimeDialect::Mdtm, ..) => "MDTM",
@@ -161,6 +165,7 @@ impl Command {
             | Self::Stor(text)
             | Self::Retr(text)
             | Self::Mkd(text)
+            | Self::Cwd(text)
             | Self::Dele(text)
             | Self::Size(text)
             | Self::Mdtm(text)
@@ -178,6 +183,7 @@ impl Command {
             | Self::TypeImage
             | Self::OptsUtf8
             | Self::OptsHashSha256
+            | Self::Pwd
             | Self::Feat
             | Self::Epsv
             | Self::Pasv

@@ -73,11 +73,11 @@ impl Session {
             }
         };
         let (info, certificate) = session_info(&control)?;
-        let features = login(&mut control, endpoint).await?;
+        let Setup { features, home } = login(&mut control, endpoint).await?;
         let identity = Identity { config, name, certificate };
         let mut session = Session::new(control, identity, jar, info, *deadlines);
         let choose_hash = features.hash() == HashSupport::Hash;
-        session.set_features(features);
+        session.set_up(features, home);
         if choose_hash {
             // Refused, HASH answers by another algorithm, which is no proof and noticed as such.
             session.ask(Command::OptsHashSha256).await?;
@@ -144,8 +144,16 @@ fn session_info(
     Ok((info, certificate.clone().into_owned()))
 }
 
+/// What a server says of itself after the login.
+#[derive(Default)]
+struct Setup {
+    features: Features,
+    /// The folder in which relative paths begin.
+    home: Option<Argument>,
+}
+
 /// Logs in and sets the session up, step by step where an answer decides what may follow.
-async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Features, FtpsError> {
+async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Setup, FtpsError> {
     let limit = endpoint.deadlines.reply;
     let reply = ask(control, Command::User(endpoint.user.clone()), limit).await?;
     let reply = match reply.code() {
@@ -158,7 +166,14 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Features
         _ => return Err(FtpsError::LoginRefused { reply }),
     }
     // These need nothing of each other: one write, one round trip.
-    let setup = [Command::Pbsz, Command::ProtPrivate, Command::TypeImage, Command::OptsUtf8, Command::Feat];
+    let setup = [
+        Command::Pbsz,
+        Command::ProtPrivate,
+        Command::TypeImage,
+        Command::OptsUtf8,
+        Command::Pwd,
+        Command::Feat,
+    ];
     control.send(&setup, limit).await?;
     let mut replies = Vec::with_capacity(setup.len());
     for command in &setup {
@@ -173,7 +188,10 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Features
         }
     }
     // Whether UTF-8 was agreed to does not matter: Pure-FTPd says 504 and stores it all the same.
-    Ok(replies.last().map(|(_, feat)| Features::parse(&feat)).unwrap_or_default())
+    let mut answers = replies.skip(1).map(|(_, reply)| reply);
+    let home = answers.next().and_then(|reply| home_of(&reply));
+    let features = answers.next().map(|reply| Features::parse(&reply)).unwrap_or_default();
+    Ok(Setup { features, home })
 }
 
 fn protection_refused(verb: &'static str, reply: Reply) -> FtpsError {
@@ -188,4 +206,34 @@ async fn ask(control: &mut TlsControl, command: Command, limit: Duration) -> Res
     let step = Step::Command(command.verb());
     control.send(&[command], limit).await?;
     control.final_reply(step, limit).await
+}
+
+/// The folder in a reply to `PWD`: `257 "folder" …`, a quote in its name doubled (RFC 959,
+/// appendix II), which Pure-FTPd leaves out.
+fn home_of(reply: &Reply) -> Option<Argument> {
+    let (_, rest) = (reply.code() == 257).then(|| reply.last_line().split_once('"'))??;
+    let (folder, _) = rest.rsplit_once('"')?;
+    Argument::new(&folder.replace("\"\"", "\"")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftps::reply::ReplyParser;
+
+    #[test]
+    fn the_login_folder_in_the_words_of_real_servers() {
+        let check = |line: &str, home: Option<&str>| {
+            let mut parser = ReplyParser::default();
+            parser.feed(format!("{line}\r\n").as_bytes()).unwrap();
+            let found = parser.next_reply().and_then(|reply| home_of(&reply));
+            assert_eq!(found.as_ref().map(Argument::as_str), home, "{line}");
+        };
+        check("257 \"/\" is the current directory", Some("/"));
+        check("257 \"/p/q\"\"q\"", Some("/p/q\"q"));
+        check("257 \"/p/q\"q\" is your current location", Some("/p/q\"q"));
+        check("257 /p", None);
+        check("257 \"\"", None);
+        check("550 \"/p\"", None);
+    }
 }

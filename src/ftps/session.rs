@@ -12,7 +12,7 @@ use super::command::{Argument, Command};
 use super::control::TlsControl;
 use super::data::{DataConnection, Identity};
 use super::error::{FtpsError, Renewal, Step};
-use super::features::{Features, HashSupport};
+use super::features::Features;
 use super::limits::{Deadlines, MAX_LISTING_BYTES, MAX_PASSIVE_ATTEMPTS, PASSIVE_RETRY_DELAY};
 use super::passive::{epsv_port, pasv_port};
 use super::reply::{Reply, ReplyKind};
@@ -64,12 +64,12 @@ pub struct Session {
     jar: Arc<SessionJar>,
     info: SessionInfo,
     features: Features,
+    home: Option<Argument>,
     deadlines: Deadlines,
     passive: Passive,
     state: State,
     /// TLS tickets that had come in when the login was done; more come with data connections.
     tickets_at_login: u64,
-    data_connections: u64,
 }
 
 impl Session {
@@ -86,11 +86,11 @@ impl Session {
             jar,
             info,
             features: Features::default(),
+            home: None,
             deadlines,
             passive: Passive::Extended,
             state: State::Ready,
             tickets_at_login: 0,
-            data_connections: 0,
         }
     }
 
@@ -104,13 +104,19 @@ impl Session {
         &self.features
     }
 
+    /// The folder in which relative paths begin, where the server told it.
+    pub fn home(&self) -> Option<&Argument> {
+        self.home.as_ref()
+    }
+
     /// How long things may take.
     pub fn deadlines(&self) -> &Deadlines {
         &self.deadlines
     }
 
-    pub(super) fn set_features(&mut self, features: Features) {
+    pub(super) fn set_up(&mut self, features: Features, home: Option<Argument>) {
         self.features = features;
+        self.home = home;
         self.tickets_at_login = self.jar.tickets_seen();
     }
 
@@ -258,7 +264,6 @@ impl Session {
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
-        self.data_connections += 1;
         let limit = self.deadlines.reply;
         let open = DataConnection::open(address, self.identity.clone(), self.deadlines);
         tokio::pin!(open);
@@ -361,20 +366,6 @@ impl Session {
                 (None, _) => return Err(FtpsError::Unexpected { verb, reply }),
             }
         }
-    }
-
-    /// The server's SHA-256 of a file, asked for in its own way.
-    pub fn hash_command(&self, path: Argument) -> Option<Command> {
-        match self.features.hash() {
-            HashSupport::None => None,
-            HashSupport::Hash => Some(Command::Hash(path)),
-            HashSupport::Xsha256 => Some(Command::Xsha256(path)),
-        }
-    }
-
-    /// How many data connections were opened.
-    pub fn data_connections(&self) -> u64 {
-        self.data_connections
     }
 
     /// Says goodbye and closes the connection. What the server answers does not matter.

@@ -2,9 +2,9 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::request::{Answer, Request, answer, argument, command, is_plausible};
+use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
-use crate::ftps::{Command, FtpsError, Listing, Session, Upload, mlsd_names, nlst_names};
+use crate::ftps::{Command, FtpsError, Listing, ReplyKind, Session, Upload, mlsd_names, nlst_names};
 
 /// A session with a server. It counts against the server's limit for as long as it lives.
 #[derive(Debug)]
@@ -47,24 +47,28 @@ impl Connection {
     /// size of the largest file that the server may have to hash. An error means that the
     /// session is lost. Not cancel safe.
     pub async fn perform(&mut self, requests: &[Request], size: u64) -> Result<Vec<Answer>, FtpsError> {
-        let features = self.session.features();
+        let (features, home) = (self.session.features(), self.session.home());
         let hash = features.hash();
-        let commands =
-            requests.iter().map(|request| command(request, features)).collect::<Result<Vec<_>, _>>()?;
-        let known: Vec<Command> = commands.iter().flatten().cloned().collect();
+        let commands: Vec<Vec<Command>> =
+            requests.iter().map(|request| commands(request, features, home)).collect::<Result<_, _>>()?;
+        let batch: Vec<Command> = commands.iter().flatten().cloned().collect();
         let limit = self.session.deadlines().for_hashing(size);
-        let mut replies = self.session.exchange_within(&known, limit).await?.into_iter();
+        let mut replies = self.session.exchange_within(&batch, limit).await?.into_iter();
         let mut answers = Vec::with_capacity(requests.len());
-        for (request, command) in requests.iter().zip(&commands) {
-            let asked = command.as_ref().and_then(|command| Some((command.verb(), replies.next()?)));
-            answers.push(match asked {
-                Some((verb, reply)) if !is_plausible(request, &reply) => {
-                    self.session.abandon();
-                    return Err(FtpsError::Unexpected { verb, reply });
-                }
-                Some((verb, reply)) => answer(request, verb, &reply, hash),
-                None => Answer::Unsupported,
-            });
+        for (request, commands) in requests.iter().zip(&commands) {
+            let mut asked = commands.iter().map(Command::verb).zip(replies.by_ref());
+            let Some((verb, reply)) = asked.next() else {
+                answers.push(Answer::Unsupported);
+                continue;
+            };
+            let second = asked.next();
+            let lost_home = matches!(request, Request::Enter(_))
+                && second.is_some_and(|(_, reply)| reply.kind() != ReplyKind::Done);
+            if lost_home || !is_plausible(request, &reply) {
+                self.session.abandon();
+                return Err(FtpsError::Unexpected { verb, reply });
+            }
+            answers.push(answer(request, verb, &reply, hash));
         }
         Ok(answers)
     }

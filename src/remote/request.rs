@@ -18,7 +18,13 @@ pub enum Request {
     Size(RemotePath),
     /// The server's SHA-256 of a file.
     Hash(RemotePath),
-    /// The first half of a rename; by itself it only asks whether something stands there.
+    /// Whether something stands there, by `RNFR`: the only question that servers answer alike.
+    /// A rename of it onto itself ends what `RNFR` began, since ProFTPD 1.3.8 answers 501 to
+    /// everything but `RNTO` from then on.
+    Stands(RemotePath),
+    /// Whether a folder can be entered.
+    Enter(RemotePath),
+    /// The first half of a rename.
     RenameFrom(RemotePath),
     /// The second half of a rename.
     RenameTo(RemotePath),
@@ -31,7 +37,7 @@ pub enum Request {
 /// What a server answered to a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Done; for [`Request::RenameFrom`]: something stands there.
+    /// Done; for [`Request::Stands`] and [`Request::RenameFrom`]: something stands there.
     Done,
     /// The size of the file in bytes.
     Size(u64),
@@ -64,10 +70,22 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The command for a request; `None` where the server is known to have none.
-pub(super) fn command(request: &Request, features: &Features) -> Result<Option<Command>, FtpsError> {
+/// The commands for a request, of which the first one's reply is the answer; none where the
+/// server is known not to understand any. `home` is the login folder.
+pub(super) fn commands(
+    request: &Request,
+    features: &Features,
+    home: Option<&Argument>,
+) -> Result<Vec<Command>, FtpsError> {
     let path = |path: &RemotePath| argument(path.as_str());
-    Ok(Some(match request {
+    Ok(vec![match request {
+        Request::Stands(file) => return Ok(vec![Command::Rnfr(path(file)?), Command::Rnto(path(file)?)]),
+        Request::Enter(folder) if folder.as_str().starts_with('/') => Command::Cwd(path(folder)?),
+        Request::Enter(folder) => {
+            // Relative paths must go on to mean the same.
+            let there = path(folder)?;
+            return Ok(home.map_or(vec![], |home| vec![Command::Cwd(there), Command::Cwd(home.clone())]));
+        }
         Request::SetTime(file, time) => {
             // vsftpd lists MDTM and sets times with it; where MFMT exists, MDTM only asks.
             let dialect = if features.has("MFMT") { TimeDialect::Mfmt } else { TimeDialect::Mdtm };
@@ -76,7 +94,7 @@ pub(super) fn command(request: &Request, features: &Features) -> Result<Option<C
         Request::Modified(file) => Command::Mdtm(path(file)?),
         Request::Size(file) => Command::Size(path(file)?),
         Request::Hash(file) => match features.hash() {
-            HashSupport::None => return Ok(None),
+            HashSupport::None => return Ok(vec![]),
             HashSupport::Hash => Command::Hash(path(file)?),
             HashSupport::Xsha256 => Command::Xsha256(path(file)?),
         },
@@ -84,7 +102,7 @@ pub(super) fn command(request: &Request, features: &Features) -> Result<Option<C
         Request::RenameTo(file) => Command::Rnto(path(file)?),
         Request::MakeFolder(folder) => Command::Mkd(path(folder)?),
         Request::Delete(file) => Command::Dele(path(file)?),
-    }))
+    }])
 }
 
 /// A text as part of a command.
@@ -98,7 +116,7 @@ pub(super) fn is_plausible(request: &Request, reply: &Reply) -> bool {
     match (request, reply.kind()) {
         (_, ReplyKind::Transient | ReplyKind::Permanent) => true,
         (Request::Size(_) | Request::Modified(_), _) => reply.code() == 213,
-        (Request::RenameFrom(_), _) => reply.code() == 350,
+        (Request::Stands(_) | Request::RenameFrom(_), _) => reply.code() == 350,
         (_, kind) => kind == ReplyKind::Done,
     }
 }
@@ -119,10 +137,12 @@ pub(super) fn answer(request: &Request, verb: &'static str, reply: &Reply, hash:
         Request::Modified(_) if reply.code() == 213 && is_time(text) => Answer::Modified(text.to_owned()),
         Request::Hash(_) => sha256_of(reply, hash)
             .map_or(Answer::Unsupported, |bytes| Answer::Digest(Digest::from_bytes(bytes))),
-        Request::RenameFrom(_) => done(reply.code() == 350),
-        Request::SetTime(..) | Request::RenameTo(_) | Request::MakeFolder(_) | Request::Delete(_) => {
-            done(reply.kind() == ReplyKind::Done)
-        }
+        Request::Stands(_) | Request::RenameFrom(_) => done(reply.code() == 350),
+        Request::Enter(_)
+        | Request::SetTime(..)
+        | Request::RenameTo(_)
+        | Request::MakeFolder(_)
+        | Request::Delete(_) => done(reply.kind() == ReplyKind::Done),
         Request::Size(_) | Request::Modified(_) => done(false),
     }
 }

@@ -136,7 +136,11 @@ impl Session {
             return Ok(Flow::End);
         }
         let outcome = match self.scripted() {
-            Some(reply) => Outcome::Reply(reply),
+            Some(reply) => {
+                // To this client the rename is over, whatever came of it.
+                self.rename_from.take_if(|_| command.verb == "RNTO");
+                Outcome::Reply(reply)
+            }
             None => self.perform(command).await?,
         };
         self.conclude(outcome).await

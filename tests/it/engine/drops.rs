@@ -15,7 +15,9 @@ fn drop_with_consumer(faults: impl IntoIterator<Item = Fault>) -> (Bench, Taken)
     let taken = Taken::default();
     let log = Arc::clone(&taken);
     let hook = move |event: &Event| {
-        if let Event::Renamed { to, local, .. } = event {
+        if let Event::Renamed { from, to, local } = event
+            && from != to
+        {
             std::fs::remove_file(local).unwrap();
             *log.lock().unwrap().entry(to.clone()).or_default() += 1;
         }

@@ -95,7 +95,17 @@ fn a_rename_that_failed_is_taken_back() {
     check(HASHED, OurOldVersion, &to(refused("RNTO", 553)), refused_over);
     check(HASHED, Nothing, &to(Answer::Unsupported), "NoRename");
     check(HASHED, Nothing, &to(Answer::Done), "NotRenamed");
-    check(HASHED, Nothing, &from(absent("RNFR")), "Vanished");
+    let left = "Size(\"/in/.";
+    let gone = [("RenameFrom", absent("RNFR"), Done::NotAtAll), (left, absent("SIZE"), Done::NotAtAll)];
+    check(HASHED, Nothing, &gone, "Vanished");
+    // Without SIZE the temporary name is asked for by RNFR.
+    let no_size = (left, Answer::Unsupported, Done::NotAtAll);
+    check(HASHED, Nothing, &[("RenameTo", Answer::Done, Done::NotAtAll), no_size.clone()], "NotRenamed");
+    let silent = ("Stands", refused("RNFR", 451), Done::NotAtAll);
+    let mut in_doubt = world(HASHED, Nothing, &[silent, no_size.clone()]);
+    assert_eq!(in_doubt.run().unwrap(), End::Failed(DeliveryError::InDoubt));
+    let mut without_size = world(HASHED, Nothing, &[no_size]);
+    assert_eq!(without_size.run().unwrap(), End::Delivered);
     check(HASHED, Nothing, &from(refused("RNFR", 553)), "RenameRefused { refusal: Refusal { verb: \"RNFR\"");
     check(HASHED, Nothing, &from(Answer::Unsupported), "NoRename");
 }

@@ -11,7 +11,7 @@ use std::io;
 pub(crate) use listing::Facts;
 
 use crate::control::Channel;
-use crate::dialect::Feature;
+use crate::dialect::{Feature, Manner};
 use crate::reply::Reply;
 use crate::session::{Login, Session};
 
@@ -90,6 +90,11 @@ impl Session {
 
     async fn perform_as_user(&mut self, command: &Command) -> io::Result<Outcome> {
         let argument = command.argument.as_slice();
+        // ProFTPD 1.3.8: once something is named for a rename, nothing but RNTO is understood.
+        let idle = matches!(command.verb.as_str(), "RNTO" | "NOOP" | "ABOR");
+        if self.rename_from.is_some() && self.shared.dialect.manner == Manner::ProFtpd && !idle {
+            return Ok(Outcome::reply(501, "Bad sequence of commands"));
+        }
         let renaming = self.rename_from.take();
         let has = |feature| self.shared.dialect.has(feature);
         let outcome = match command.verb.as_str() {
