@@ -25,7 +25,7 @@ pub(super) fn verify(config: &Config, output: &Output) -> Result<Exit, CliError>
             "torn_tail": ledger.torn_tail.is_some(),
         }))?,
         Format::Text => output.data(format_args!(
-            "the ledger is whole: {} in {}; its last line has the SHA-256 {}",
+            "the ledger is whole: {} in {}; SHA-256 of the last line:\n  {}",
             count(ledger.records, "record"),
             count(u64::from(ledger.segments), "segment"),
             ledger.head

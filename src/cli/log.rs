@@ -12,8 +12,8 @@ use super::output::{Loudness, Output};
 pub(super) fn start(output: &Output) {
     let level = match output.loudness {
         Loudness::Quiet => LevelFilter::ERROR,
-        Loudness::Normal => LevelFilter::WARN,
-        Loudness::Verbose => LevelFilter::INFO,
+        // What goes well is told by the lines that the events give.
+        Loudness::Normal | Loudness::Verbose => LevelFilter::WARN,
         Loudness::Debug => LevelFilter::DEBUG,
     };
     let subscriber = tracing_subscriber::fmt()

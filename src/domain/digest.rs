@@ -25,6 +25,11 @@ impl Digest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The first 16 digits and an ellipsis, for texts in which two digests are told apart.
+    pub fn short(&self) -> String {
+        format!("{:.16}…", self.to_string())
+    }
 }
 
 /// Computes a [`Digest`] of a stream, piece by piece.

@@ -140,7 +140,7 @@ pub enum Mismatch {
         stored: u64,
     },
     /// Other bytes.
-    #[error("the server's file has other bytes: SHA-256 {stored}, but {sent} was sent")]
+    #[error("its file has the SHA-256 {}, but {} was sent", stored.short(), sent.short())]
     Digest {
         /// The digest of what was sent.
         sent: Digest,

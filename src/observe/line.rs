@@ -1,6 +1,6 @@
 //! One line an event, for those who watch along.
 
-use super::text::{bytes, escaped};
+use super::text::{bytes, count, escaped};
 use crate::domain::{Event, FileProgress};
 
 /// How much a line matters.
@@ -31,7 +31,9 @@ pub fn line(event: &Event) -> Option<Line> {
             let text = format!("the job now goes from {now}; all is sent again (before: {before})");
             (Weight::Notice, "changed", text)
         }
-        Event::PlanComplete { unchanged } => (Weight::Detail, "unchanged", unchanged.to_string()),
+        Event::PlanComplete { unchanged: unchanged @ 1.. } => {
+            (Weight::Detail, "unchanged", count(*unchanged, "file"))
+        }
         Event::SessionOpened { server, facts } => {
             let cipher = escaped(&facts.cipher);
             (Weight::Detail, "connected", format!("{server}  {}  {}  {cipher}", facts.peer, facts.tls))
@@ -47,7 +49,9 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::Refused { name, failure } => {
             (Weight::Detail, "failed", format!("{}  {}", escaped(name), escaped(&failure.cause)))
         }
-        Event::Planned { .. } | Event::RunFinished { .. } => return None,
+        Event::Planned { .. } | Event::PlanComplete { unchanged: 0 } | Event::RunFinished { .. } => {
+            return None;
+        }
     };
     Some(Line { weight, text: format!("{verb:<9}  {text}") })
 }
@@ -88,6 +92,9 @@ mod tests {
             "failed     reports/a.csv  connection reset"
         );
         assert_eq!(told(FileProgress::Bytes { count: 1 }), None);
+        let unchanged = |unchanged| line(&Event::PlanComplete { unchanged }).map(|line| line.text);
+        assert_eq!(unchanged(0), None);
+        assert_eq!(unchanged(1).unwrap(), "unchanged  1 file");
     }
 
     #[test]

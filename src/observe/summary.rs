@@ -23,7 +23,7 @@ pub fn summary(report: &RunReport) -> String {
         }
     }
     if report.counts.failed > 0 {
-        lines.push(format!("  {} failed:", report.counts.failed));
+        lines.push("  failed:".to_owned());
         let named = report.failed.iter().take(MAX_FILES_NAMED);
         lines.extend(
             named.map(|file| format!("    {}: {}", escaped(&file.name), escaped(&file.failure.cause))),
@@ -57,19 +57,20 @@ pub fn trouble(report: &RunReport) -> String {
 }
 
 fn headline(report: &RunReport) -> String {
-    let Counts { delivered, unchanged, bytes_delivered, .. } = report.counts;
+    let Counts { delivered, unchanged, failed, bytes_delivered, .. } = report.counts;
     let elapsed = Duration::from_millis(report.elapsed_ms);
     let sent = match delivered {
         0 => "nothing sent".to_owned(),
         _ => format!("{} sent, {}", count(delivered, "file"), bytes(bytes_delivered)),
     };
+    let failed = if failed > 0 { format!("; {failed} failed") } else { String::new() };
     // A rate over less than a second says more about the start than about the line.
     let rate = match elapsed.as_secs() {
         0 => String::new(),
         _ if delivered == 0 => String::new(),
         _ => format!(" ({})", rate(bytes_delivered.saturating_mul(1000) / report.elapsed_ms.max(1))),
     };
-    format!("{sent}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
+    format!("{sent}{failed}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
 }
 
 fn asides(counts: &Counts) -> [(u64, &'static str); 5] {
@@ -79,6 +80,7 @@ fn asides(counts: &Counts) -> [(u64, &'static str); 5] {
         (counts.skipped, "skipped: neither files nor folders"),
         (counts.not_reached, "not reached before the run ended: left to the next run"),
         (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
+        (counts.not_reached, "not reached before the run ended; the next run goes on"),
     ]
 }
 
@@ -110,6 +112,7 @@ mod tests {
         report.counts.settled = 2;
         report.counts.skipped = 3;
         report.counts.presumed = 4;
+        report.counts.not_reached = 5;
         for number in 0..22 {
             let failure = Failure::new(FailureClass::File, "550 no\nspace");
             report.add_failed(FailedFile { name: format!("f\n{number}"), failure });

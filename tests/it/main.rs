@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod cli;
+mod demo;
 mod engine;
 mod lab;
 mod real_servers;
