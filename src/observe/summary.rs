@@ -78,7 +78,6 @@ fn asides(counts: &Counts) -> [(u64, &'static str); 5] {
         (counts.confirmed, "touched, but with the content that was delivered: not sent"),
         (counts.settled, "delivered by an earlier run that was cut short: found in place"),
         (counts.skipped, "skipped: neither files nor folders"),
-        (counts.not_reached, "not reached before the run ended: left to the next run"),
         (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
         (counts.not_reached, "not reached before the run ended; the next run goes on"),
     ]

@@ -53,7 +53,7 @@ async fn check_seen_by_all(dialect: &Dialect, verify: VerifyPolicy) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_hashes_is_believed_only_what_it_proves() {
     let full = Dialect::full();
-    let other = Wanted::Caught("the server's file has other bytes");
+    let other = Wanted::Caught("its file has the SHA-256");
     for verify in [VerifyPolicy::Auto, VerifyPolicy::Hash] {
         check_seen_by_all(&full, verify).await;
         check(&full, verify, "STOR", Action::FlipByte(Witness::Honest), other).await;
@@ -68,7 +68,7 @@ async fn a_server_with_hashes_is_believed_only_what_it_proves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proftpds_cached_hash_is_not_taken_for_the_disk() {
     let lie = Action::FlipByte(Witness::Cached);
-    let other = Wanted::Caught("the server's file has other bytes");
+    let other = Wanted::Caught("its file has the SHA-256");
     check(&Dialect::proftpd(), VerifyPolicy::Auto, "STOR", lie, other).await;
 }
 
@@ -77,7 +77,7 @@ async fn reading_back_sees_every_byte() {
     for dialect in [Dialect::full(), Dialect::vsftpd(), Dialect::pure_ftpd()] {
         check_seen_by_all(&dialect, VerifyPolicy::ReadBack).await;
         for witness in [Witness::Honest, Witness::Cached, Witness::Liar] {
-            let other = Wanted::Caught("the server's file has other bytes");
+            let other = Wanted::Caught("its file has the SHA-256");
             check(&dialect, VerifyPolicy::ReadBack, "STOR", Action::FlipByte(witness), other).await;
         }
     }
