@@ -123,10 +123,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             if bytes.is_empty() {
                 return Err(FtpsError::Closed { step });
             }
-            self.parser.feed(bytes).map_err(|error| match other_protocol(bytes) {
-                Some(protocol) if step == Step::Greeting => FtpsError::OtherProtocol(protocol),
-                _ => FtpsError::BadReply(error),
-            })?;
+            if step == Step::Greeting
+                && let Some(protocol) = other_protocol(bytes)
+            {
+                return Err(FtpsError::OtherProtocol(protocol));
+            }
+            self.parser.feed(bytes)?;
         }
     }
 

@@ -77,7 +77,7 @@ pub enum FtpsError {
         source: io::Error,
     },
     /// Something took longer than it may.
-    #[error("{step} took longer than {} s", limit.as_secs_f32())]
+    #[error("{step} took longer than {} s{}", limit.as_secs_f32(), silence(*step))]
     Timeout {
         /// What.
         step: Step,
@@ -229,6 +229,21 @@ pub enum Renewal {
     /// They do not (ProFTPD 1.3.8): TLS 1.2, whose sessions can be resumed any number of times,
     /// is the way.
     Never,
+}
+
+/// What a silence may mean.
+fn silence(step: Step) -> &'static str {
+    match step {
+        // A server of implicit TLS waits for our handshake as we wait for its greeting.
+        Step::Greeting => "; it may want `tls: implicit`, or another port",
+        Step::Connect
+        | Step::Handshake
+        | Step::Command(_)
+        | Step::DataConnect
+        | Step::DataHandshake
+        | Step::Transfer
+        | Step::FinalReply => "",
+    }
 }
 
 fn other_protocol(protocol: OtherProtocol) -> &'static str {
