@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub(crate) struct Server {
     /// Its name in `tests/lab/servers`.
     pub(crate) name: String,
+    /// When TLS begins, as configurations write it: `explicit` or `implicit`.
+    pub(crate) tls: String,
     /// Where its control connection listens.
     pub(crate) host: String,
     /// The port there.
@@ -63,6 +65,7 @@ fn find(table: &str, name: &str) -> Option<Server> {
         (column("name")? == name).then_some(())?;
         Some(Server {
             name: name.to_owned(),
+            tls: column("mode")?.to_owned(),
             host: column("host")?.to_owned(),
             port: column("port")?.parse().ok()?,
             user: column("user")?.to_owned(),

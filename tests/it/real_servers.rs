@@ -1,6 +1,6 @@
 //! The binary against real FTPS servers: everything arrives, is proved, and is never half there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -158,6 +158,28 @@ fn only_changes_are_sent_to_pure_ftpd() {
 #[test]
 fn only_changes_are_sent_to_pyftpdlib() {
     only_changes_are_sent("pyftpd");
+}
+
+#[test]
+fn only_changes_are_sent_over_implicit_tls() {
+    for name in ["vsftpd-implicit", "proftpd-implicit", "pyftpd-implicit"] {
+        only_changes_are_sent(name);
+    }
+}
+
+#[test]
+fn the_configured_tls_version_is_spoken() {
+    for name in ["vsftpd", "proftpd", "pureftpd", "pyftpd"] {
+        let Some(server) = lab::server(name) else { return };
+        for version in ["1.2", "1.3"] {
+            let agent = Agent::new(&server, &format!("tls-{version}"));
+            agent.configure_server(&format!("tls_version: {{min: {version}, max: {version}}}"));
+            write_file(&agent.source().join("report.csv"), 1, 1_000);
+            let run = agent.sync();
+            assert_eq!(run.done().counts.delivered, 1);
+            assert_eq!(run.tls_versions(), BTreeSet::from([version.to_owned()]), "{name}");
+        }
+    }
 }
 
 const KILLED_RUN_FILES: u64 = 200;

@@ -1,7 +1,7 @@
 //! What the tests of the binary share: source folders, configurations, runs, and a look at what
 //! arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -48,19 +48,29 @@ impl Agent {
              agent: {{state_dir: {home}/state}}\n\
              servers:\n  \
                there:\n    \
-                 host: {host}\n    port: {port}\n    username: {user}\n    password: {{env: {PASSWORD}}}\n    \
+                 host: {host}\n    port: {port}\n    tls: {tls}\n    username: {user}\n    password: {{env: {PASSWORD}}}\n    \
                  trust: {{ca_file: {ca}}}\n    connections: 4\n\
              jobs:\n  \
                out:\n    \
                  source: {home}/source\n    server: there\n    destination: /{destination}\n    verify: auto\n",
             home = home.path().display(),
             host = server.host,
+            tls = server.tls,
             user = server.user,
             ca = server.ca_file().display(),
         );
         fs::write(home.path().join("jobs.yaml"), yaml).unwrap();
         fs::create_dir(home.path().join("source")).unwrap();
         Self { home, password: server.password.clone(), arrivals: server.root.join(destination) }
+    }
+
+    /// Adds a line to what the configuration says of the server.
+    pub(crate) fn configure_server(&self, line: &str) {
+        let path = self.home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        let before = "    connections: 4\n";
+        assert!(yaml.contains(before), "{yaml}");
+        fs::write(path, yaml.replace(before, &format!("{before}    {line}\n"))).unwrap();
     }
 
     /// The folder whose files are sent.
@@ -178,6 +188,12 @@ impl Run {
         let report = self.report();
         assert_eq!(self.code, 0, "{report:#?}\n{}", self.stderr);
         report
+    }
+
+    /// The TLS versions of the sessions that were opened.
+    pub(crate) fn tls_versions(&self) -> BTreeSet<String> {
+        let opened = self.events.iter().filter(|event| event["event"] == "session-opened");
+        opened.map(|event| event["session"]["tls"].as_str().unwrap().to_owned()).collect()
     }
 
     fn report(&self) -> RunReport {
