@@ -16,6 +16,9 @@ use crate::remote::{Answer, Incoming, Refusal, Request};
 /// from a cache filled during the transfer, until the file's time changes.
 const PASSING_TIME: &str = "19800102030405";
 
+/// What a file from before 1970 gets in its place: servers refuse its own time.
+const OLDEST_TIME: &str = "19700101000000";
+
 /// How the proof is got from this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
@@ -202,7 +205,8 @@ impl Publish {
             Proof::ReadBack => {}
             Proof::Size => batch.push(Request::Size(temporary.clone())),
         }
-        batch.extend(time.as_deref().map(set_time));
+        let passed = (self.spec.proof == Proof::Hash).then_some(OLDEST_TIME);
+        batch.extend(time.as_deref().or(passed).map(set_time));
         batch.push(Request::Modified(temporary.clone()));
         batch.push(Request::Size(self.spec.destination.clone()));
         batch.push(Request::Modified(self.spec.destination.clone()));

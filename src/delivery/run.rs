@@ -16,8 +16,8 @@ use super::shared::{Outcome, Shared, Work};
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
-    Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Record,
-    RemotePath, RunFinished, RunReport, Target,
+    Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
+    Record, RemotePath, RunFinished, RunReport, Target,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -247,7 +247,7 @@ impl Book {
             run: self.report.run,
             counts: self.report.counts,
             stopped: self.report.stopped.clone(),
-            leftovers,
+            leftovers: Leftovers::of(leftovers),
         };
         let committed =
             self.delivery.state.commit(self.delivery.target.id(), vec![Record::RunFinished(finished)]).await;

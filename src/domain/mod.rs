@@ -28,8 +28,8 @@ pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{Job, Mode, Overwrite};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Confirmed, Delivered, Failed, Presumed, Publishing, Record, RunFinished, RunStarted, SessionFacts,
-    Staging, Standing, Withdrawn,
+    Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, RunFinished, RunStarted,
+    SessionFacts, Staging, Standing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;

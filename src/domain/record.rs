@@ -219,8 +219,38 @@ pub struct RunFinished {
     /// Why it ended before its plan was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Failure>,
-    /// Folders in which temporary files may be left. All others that were staged, by this run
-    /// and by earlier ones, are known to be clean.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub leftovers: Vec<RemotePath>,
+    /// Where temporary files may be left.
+    #[serde(default, skip_serializing_if = "Leftovers::is_none")]
+    pub leftovers: Leftovers,
+}
+
+/// Where temporary files may be left after a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leftovers {
+    /// In these folders. All others that were staged, by this run and by earlier ones, are known
+    /// to be clean.
+    Folders(Vec<RemotePath>),
+    /// In any folder that was staged and is not known to be clean: there are too many to name.
+    AllStaged,
+}
+
+impl Leftovers {
+    /// Most folders that a record names: with the longest paths they take 4 MiB.
+    const MAX_NAMED: usize = 1_000;
+
+    /// Names the folders, unless there are too many.
+    pub fn of(folders: Vec<RemotePath>) -> Self {
+        if folders.len() > Self::MAX_NAMED { Self::AllStaged } else { Self::Folders(folders) }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::Folders(folders) if folders.is_empty())
+    }
+}
+
+impl Default for Leftovers {
+    fn default() -> Self {
+        Self::Folders(Vec::new())
+    }
 }

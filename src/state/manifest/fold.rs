@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{Content, STAGINGS, decode, encode, intent_key, staging_key};
-use crate::domain::{Entry, EntryStatus, FileStat, Record, Timestamp, Verified};
+use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, Timestamp, Verified};
 use crate::state::error::ManifestFault;
 
 /// The changes that some records make to a tree, not yet applied.
@@ -46,14 +46,17 @@ impl<'a> Changes<'a> {
                 }
             }
             Record::Withdrawn(withdrawn) => self.remove(intent_key(&withdrawn.path)),
-            Record::RunFinished(finished) => {
-                for key in self.stagings()? {
-                    self.remove(key);
+            Record::RunFinished(finished) => match &finished.leftovers {
+                Leftovers::AllStaged => {}
+                Leftovers::Folders(folders) => {
+                    for key in self.stagings()? {
+                        self.remove(key);
+                    }
+                    for folder in folders {
+                        self.put(staging_key(folder), &(), Content::Compact)?;
+                    }
                 }
-                for folder in &finished.leftovers {
-                    self.put(staging_key(folder), &(), Content::Compact)?;
-                }
-            }
+            },
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use super::*;
 use crate::domain::{
     Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence, Failed, Failure, FailureClass,
-    FileStat, Presumed, Publishing, RelPath, RemotePath, RunFinished, RunId, Sent, SessionFacts, Staging,
-    Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
+    FileStat, Leftovers, Presumed, Publishing, RelPath, RemotePath, RunFinished, RunId, Sent, SessionFacts,
+    Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
 };
 
 /// A clock that moves a second a look, and numbers that count up.
@@ -159,7 +159,7 @@ fn finished(run: RunId, leftovers: &[&str]) -> Record {
         run,
         counts: Counts::default(),
         stopped: None,
-        leftovers: leftovers.iter().map(|folder| remote(folder)).collect(),
+        leftovers: Leftovers::of(leftovers.iter().map(|folder| remote(folder)).collect()),
     })
 }
 
@@ -223,9 +223,15 @@ fn every_record_comes_to_the_manifest_and_stays_there() {
     commit(&state, &target, vec![finished(run, &["/in/a", "/in/z"])]);
     let staged = state.manifest(target.id()).unwrap().staged_folders().unwrap();
     assert_eq!(staged, [remote("/in/a"), remote("/in/z")]);
+    // Too many to name: whatever was staged stays on the list.
+    let many: Vec<_> = (0..1_001).map(|n| format!("/in/{n}")).collect();
+    let many = finished(run, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    commit(&state, &target, vec![staging(run, "/in/m"), many]);
+    let staged = state.manifest(target.id()).unwrap().staged_folders().unwrap();
+    assert_eq!(staged, ["/in/a", "/in/m", "/in/z"].map(remote));
     state.close().unwrap();
     let summary = verify_ledger(folder.path()).unwrap();
-    assert_eq!((summary.records, summary.segments, summary.torn_tail), (18, 1, None));
+    assert_eq!((summary.records, summary.segments, summary.torn_tail), (20, 1, None));
     assert_eq!(summary.agent, agent);
     assert!(summary.first_at.is_some() && summary.last_at.is_some());
 }
