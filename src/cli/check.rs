@@ -197,11 +197,15 @@ fn trust_in_words(server: &Server) -> String {
         Some(file) => format!("the authorities in {}", file.display()),
         None => "the system's authorities".to_owned(),
     };
-    match trust.pins.len() {
-        0 if trust.crl_files.is_empty() => authorities,
-        0 => format!("{authorities}, unless revoked"),
+    let unless = if trust.crl_files.is_empty() { "" } else { ", unless revoked" };
+    let pinned = match trust.pins.len() {
+        0 => return format!("{authorities}{unless}"),
         1 => "the one pinned key".to_owned(),
         pins => format!("any of {pins} pinned keys"),
+    };
+    match trust.ca_file {
+        Some(_) => format!("{authorities}{unless}, and {pinned} only"),
+        None => pinned,
     }
 }
 
