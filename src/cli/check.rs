@@ -14,6 +14,7 @@ use crate::config::secret::{self, SecretError};
 use crate::config::{Config, ConfigError};
 use crate::domain::{Exit, Job, Mode, Overwrite, Server, TlsMode, TlsVersion, VerifyPolicy};
 use crate::observe::count;
+use crate::source::Filter;
 
 /// Something that a run would stumble over.
 #[derive(Debug, Serialize)]
@@ -62,6 +63,7 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
     }
     for job in config.jobs.values() {
         check_source(job, &mut findings);
+        check_patterns(job, &mut findings);
     }
     let ok = findings.iter().all(|finding| finding.level == Level::Warning);
     match output.format {
@@ -129,6 +131,14 @@ fn check_source(job: &Job, findings: &mut Vec<Finding>) {
     };
     let about = format!("jobs.{}.source", job.name);
     findings.push(Finding { level, about, text, remedy: Some(remedy.to_owned()), exit });
+}
+
+fn check_patterns(job: &Job, findings: &mut Vec<Finding>) {
+    if let Err(error) = Filter::new(&job.include, &job.exclude) {
+        let about = format!("jobs.{}.{}[{}]", job.name, error.list, error.index);
+        let text = format!("`{}`: {}", error.pattern, error.problem);
+        findings.push(Finding { level: Level::Error, about, text, remedy: None, exit: Exit::Usage });
+    }
 }
 
 fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
