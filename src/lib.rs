@@ -53,7 +53,7 @@
 //! | [Entry](domain::Entry) | what the manifest knows of one path |
 //! | [Plan](plan::plan) | the sorted stream of [Action](plan::Action)s, each with a [Reason](plan::Reason) |
 //! | Delivery | stage, prove, publish, record |
-//! | Temporary name | where a file's bytes stand until they are proved: beside the final name, hidden, with the [agent's id](domain::AgentId) in it |
+//! | Temporary name | where a file's bytes stand until they are proved: beside the final name, hidden, with the [agent's](domain::AgentId) and the [target's id](domain::TargetId) in it |
 //! | Staging | a folder in which temporary names may stand, recorded before the first goes there |
 //! | Intent | the durable record ([Publishing](domain::Publishing)) that a proved file is about to get its final name |
 //! | [Evidence](domain::Evidence) | what the server showed of what it stored |

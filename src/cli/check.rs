@@ -14,6 +14,7 @@ use crate::config::secret::{self, SecretError};
 use crate::config::{Config, ConfigError};
 use crate::domain::{Exit, Job, Mode, Overwrite, Server, TlsMode, TlsVersion, VerifyPolicy};
 use crate::observe::count;
+use crate::source::Filter;
 
 /// Something that a run would stumble over.
 #[derive(Debug, Serialize)]
@@ -62,6 +63,7 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
     }
     for job in config.jobs.values() {
         check_source(job, &mut findings);
+        check_patterns(job, &mut findings);
     }
     let ok = findings.iter().all(|finding| finding.level == Level::Warning);
     match output.format {
@@ -131,6 +133,14 @@ fn check_source(job: &Job, findings: &mut Vec<Finding>) {
     findings.push(Finding { level, about, text, remedy: Some(remedy.to_owned()), exit });
 }
 
+fn check_patterns(job: &Job, findings: &mut Vec<Finding>) {
+    if let Err(error) = Filter::new(&job.include, &job.exclude) {
+        let about = format!("jobs.{}.{}[{}]", job.name, error.list, error.index);
+        let text = format!("`{}`: {}", error.pattern, error.problem);
+        findings.push(Finding { level: Level::Error, about, text, remedy: None, exit: Exit::Usage });
+    }
+}
+
 fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
     let number = |number: usize, thing| count(u64::try_from(number).unwrap_or(u64::MAX), thing);
     let servers = number(config.servers.len(), "server");
@@ -197,11 +207,15 @@ fn trust_in_words(server: &Server) -> String {
         Some(file) => format!("the authorities in {}", file.display()),
         None => "the system's authorities".to_owned(),
     };
-    match trust.pins.len() {
-        0 if trust.crl_files.is_empty() => authorities,
-        0 => format!("{authorities}, unless revoked"),
+    let unless = if trust.crl_files.is_empty() { "" } else { ", unless revoked" };
+    let pinned = match trust.pins.len() {
+        0 => return format!("{authorities}{unless}"),
         1 => "the one pinned key".to_owned(),
         pins => format!("any of {pins} pinned keys"),
+    };
+    match trust.ca_file {
+        Some(_) => format!("{authorities}{unless}, and {pinned} only"),
+        None => pinned,
     }
 }
 

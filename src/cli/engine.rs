@@ -33,6 +33,7 @@ pub(super) fn sync(
     let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
     let mut remotes: BTreeMap<&ServerName, Arc<Remote>> = BTreeMap::new();
     for job in jobs {
+        let _usable = Filter::new(&job.include, &job.exclude)?;
         if !remotes.contains_key(&job.server) {
             remotes.insert(&job.server, Arc::new(remote(config, &job.server, &profiles)?));
         }

@@ -26,5 +26,9 @@ pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<E
             Format::Text | Format::Json => {}
         }
     }
-    Ok(reports.iter().map(RunReport::exit).fold(Exit::Done, Exit::worst))
+    let begun = if reports.len() < jobs.len() { Exit::Interrupted } else { Exit::Done };
+    for job in jobs.iter().skip(reports.len()) {
+        output.problem(format_args!("{}: not begun, because of a signal", job.name), None);
+    }
+    Ok(reports.iter().map(RunReport::exit).fold(begun, Exit::worst))
 }

@@ -205,7 +205,14 @@ fn trust(value: &Value<'_>, folder: &Path) -> Option<Trust> {
     let ca_file = section.optional_or("ca_file", None, |value| path(value).map(Some));
     let pins = section.optional_or("pins", Vec::new(), |value| value.list(pin));
     let crl_files = section.optional_or("crl_files", Vec::new(), |value| value.list(path));
-    Some(Trust { ca_file: ca_file?, pins: pins?, crl_files: crl_files? })
+    let trust = Trust { ca_file: ca_file?, pins: pins?, crl_files: crl_files? };
+    if trust.ca_file.is_none() && !trust.pins.is_empty() && !trust.crl_files.is_empty() {
+        let reason =
+            "`pins` without `ca_file` trust a key by itself, so that `crl_files` would not be looked at";
+        section.place.refuse(reason, "add `ca_file`, or take `crl_files` out");
+        return None;
+    }
+    Some(trust)
 }
 
 fn pin(value: &Value<'_>) -> Option<SpkiPin> {

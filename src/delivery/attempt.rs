@@ -168,7 +168,7 @@ async fn perform(
 ) -> Result<Input, DeliveryError> {
     Ok(match step {
         Step::Perform(requests) => Input::Answers(connection.perform(&requests, size).await?),
-        Step::ReadBack(path) => Input::Incoming(connection.read_back(&path).await?),
+        Step::ReadBack(path) => Input::Incoming(connection.read_back(&path, size).await?),
         Step::Commit(record) => {
             shared.commit(*record).await?;
             Input::Committed

@@ -169,10 +169,37 @@ impl DeliveryError {
             Self::Occupied { .. } | Self::CannotLook | Self::Conflict { .. } | Self::NoTemporaryName => {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::File)
             }
+            Self::RenameRefused { refusal, .. } | Self::Unsettled { refusal } if refusal.is_passing() => {
+                new(File::Again, Session::Keep, Run::GoOn, Class::Temporary)
+            }
             Self::RenameRefused { .. } | Self::NoRename | Self::Unsettled { .. } => {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused)
             }
             Self::Internal(_) => new(File::GiveUp, Session::Replace, Run::GoOn, Class::Other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_not() {
+        for (code, file, class) in [
+            (450, ForFile::Again, FailureClass::Temporary),
+            (550, ForFile::GiveUp, FailureClass::Refused),
+            (553, ForFile::GiveUp, FailureClass::Refused),
+        ] {
+            let refusal = Refusal { verb: "RNTO", code, reply: format!("{code} no") };
+            for error in [
+                DeliveryError::RenameRefused { refusal: refusal.clone(), over: false },
+                DeliveryError::Unsettled { refusal: refusal.clone() },
+            ] {
+                let found = error.disposition();
+                assert_eq!((found.file, found.class), (file, class), "{error}");
+                assert_eq!((found.session, found.run), (ForSession::Keep, ForRun::GoOn), "{error}");
+            }
         }
     }
 }

@@ -114,6 +114,17 @@ pub(super) struct Publish {
     /// From before the intent is durable until the delivery, or that it is taken back, is: what
     /// breaks off meanwhile must be settled.
     intent: Option<Publishing>,
+    origin: Origin,
+}
+
+/// Since when the temporary file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It was stored by this attempt, on this session.
+    Fresh,
+    /// An earlier attempt asked for its rename and lost the connection. The server may carry that
+    /// out at any moment.
+    InDoubt,
 }
 
 #[derive(Debug)]
@@ -163,12 +174,12 @@ struct Found {
 
 impl Publish {
     pub(super) fn new(spec: Spec) -> Self {
-        Self { spec, phase: Phase::Asking, intent: None }
+        Self { spec, phase: Phase::Asking, intent: None, origin: Origin::Fresh }
     }
 
     /// Goes on with an intent whose temporary file still stands.
     pub(super) fn again(spec: Spec, intent: Publishing) -> Self {
-        Self { spec, phase: Phase::Asking, intent: Some(intent) }
+        Self { spec, phase: Phase::Asking, intent: Some(intent), origin: Origin::InDoubt }
     }
 
     /// The intent that must be settled if the machine stops here.
@@ -294,7 +305,9 @@ impl Publish {
     fn prove(&mut self, found: Found) -> Step {
         let Spec { sent, policy, overwrite, known, .. } = &self.spec;
         let Some(evidence) = found.evidence else {
-            return self.fail(DeliveryError::NoProof { refusal: found.refusal });
+            let absent = found.refusal.as_ref().is_some_and(Refusal::is_absence);
+            let error = DeliveryError::NoProof { refusal: found.refusal };
+            return if absent { self.gone(error) } else { self.fail(error) };
         };
         let verified = match compare(sent, &evidence, *policy) {
             Ok(verified) => verified,
@@ -370,13 +383,22 @@ impl Publish {
                 self.fail(DeliveryError::RenameRefused { refusal, over })
             }
             (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
-                self.fail(DeliveryError::Vanished { refusal })
+                self.gone(DeliveryError::Vanished { refusal })
             }
             (A::Unsupported, A::Unsupported | A::Refused(_), _) | (A::Done, A::Unsupported, T::Stands) => {
                 self.fail(DeliveryError::NoRename)
             }
             // Such as a rename that was refused and yet has happened.
             _ => Step::Failed(DeliveryError::InDoubt),
+        }
+    }
+
+    /// The temporary file is not there. One that this attempt stored was lost; one of an earlier
+    /// attempt may have got its final name just now, which must be settled.
+    fn gone(&mut self, error: DeliveryError) -> Step {
+        match self.origin {
+            Origin::Fresh => self.fail(error),
+            Origin::InDoubt => Step::Failed(DeliveryError::InDoubt),
         }
     }
 

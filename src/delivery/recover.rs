@@ -85,8 +85,12 @@ impl Worker {
             match sweep_folder(connection, &folder, &prefix, kept).await {
                 Ok(()) => shared.swept(&folder),
                 Err(DeliveryError::Server(error)) if error.trouble() == Trouble::Refused => {
-                    // No such folder any more, and so nothing in it.
-                    shared.swept(&folder);
+                    // Either there is no such folder any more, and so nothing in it, or it must
+                    // not be listed, and nothing is known.
+                    let entered = connection.perform(&[Request::Enter(folder.clone())], 0).await;
+                    if matches!(entered.as_deref(), Ok([Answer::Absent(_)])) {
+                        shared.swept(&folder);
+                    }
                 }
                 Err(_) => {}
             }

@@ -151,14 +151,15 @@ impl Shared {
         destination.folder()?.child(&name).ok()
     }
 
-    /// How the names of all our temporary files begin. They are hidden, so that a consumer's
-    /// `*` does not meet them, and carry the agent's id, so that nobody else sweeps them.
+    /// How the names of this target's temporary files begin. They are hidden, so that a
+    /// consumer's `*` does not meet them, and carry the agent's id and a part of the target's, so
+    /// that neither another agent nor another job with the same destination sweeps them.
     pub(super) fn temporary_prefix(&self) -> String {
-        format!(".nf-{}-", self.delivery.state.agent())
+        format!(".nf-{}-{}-", self.delivery.state.agent(), self.target.short())
     }
 
     /// Bytes of a temporary name: all have the same.
-    pub(super) const TEMPORARY_NAME_BYTES: usize = 29;
+    pub(super) const TEMPORARY_NAME_BYTES: usize = 38;
 
     /// Most folders that are asked for in one write: a deep path in few round trips, and fewer
     /// replies at once than a session takes in.

@@ -43,7 +43,7 @@ pub enum Event {
         /// A whole sentence.
         text: String,
     },
-    /// A file's bytes go out.
+    /// Something happened to a file.
     File {
         /// The file.
         path: RelPath,

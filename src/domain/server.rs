@@ -113,11 +113,13 @@ pub enum SecretRef {
 pub struct Trust {
     /// PEM file of the authorities to trust; the system's where there is none.
     pub ca_file: Option<PathBuf>,
-    /// Public keys of which the server must show one. A pinned key is trusted by itself:
-    /// issuer, names and dates of its certificate do not matter.
+    /// Public keys of which the server must show one. With `ca_file` its certificate must be
+    /// good as well; without, a pinned key is trusted by itself: issuer, names and dates of its
+    /// certificate do not matter.
     pub pins: Vec<SpkiPin>,
     /// PEM or DER files with lists of revoked certificates. When there are any, each
-    /// certificate of the chain must be covered by one, and none may be revoked.
+    /// certificate of the chain must be covered by one, and none may be revoked. None where
+    /// pinned keys are trusted by themselves: there is no chain.
     pub crl_files: Vec<PathBuf>,
 }
 

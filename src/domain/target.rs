@@ -58,6 +58,13 @@ impl fmt::Display for Target {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId([u8; 16]);
 
+impl TargetId {
+    /// Its first 8 digits: enough to tell the targets of one agent apart in temporary names.
+    pub fn short(&self) -> String {
+        format!("{:.8}", self.to_string())
+    }
+}
+
 impl Serialize for TargetId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -114,6 +121,8 @@ mod tests {
         }
         assert_eq!(base.clone().id(), base.id());
         assert_eq!(base.id().to_string().len(), 32);
+        assert_eq!(base.id().short().len(), 8);
+        assert!(base.id().to_string().starts_with(&base.id().short()));
         let written = serde_json::to_string(&base.id()).unwrap();
         assert_eq!(serde_json::from_str::<TargetId>(&written).unwrap(), base.id());
         for bad in ["\"\"", "\"+0000000000000000000000000000000\"", "7"] {

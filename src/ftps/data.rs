@@ -83,11 +83,22 @@ impl DataConnection {
         }
     }
 
-    /// Receives bytes; 0 at the end. A connection that is cut without `close_notify` is an
-    /// error, since bytes may be missing (RFC 8446, section 6.1).
-    pub(super) async fn read(&mut self, buffer: &mut [u8], limit: Duration) -> Result<usize, FtpsError> {
+    /// Fills a buffer as far as bytes come before the end; 0 at the end. The limit is for the
+    /// whole buffer. A connection that is cut without `close_notify` is an error, since bytes may
+    /// be missing (RFC 8446, section 6.1).
+    pub(super) async fn fill(&mut self, buffer: &mut [u8], limit: Duration) -> Result<usize, FtpsError> {
         let step = Step::Transfer;
-        match timeout(limit, self.stream.read(buffer)).await {
+        let fill = async {
+            let mut filled = 0;
+            while let Some(room @ [_, ..]) = buffer.get_mut(filled..) {
+                match self.stream.read(room).await? {
+                    0 => break,
+                    count => filled += count,
+                }
+            }
+            Ok(filled)
+        };
+        match timeout(limit, fill).await {
             Ok(Ok(count)) => Ok(count),
             Ok(Err(error)) => Err(match TlsError::from_io(&error) {
                 Some(tls) => FtpsError::Garbled { step, detail: tls.to_string() },

@@ -78,10 +78,13 @@ impl Connection {
         self.session.upload(argument(path.as_str())?).await
     }
 
-    /// Reads a file back. Not cancel safe.
-    pub async fn read_back(&mut self, path: &RemotePath) -> Result<Incoming, FtpsError> {
+    /// Reads a file back that should have `size` bytes. One that has more is not read to its
+    /// end, which there may not be: then the session is lost, and what comes back is more than
+    /// `size` and less than the file. Not cancel safe.
+    pub async fn read_back(&mut self, path: &RemotePath, size: u64) -> Result<Incoming, FtpsError> {
         let mut hasher = Hasher::default();
-        let size = self.session.download(argument(path.as_str())?, |bytes| hasher.update(bytes)).await?;
+        let path = argument(path.as_str())?;
+        let size = self.session.download(path, size, |bytes| hasher.update(bytes)).await?;
         Ok(Incoming { size, digest: hasher.finish() })
     }
 

@@ -64,6 +64,21 @@ pub struct Refusal {
     pub reply: String,
 }
 
+impl Refusal {
+    /// Whether it says that nothing stands there, or nothing that can be asked about.
+    pub fn is_absence(&self) -> bool {
+        self.code == ABSENT
+    }
+
+    /// Whether it is for now only (4xx).
+    pub fn is_passing(&self) -> bool {
+        (400..500).contains(&self.code)
+    }
+}
+
+/// The code by which servers say that nothing stands under a name.
+const ABSENT: u16 = 550;
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.verb, self.reply)
@@ -126,7 +141,7 @@ pub(super) fn answer(request: &Request, verb: &'static str, reply: &Reply, hash:
     let refusal = || Refusal { verb, code: reply.code(), reply: reply.to_string() };
     match (reply.code(), reply.kind()) {
         (500 | 502 | 504, _) => return Answer::Unsupported,
-        (550, _) => return Answer::Absent(refusal()),
+        (ABSENT, _) => return Answer::Absent(refusal()),
         (_, ReplyKind::Transient | ReplyKind::Permanent) => return Answer::Refused(refusal()),
         (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue) => {}
     }

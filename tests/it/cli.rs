@@ -82,6 +82,43 @@ fn check_tells_what_a_run_would_stumble_over() {
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
 
+/// What only the compiler of patterns sees is told before a run begins, too.
+#[test]
+fn a_pattern_that_cannot_be_used_is_a_mistake_of_the_configuration() {
+    let folder = folder();
+    change(&folder, "mode: drop", "include: ['*.csv', '!a.csv']");
+    for verb in ["check", "plan", "sync"] {
+        let (code, _, stderr) = nightferry(folder.path(), verb);
+        assert_eq!(code, 2, "{verb}: {stderr}");
+        assert!(stderr.contains("`!a.csv`: `!` in front has no meaning here"), "{verb}: {stderr}");
+    }
+    assert!(!folder.path().join("state").exists(), "something was done");
+}
+
+/// With `ca_file` a pin is asked for besides; without, it is all that is trusted.
+#[test]
+fn check_says_whom_a_server_is_trusted_by() {
+    const PIN: &str = "sha256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    for (trust, words) in [
+        (format!("{{pins: ['{PIN}']}}"), "trusts    the one pinned key\n"),
+        (
+            format!("{{ca_file: jobs.yaml, pins: ['{PIN}'], crl_files: [jobs.yaml]}}"),
+            "jobs.yaml, unless revoked, and the one pinned key only\n",
+        ),
+    ] {
+        let folder = folder();
+        change(&folder, "username: u", &format!("username: u, trust: {trust}"));
+        let (code, stdout, stderr) = nightferry(folder.path(), "check");
+        assert_eq!((code, stderr.as_str()), (0, ""), "{trust}");
+        assert!(stdout.contains(words), "{words:?} in {stdout}");
+    }
+    let folder = folder();
+    change(&folder, "username: u", &format!("username: u, trust: {{pins: ['{PIN}'], crl_files: [a]}}"));
+    let (code, _, stderr) = nightferry(folder.path(), "check");
+    assert_eq!(code, 2);
+    assert!(stderr.contains("servers.office.trust: `pins` without `ca_file`"), "{stderr}");
+}
+
 #[test]
 fn an_empty_source_is_a_warning() {
     let folder = folder();

@@ -92,3 +92,30 @@ async fn what_the_next_run_presumes_is_counted_once() {
     }
     assert_each_once(&taken);
 }
+
+/// Two jobs with one destination: neither sweeps what the other has in doubt, which it would then
+/// presume to be taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_does_not_sweep_what_another_job_has_in_doubt() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.job.mode = Mode::Drop;
+    bench.definition.connections = 1.try_into().unwrap();
+    bench.write("ours.csv", "ours");
+    let (ours, others) = (bench.job.source.clone(), tempfile::tempdir().unwrap());
+    std::fs::write(others.path().join("other.csv"), "other").unwrap();
+    for (source, verb) in [(others.path(), "STOR"), (&*ours, "RNFR")] {
+        bench.job.source = source.to_owned();
+        bench.server.arm(Fault::on(verb, Action::DropControl(Moment::Before)));
+        bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
+        assert_eq!(bench.run().await.exit(), Exit::Temporary, "{verb}");
+        bench.server.clear_faults();
+    }
+    assert_eq!(bench.litter().len(), 1);
+    for source in [others.path(), &*ours] {
+        bench.job.source = source.to_owned();
+        let report = bench.run().await;
+        assert_eq!((report.counts.presumed, report.exit()), (0, Exit::Done), "{report:#?}");
+    }
+    assert_eq!(bench.stored("in/ours.csv").as_deref(), Some(b"ours".as_slice()));
+    assert_eq!(bench.litter(), Vec::<String>::new());
+}

@@ -111,3 +111,21 @@ async fn a_server_that_stays_broken_ends_the_run() {
         bench.expect_no_connection(1).await;
     }
 }
+
+/// A folder that stands, but may not be listed: what is left there is not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_cannot_be_listed_is_swept_when_it_can() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.definition.connections = 1.try_into().unwrap();
+    bench.write("a.txt", CONTENT);
+    bench.server.arm(Fault::on("HASH", Action::DropControl(Moment::Before)));
+    bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
+    assert_eq!(bench.run().await.exit(), Exit::Temporary);
+    bench.server.clear_faults();
+    bench.server.arm(Fault::on("MLSD", Action::Reply("550 Permission denied".into())));
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(bench.litter().len(), 1);
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    bench.expect_no_connection(1).await;
+}

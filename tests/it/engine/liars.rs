@@ -1,6 +1,6 @@
 //! Servers that say that all is well and store something else.
 
-use ftps_server::{Action, Dialect, Fault, Witness};
+use ftps_server::{Action, Dialect, Event, Fault, Server, Witness};
 use nightferry::domain::{Exit, ProofMethod, VerifyPolicy};
 
 use super::bench::{Bench, cause};
@@ -115,4 +115,21 @@ async fn an_upload_that_is_never_confirmed_is_not_delivered() {
     bench.server.clear_faults();
     assert_eq!(bench.run().await.counts.delivered, 1);
     assert_eq!(bench.litter(), Vec::<String>::new());
+}
+
+/// A file that became very much longer on the server is not fetched to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_back_ends_where_the_file_should() {
+    const VERY_LONG: u64 = 1 << 26;
+    let hook = |event: &Event| {
+        if let Event::Stored { local, .. } = event {
+            std::fs::File::options().write(true).open(local).unwrap().set_len(VERY_LONG).unwrap();
+        }
+    };
+    let bench = Bench::watched(Server::builder().dialect(Dialect::pure_ftpd()), hook);
+    bench.write("a.txt", "a");
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Verification), "{report:#?}");
+    assert!(cause(&report).contains("1 bytes were sent"), "{}", cause(&report));
+    assert!(!cause(&report).contains(&VERY_LONG.to_string()), "all of it was fetched: {}", cause(&report));
 }

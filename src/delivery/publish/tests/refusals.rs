@@ -158,3 +158,50 @@ fn the_time_is_changed_before_the_hash_and_set_right_after_it() {
     assert!(shown[1].contains("Hash"), "{shown:#?}");
     assert!(shown[2].contains("SetTime") && shown[2].contains("20231114221320"), "{shown:#?}");
 }
+
+/// A server that carries a rename out late, asked for on a connection that was lost since: after
+/// the next session has seen the temporary file, and before it renames that itself.
+#[test]
+fn a_rename_that_comes_late_is_settled_and_not_done_twice() {
+    for policy in [HASHED, READ, SIZED] {
+        for late in ["proof", "rename"] {
+            let policy = Policy { mode: Mode::Drop, ..policy };
+            let mut world = World::new(policy, Before::Nothing, Consumer::TakesIt);
+            world.attempts = 1;
+            let temporary = RemotePath::new("/in/.nf-1").unwrap();
+            world.memory.put(&temporary, NEW, "20260101000000");
+            let spec = world.spec(temporary.clone());
+            let mut first = Publish::new(spec.clone());
+            let mut step = first.start();
+            while first.intent().is_none() {
+                let input = world.carry_out(step).unwrap();
+                step = first.next(input);
+            }
+            let _recorded = world.carry_out(step).unwrap();
+            let mut again = Publish::again(spec, world.intent().unwrap());
+            let mut step = again.start();
+            if late == "rename" {
+                while !matches!(step, Step::Commit(_)) {
+                    let input = world.carry_out(step).unwrap();
+                    step = again.next(input);
+                }
+            }
+            let _late = [Request::RenameFrom(temporary), Request::RenameTo(destination())]
+                .map(|request| world.memory.perform(&request));
+            let ended = loop {
+                step = match step {
+                    Step::Failed(error) => break Some(error),
+                    // The session's error, where what is read back is gone: the intent stays.
+                    step => match world.carry_out(step) {
+                        Ok(input) => again.next(input),
+                        Err(Crashed) => break None,
+                    },
+                };
+            };
+            assert!(matches!(ended, None | Some(DeliveryError::InDoubt)), "{policy:?} {late}: {ended:?}");
+            assert!(again.intent().is_some(), "{policy:?} {late}");
+            assert_eq!(world.run().unwrap(), End::Presumed, "{policy:?} {late}");
+            assert_eq!(world.memory.published.len(), 1, "{policy:?} {late}");
+        }
+    }
+}
