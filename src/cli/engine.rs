@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
@@ -29,7 +31,7 @@ pub(super) fn sync(
     jobs: &[&Job],
     sink: &Arc<dyn EventSink>,
     notice: &dyn Fn(&str),
-) -> Result<Vec<RunReport>, CliError> {
+) -> Result<Synced, CliError> {
     let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
     let mut remotes: BTreeMap<&ServerName, Arc<Remote>> = BTreeMap::new();
     for job in jobs {
@@ -54,41 +56,84 @@ pub(super) fn sync(
         })
     });
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
-    let reports = runtime.block_on(run_all(deliveries.collect()));
+    let mut synced = runtime.block_on(run_all(deliveries.collect()));
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
-    opened.state.close()?;
-    reports
+    if let Err(error) = opened.state.close() {
+        synced.error.get_or_insert(error.into());
+    }
+    Ok(synced)
+}
+
+/// What came of the runs of several jobs.
+#[derive(Debug, Default)]
+pub(super) struct Synced {
+    /// One for each run that was begun and came to its end.
+    pub(super) reports: Vec<RunReport>,
+    /// Why others were not begun, or did not come to their end.
+    pub(super) error: Option<CliError>,
 }
 
 /// Runs one after another, until a signal asks to stop. A second signal does not wait for files
-/// under way.
-async fn run_all(deliveries: Vec<Delivery>) -> Result<Vec<RunReport>, CliError> {
-    let stop = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
-    let runs = async {
-        let mut reports = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            if stop.is_cancelled() {
-                break;
-            }
-            reports.push(Box::pin(delivery::run(delivery, stop.child_token())).await?);
+/// under way. The runs have a task of their own, so that signals are heard whatever they do.
+async fn run_all(deliveries: Vec<Delivery>) -> Synced {
+    let mut synced = Synced::default();
+    let signals = signal(SignalKind::interrupt()).and_then(|one| Ok((one, signal(SignalKind::terminate())?)));
+    let (mut interrupt, mut terminate) = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            synced.error = Some(CliError::Runtime(error));
+            return synced;
         }
-        Ok(reports)
     };
-    tokio::pin!(runs);
+    let stop = CancellationToken::new();
+    let (ended, mut told) = mpsc::channel(deliveries.len().max(1));
+    let mut runs = JoinSet::new();
+    runs.spawn(run_each(deliveries, stop.clone(), ended));
     loop {
         tokio::select! {
             biased;
-            reports = &mut runs => return reports,
+            finished = runs.join_next() => {
+                if let Some(Err(_)) = finished {
+                    synced.error = Some(CliError::Died);
+                }
+                break;
+            }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         if stop.is_cancelled() {
-            return Err(CliError::Interrupted);
+            synced.error = Some(CliError::Interrupted);
+            break;
         }
         stop.cancel();
+    }
+    while let Ok(run) = told.try_recv() {
+        match run {
+            Ok(report) => synced.reports.push(report),
+            Err(error) => {
+                synced.error.get_or_insert(error.into());
+            }
+        }
+    }
+    synced
+}
+
+/// Tells of each run as it ends; one that could not be recorded is the last.
+async fn run_each(
+    deliveries: Vec<Delivery>,
+    stop: CancellationToken,
+    ended: mpsc::Sender<Result<RunReport, StateError>>,
+) {
+    for delivery in deliveries {
+        if stop.is_cancelled() {
+            break;
+        }
+        let run = Box::pin(delivery::run(delivery, stop.child_token())).await;
+        let failed = run.is_err();
+        if ended.send(run).await.is_err() || failed {
+            break;
+        }
     }
 }
 
@@ -118,10 +163,8 @@ pub(super) fn plan(
     let filter = Filter::new(&job.include, &job.exclude)?;
     let scan = root.scan(&filter, || clock.now());
     // Nothing was ever delivered where there is no state; planning does not make any.
-    let state = match config.agent.state_dir.try_exists() {
-        Ok(false) => None,
-        Ok(true) | Err(_) => Some(State::open(&config.agent.state_dir, Arc::new(SystemClock))?),
-    };
+    let begun = State::is_begun(&config.agent.state_dir);
+    let state = begun.then(|| State::open(&config.agent.state_dir, Arc::new(SystemClock))).transpose()?;
     let mut planned = |action: Action| shown(action).map_or(Ok(()), &mut *take);
     let Some(opened) = state else {
         let nothing = std::iter::empty::<Result<_, StateError>>();

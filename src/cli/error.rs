@@ -38,6 +38,8 @@ pub(super) enum CliError {
     Plan(#[from] PlanError<StateError>),
     #[error("the system does not let the program run")]
     Runtime(#[source] io::Error),
+    #[error("a part of the program failed; please report it")]
+    Died,
     #[error("interrupted; what was under way is looked after by the next run")]
     Interrupted,
 }
@@ -55,7 +57,7 @@ impl CliError {
             Self::State(error) => error.exit(),
             Self::Source(error) => error.class().exit(),
             Self::Interrupted => Exit::Interrupted,
-            Self::Output(_) | Self::Plan(_) | Self::Runtime(_) => Exit::Other,
+            Self::Output(_) | Self::Plan(_) | Self::Runtime(_) | Self::Died => Exit::Other,
         }
     }
 
@@ -75,6 +77,7 @@ impl CliError {
             | Self::Pattern(_)
             | Self::Plan(_)
             | Self::Runtime(_)
+            | Self::Died
             | Self::Interrupted
             | Self::Output(_) => None,
         }

@@ -1,9 +1,10 @@
 //! `nightferry sync`.
 
+use super::engine::{self, Synced};
 use super::error::CliError;
 use super::output::{Format, Loudness, Output};
+use super::select;
 use super::watch::Watch;
-use super::{engine, select};
 use crate::config::Config;
 use crate::domain::{Exit, RunReport};
 use crate::observe::{summary, trouble};
@@ -13,9 +14,9 @@ use crate::observe::{summary, trouble};
 pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<Exit, CliError> {
     let jobs = select::jobs(config, jobs)?;
     let watch = Watch::start(output);
-    let reports = engine::sync(config, &jobs, &watch.sink(), &|text| output.warning(text, None));
+    let synced = engine::sync(config, &jobs, &watch.sink(), &|text| output.warning(text, None));
     watch.finish()?;
-    let reports = reports?;
+    let Synced { reports, error } = synced?;
     for report in &reports {
         match output.format {
             Format::Text if output.loudness > Loudness::Quiet || report.exit() != Exit::Done => {
@@ -26,9 +27,13 @@ pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<E
             Format::Text | Format::Json => {}
         }
     }
-    let begun = if reports.len() < jobs.len() { Exit::Interrupted } else { Exit::Done };
-    for job in jobs.iter().skip(reports.len()) {
-        output.problem(format_args!("{}: not begun, because of a signal", job.name), None);
+    let mut exit = if reports.len() < jobs.len() { Exit::Interrupted } else { Exit::Done };
+    if let Some(error) = error {
+        output.error(&error);
+        exit = error.exit();
     }
-    Ok(reports.iter().map(RunReport::exit).fold(begun, Exit::worst))
+    for job in jobs.iter().skip(reports.len()) {
+        output.problem(format_args!("{}: not begun, or not brought to its end", job.name), None);
+    }
+    Ok(reports.iter().map(RunReport::exit).fold(exit, Exit::worst))
 }

@@ -1,7 +1,7 @@
 //! Shows the events of runs as they happen.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,9 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn start(output: &Output) -> Self {
-        let (events, queue) = mpsc::sync_channel(QUEUE);
+        let (messages, queue) = mpsc::sync_channel(QUEUE);
         let output = output.clone();
-        let sink = Arc::new(Sink { events });
+        let sink = Arc::new(Sink { messages });
         Self { sink, shower: thread::spawn(move || show(&queue, &output)) }
     }
 
@@ -38,39 +38,52 @@ impl Watch {
         Arc::clone(&self.sink) as _
     }
 
-    /// Shows what is left and clears the progress bar, once all runs have let go of the sink.
+    /// Shows what is left and clears the progress bar. Does not wait for runs that were cut off
+    /// and may still hold the sink.
     pub(super) fn finish(self) -> Result<(), CliError> {
-        drop(self.sink);
+        // Fails only when the thread that shows them is gone.
+        drop(self.sink.messages.send(Message::End));
         // A panic there was printed when it happened; the runs are not concerned.
         self.shower.join().unwrap_or(Ok(()))
     }
 }
 
+/// What is put on the queue.
+#[derive(Debug)]
+enum Message {
+    Event(Event),
+    /// Nothing that follows is shown.
+    End,
+}
+
 /// Takes events from any task.
 #[derive(Debug)]
 struct Sink {
-    events: SyncSender<Event>,
+    messages: SyncSender<Message>,
 }
 
 impl EventSink for Sink {
     fn emit(&self, event: Event) {
-        if matches!(event, Event::File { progress: FileProgress::Bytes { .. }, .. }) {
-            // Only the progress bar wants these, and the file's end puts right what it missed.
-            drop(self.events.try_send(event));
-        } else {
-            // Fails only when the thread that shows them is gone.
-            drop(self.events.send(event));
+        // Only the progress bar wants pieces, and the file's end puts right what it missed.
+        let piece = matches!(event, Event::File { progress: FileProgress::Bytes { .. }, .. });
+        match self.messages.try_send(Message::Event(event)) {
+            Err(TrySendError::Full(message)) if !piece => {
+                // The runs wait for whoever reads; other tasks of this thread do not.
+                tokio::task::block_in_place(|| drop(self.messages.send(message)));
+            }
+            // Gone is the thread that shows them, or not worth waiting for.
+            Ok(()) | Err(_) => {}
         }
     }
 }
 
-fn show(queue: &Receiver<Event>, output: &Output) -> Result<(), CliError> {
+fn show(queue: &Receiver<Message>, output: &Output) -> Result<(), CliError> {
     let begun = Instant::now();
     let mut json = Json::default();
     let mut bar = Bar::new(output);
     loop {
         match queue.recv_timeout(TICK) {
-            Ok(event) => {
+            Ok(Message::Event(event)) => {
                 match output.format {
                     Format::Json => {
                         if let Some(line) = json.line(&event) {
@@ -82,7 +95,7 @@ fn show(queue: &Receiver<Event>, output: &Output) -> Result<(), CliError> {
                 bar.apply(&event, begun.elapsed());
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => break,
         }
         bar.draw(begun.elapsed());
     }

@@ -3,7 +3,7 @@
 use super::failure::DeliveryError;
 use super::publish::{Draft, Input, Proof, Publish, ServerHash, Spec, Step};
 use super::pump::Pump;
-use super::settle::{Settle, SettleStep, Settled};
+use super::settle::{Case, Settle, SettleStep, Settled};
 use super::shared::{Shared, Work};
 use crate::domain::{
     Entry, FileProgress, FileStat, Publishing, Record, RemotePath, Sent, Staging, Timestamp, Verified,
@@ -121,7 +121,22 @@ async fn prepare_folder(
     connection: &mut Connection,
     folder: RemotePath,
 ) -> Result<(), DeliveryError> {
-    let missing = shared.folders_to_make(&folder);
+    make_folders(shared, connection, &folder).await?;
+    if !shared.is_staged(&folder) {
+        let staging = Staging { run: shared.run, folder: folder.clone() };
+        shared.commit(Record::Staging(staging)).await?;
+        shared.staged(folder);
+    }
+    Ok(())
+}
+
+/// Asks for a folder and those above it, once a run.
+async fn make_folders(
+    shared: &Shared,
+    connection: &mut Connection,
+    folder: &RemotePath,
+) -> Result<(), DeliveryError> {
+    let missing = shared.folders_to_make(folder);
     if !missing.is_empty() {
         let requests: Vec<_> = missing.iter().cloned().map(Request::MakeFolder).collect();
         // Servers refuse folders that exist in many ways; whether it is there is found by STOR.
@@ -129,11 +144,6 @@ async fn prepare_folder(
             connection.perform(batch, 0).await?;
         }
         shared.folders_made(missing);
-    }
-    if !shared.is_staged(&folder) {
-        let staging = Staging { run: shared.run, folder: folder.clone() };
-        shared.commit(Record::Staging(staging)).await?;
-        shared.staged(folder);
     }
     Ok(())
 }
@@ -191,8 +201,19 @@ pub(super) async fn settle(
     let proof = choose_proof(shared, connection)?;
     let size = intent.verified.size();
     let in_doubt = |error| Broken { error, left: Left::Intent(Box::new(intent.clone())) };
-    let mode = shared.delivery.job.mode;
-    let mut machine = Settle::new(shared.run, intent.clone(), destination.clone(), mode, proof);
+    if let Some(folder) = destination.folder() {
+        // A folder that somebody deleted would hide what became of the file for ever.
+        make_folders(shared, connection, &folder).await.map_err(in_doubt)?;
+    }
+    let mut machine = Settle::new(Case {
+        run: shared.run,
+        intent: intent.clone(),
+        destination: destination.clone(),
+        mode: shared.delivery.job.mode,
+        policy: shared.delivery.job.verify,
+        proof,
+        session: connection.facts().clone(),
+    });
     let mut step = machine.start();
     let settled = loop {
         step = match step {

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use super::failure::describe;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use crate::domain::{Failure, FailureClass, RelPath};
-use crate::plan::{Action, plan};
+use crate::plan::{Action, Reason, plan};
 use crate::source::{Filter, SourceRoot};
 
 /// Opens the source folder.
@@ -45,9 +45,14 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
     let scan = shared.root.scan(&filter, || clock.now());
     let (mut unchanged, mut not_reached) = (0, 0);
     for action in plan(scan, manifest.entries(), |path| filter.admits(path)) {
+        if shared.cut_off.is_cancelled() {
+            return;
+        }
         let (path, size, known, kind) = match action {
             Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
-            Ok(Action::Unchanged { path } | Action::Hash { path, .. }) if shared.is_settled(&path) => {
+            Ok(Action::Unchanged { path } | Action::Hash { path, reason: Reason::TooCloseToTrust, .. })
+                if shared.is_settled(&path) =>
+            {
                 continue;
             }
             Ok(Action::Hash { path, stat, known, .. }) => (path, stat.size, Some(known), WorkKind::HashFirst),
@@ -64,13 +69,11 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
                 continue;
             }
             Ok(Action::Refuse { name, reason }) => {
-                let failure = Failure::new(FailureClass::File, reason);
-                tell(Outcome::Refused { name, failure });
+                tell(Outcome::Refused { name, failure: Failure::new(FailureClass::File, reason) });
                 continue;
             }
             Ok(Action::Unreadable { name, reason }) => {
-                let failure = Failure::new(FailureClass::Source, reason);
-                tell(Outcome::Refused { name, failure });
+                tell(Outcome::Refused { name, failure: Failure::new(FailureClass::Source, reason) });
                 continue;
             }
             Ok(Action::Missing { .. } | Action::End(_)) => continue,

@@ -306,6 +306,12 @@ impl Publish {
         let Spec { sent, policy, overwrite, known, .. } = &self.spec;
         let Some(evidence) = found.evidence else {
             let absent = found.refusal.as_ref().is_some_and(Refusal::is_absence);
+            if !absent && self.spec.proof == Proof::Hash && *policy == VerifyPolicy::Auto {
+                // It lists a hash that it does not give, or not for such a file.
+                self.spec.proof = Proof::ReadBack;
+                self.phase = Phase::ReadingBack(found);
+                return Step::ReadBack(self.temporary().clone());
+            }
             let error = DeliveryError::NoProof { refusal: found.refusal };
             return if absent { self.gone(error) } else { self.fail(error) };
         };

@@ -17,7 +17,7 @@ use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    Record, RemotePath, RunFinished, RunReport, Target,
+    Record, RunFinished, RunReport, Target,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -28,7 +28,8 @@ const OUTCOMES_WAITING: usize = 1_024;
 /// Files that wait for a worker: enough that none waits for the plan, and little memory.
 const FILES_WAITING: usize = 1_024;
 
-/// How long files under way may go on after a signal.
+/// How long files under way may go on once the run stops, by a signal or for a cause that would
+/// meet every file.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What a run needs.
@@ -78,17 +79,22 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
         let (before, now) = (previous.to_string(), delivery.target.to_string());
         delivery.sink.emit(Event::TargetChanged { before, now });
     }
-    let mut book =
-        Book { delivery: delivery.clone(), report: RunReport::new(run, job), stop: stop.child_token() };
+    let mut book = Book {
+        delivery: delivery.clone(),
+        report: RunReport::new(run, job),
+        stop: stop.child_token(),
+        to_record: vec![],
+    };
     let leftovers = match open_source(&delivery.job.source).await {
         Ok(root) => {
             let (outcomes, told) = mpsc::channel(OUTCOMES_WAITING);
             let shared = Shared::new(delivery.clone(), run, root, book.stop.clone(), outcomes);
-            tokio::join!(carry_out(shared), book.keep(told)).0
+            book.keep(told, Box::pin(carry_out(shared))).await
         }
         Err(failure) => {
             book.stopped(failure);
-            carry_over(&delivery).await
+            // What earlier runs left was not looked at.
+            Leftovers::AllStaged
         }
     };
     if stop.is_cancelled() && book.report.stopped.is_none() {
@@ -97,61 +103,53 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
     Ok(book.close(leftovers, began).await)
 }
 
-/// The folders that earlier runs left something in, for a run that could not look after them.
-async fn carry_over(delivery: &Delivery) -> Vec<RemotePath> {
-    let (state, target) = (delivery.state.clone(), delivery.target.id());
-    let folders =
-        spawn_blocking(move || state.manifest(target).and_then(|manifest| manifest.staged_folders()));
-    folders.await.ok().and_then(Result::ok).unwrap_or_default()
-}
-
-/// Settles what earlier runs left, then plans and delivers. Returns the folders in which
-/// temporary files may be left.
-async fn carry_out(shared: Arc<Shared>) -> Vec<RemotePath> {
-    let Some(unsettled) = recover(&shared).await else { return shared.leftovers() };
+/// Settles what earlier runs left, then plans and delivers. Returns where temporary files may be
+/// left.
+async fn carry_out(shared: Arc<Shared>) -> Leftovers {
+    let Some(unsettled) = recover(&shared).await else { return Leftovers::AllStaged };
     let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
     let workers = usize::from(shared.delivery.remote.server().connections.get());
     shared.begin_work(workers);
-    let mut tasks = JoinSet::new();
     let planner = Arc::clone(&shared);
-    tasks.spawn_blocking(move || make_plan(&planner, &queue_in, &unsettled));
+    let mut plan = spawn_blocking(move || make_plan(&planner, &queue_in, &unsettled));
+    let mut tasks = JoinSet::new();
     for _ in 0..workers {
         tasks.spawn(Worker::new(Arc::clone(&shared)).work(queue.clone()));
     }
     let grace = async {
         shared.stop.cancelled().await;
+        not_reached(&shared, &queue).await;
         sleep(GRACE).await;
     };
     tokio::pin!(grace);
-    let mut cut_off = false;
-    let mut closed = false;
-    loop {
+    let (mut died, mut all_known, mut whole) = (false, false, true);
+    while whole && !(all_known && tasks.is_empty()) {
         tokio::select! {
             biased;
-            () = shared.stop.cancelled(), if !closed => {
-                closed = true;
-                not_reached(&shared, &queue).await;
+            ended = &mut plan, if !all_known => {
+                all_known = true;
+                died |= ended.is_err();
             }
-            ended = tasks.join_next() => match ended {
-                None => break,
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    shared.all_may_be_left();
-                    if error.is_panic() {
-                        let failure = Failure::new(FailureClass::Other, "a part of the program failed; please report it");
-                        shared.stop.cancel();
-                        shared.tell(Outcome::Stop { failure }).await;
-                    }
-                }
-            },
-            () = &mut grace, if !cut_off => {
-                cut_off = true;
-                tasks.abort_all();
-            }
+            ended = tasks.join_next(), if !tasks.is_empty() => died |= matches!(ended, Some(Err(_))),
+            // The plan may be stuck in a source that does not answer: it is not waited for.
+            () = &mut grace => whole = false,
+        }
+        if died {
+            shared.stop.cancel();
         }
     }
+    shared.cut_off.cancel();
+    tasks.shutdown().await;
     not_reached(&shared, &queue).await;
-    shared.leftovers()
+    let in_hand = shared.in_hand();
+    if in_hand > 0 {
+        shared.tell(Outcome::NotReached { files: in_hand }).await;
+    }
+    if died {
+        let failure = Failure::new(FailureClass::Other, "a part of the program failed; please report it");
+        shared.tell(Outcome::Stop { failure }).await;
+    }
+    if whole && !died { Leftovers::of(shared.leftovers()) } else { Leftovers::AllStaged }
 }
 
 /// Closes the queue, which the planner notices, and counts what nobody took from it.
@@ -171,17 +169,55 @@ struct Book {
     delivery: Delivery,
     report: RunReport,
     stop: CancellationToken,
+    /// Failures that are not durable yet.
+    to_record: Vec<Record>,
 }
 
 impl Book {
-    /// Takes in what is told until nobody is left to tell.
-    async fn keep(&mut self, mut told: mpsc::Receiver<Outcome>) {
-        while let Some(outcome) = told.recv().await {
-            self.enter(outcome).await;
+    /// Takes in what is told until the run is carried out.
+    async fn keep(
+        &mut self,
+        mut told: mpsc::Receiver<Outcome>,
+        carried_out: impl Future<Output = Leftovers>,
+    ) -> Leftovers {
+        tokio::pin!(carried_out);
+        loop {
+            tokio::select! {
+                biased;
+                Some(outcome) = told.recv() => {
+                    self.enter(outcome);
+                    // All that waits shares one commit.
+                    while let Ok(outcome) = told.try_recv() {
+                        self.enter(outcome);
+                        if self.to_record.len() >= OUTCOMES_WAITING {
+                            break;
+                        }
+                    }
+                    self.record().await;
+                }
+                leftovers = &mut carried_out => {
+                    while let Ok(outcome) = told.try_recv() {
+                        self.enter(outcome);
+                    }
+                    self.record().await;
+                    return leftovers;
+                }
+            }
         }
     }
 
-    async fn enter(&mut self, outcome: Outcome) {
+    /// Makes the failures that were entered durable.
+    async fn record(&mut self) {
+        let records = std::mem::take(&mut self.to_record);
+        if records.is_empty() {
+            return;
+        }
+        if let Err(error) = self.delivery.state.commit(self.delivery.target.id(), records).await {
+            self.stopped(Failure::new(error.class(), describe(&error)));
+        }
+    }
+
+    fn enter(&mut self, outcome: Outcome) {
         let emit = |event| self.delivery.sink.emit(event);
         let file = |path, progress| Event::File { path, progress };
         let counts = &mut self.report.counts;
@@ -214,25 +250,21 @@ impl Book {
             }
             Outcome::Refused { name, failure } => {
                 emit(Event::Refused { name: name.clone(), failure: failure.clone() });
-                self.failed(FailedFile { name, failure }).await;
+                self.failed(FailedFile { name, failure });
             }
             Outcome::Failed { path, failure } => {
                 emit(file(path.clone(), FileProgress::Failed { failure: failure.clone() }));
-                self.failed(FailedFile::new(&path, failure)).await;
+                self.failed(FailedFile::new(&path, failure));
             }
             Outcome::NotReached { files } => counts.not_reached += files,
             Outcome::Stop { failure } => self.stopped(failure),
         }
     }
 
-    async fn failed(&mut self, file: FailedFile) {
+    fn failed(&mut self, file: FailedFile) {
         let FailedFile { name, failure } = file.clone();
         self.report.add_failed(file);
-        let record = Record::Failed(Failed { run: self.report.run, name, failure });
-        let committed = self.delivery.state.commit(self.delivery.target.id(), vec![record]).await;
-        if let Err(error) = committed {
-            self.stopped(Failure::new(error.class(), describe(&error)));
-        }
+        self.to_record.push(Record::Failed(Failed { run: self.report.run, name, failure }));
     }
 
     /// No more files are begun. The first cause is the one that counts.
@@ -242,12 +274,12 @@ impl Book {
     }
 
     /// Records the end of the run.
-    async fn close(mut self, leftovers: Vec<RemotePath>, began: Instant) -> RunReport {
+    async fn close(mut self, leftovers: Leftovers, began: Instant) -> RunReport {
         let finished = RunFinished {
             run: self.report.run,
             counts: self.report.counts,
             stopped: self.report.stopped.clone(),
-            leftovers: Leftovers::of(leftovers),
+            leftovers,
         };
         let committed =
             self.delivery.state.commit(self.delivery.target.id(), vec![Record::RunFinished(finished)]).await;

@@ -7,8 +7,8 @@
 use super::failure::DeliveryError;
 use super::publish::{Input, Proof, Step};
 use crate::domain::{
-    Delivered, Evidence, Mode, Presumed, Publishing, Record, RemotePath, RunId, Sent, Standing, Verified,
-    VerifyPolicy, Withdrawn, compare,
+    Delivered, Evidence, Mode, Presumed, Publishing, Record, RemotePath, RunId, Sent, SessionFacts, Standing,
+    Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Request};
 
@@ -36,14 +36,24 @@ pub(super) enum SettleStep {
     Unknown(DeliveryError),
 }
 
+/// What is to be settled, and under which rules.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    /// The run that settles it.
+    pub(super) run: RunId,
+    pub(super) intent: Publishing,
+    pub(super) destination: RemotePath,
+    pub(super) mode: Mode,
+    pub(super) policy: VerifyPolicy,
+    pub(super) proof: Proof,
+    /// The session in which it is settled.
+    pub(super) session: SessionFacts,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub(super) struct Settle {
-    run: RunId,
-    intent: Publishing,
-    destination: RemotePath,
-    mode: Mode,
-    proof: Proof,
+    case: Case,
     phase: Phase,
 }
 
@@ -57,25 +67,20 @@ enum Phase {
 }
 
 impl Settle {
-    pub(super) fn new(
-        run: RunId,
-        intent: Publishing,
-        destination: RemotePath,
-        mode: Mode,
-        proof: Proof,
-    ) -> Self {
-        Self { run, intent, destination, mode, proof, phase: Phase::Looking }
+    pub(super) fn new(case: Case) -> Self {
+        Self { case, phase: Phase::Looking }
     }
 
     /// Starts, or starts again on a new session.
     pub(super) fn start(&mut self) -> SettleStep {
         self.phase = Phase::Looking;
-        let folder = self.intent.temporary.folder().unwrap_or_else(|| self.intent.temporary.clone());
+        let folder =
+            self.case.intent.temporary.folder().unwrap_or_else(|| self.case.intent.temporary.clone());
         SettleStep::Do(Step::Perform(vec![
             Request::Enter(folder),
-            Request::Stands(self.intent.temporary.clone()),
-            Request::Size(self.destination.clone()),
-            Request::Modified(self.destination.clone()),
+            Request::Stands(self.case.intent.temporary.clone()),
+            Request::Size(self.case.destination.clone()),
+            Request::Modified(self.case.destination.clone()),
         ]))
     }
 
@@ -121,12 +126,12 @@ impl Settle {
             _ => return SettleStep::Unknown(DeliveryError::CannotLook),
         };
         match standing {
-            Standing::File { size, .. } if size == self.intent.verified.size() => {
+            Standing::File { size, .. } if size == self.case.intent.verified.size() => {
                 self.phase = Phase::Proving(standing);
-                SettleStep::Do(match self.proof {
-                    Proof::Hash => Step::Perform(vec![Request::Hash(self.destination.clone())]),
-                    Proof::ReadBack => Step::ReadBack(self.destination.clone()),
-                    Proof::Size => Step::Perform(vec![Request::Size(self.destination.clone())]),
+                SettleStep::Do(match self.case.proof {
+                    Proof::Hash => Step::Perform(vec![Request::Hash(self.case.destination.clone())]),
+                    Proof::ReadBack => Step::ReadBack(self.case.destination.clone()),
+                    Proof::Size => Step::Perform(vec![Request::Size(self.case.destination.clone())]),
                 })
             }
             standing => self.not_there(&standing),
@@ -134,38 +139,42 @@ impl Settle {
     }
 
     fn proved(&mut self, now: &Standing, evidence: Option<Evidence>) -> SettleStep {
-        let verified = self.intent.verified;
+        let verified = self.case.intent.verified;
         let sent = Sent { size: verified.size(), digest: verified.digest() };
-        let policy = match self.proof {
-            Proof::Hash | Proof::ReadBack => VerifyPolicy::Auto,
-            Proof::Size => VerifyPolicy::Size,
-        };
-        match evidence.map(|evidence| compare(&sent, &evidence, policy)) {
+        match evidence.map(|evidence| compare(&sent, &evidence, self.case.policy)) {
             // The size alone does not tell our file from what stood there before.
-            Some(Ok(_)) if self.proof == Proof::Size && !self.looks_like_ours(now) => self.not_there(now),
+            Some(Ok(_)) if self.case.proof == Proof::Size && !self.looks_like_ours(now) => {
+                self.not_there(now)
+            }
             Some(Ok(verified)) => {
-                let delivered = Delivered { verified, ..Delivered::from(self.intent.clone()) };
+                let session = self.case.session.clone();
+                let delivered = Delivered { verified, session, ..Delivered::from(self.case.intent.clone()) };
                 self.record(Settled::Delivered(verified), Record::Delivered(delivered))
             }
             Some(Err(_)) => self.not_there(now),
+            None if self.case.proof == Proof::Hash && self.case.policy == VerifyPolicy::Auto => {
+                self.case.proof = Proof::ReadBack;
+                self.phase = Phase::Proving(now.clone());
+                SettleStep::Do(Step::ReadBack(self.case.destination.clone()))
+            }
             None => SettleStep::Unknown(DeliveryError::NoProof { refusal: None }),
         }
     }
 
     /// Whether a file of the right size may be the one that was renamed, by its time.
     fn looks_like_ours(&self, now: &Standing) -> bool {
-        let Publishing { verified, modified, standing, .. } = &self.intent;
+        let Publishing { verified, modified, standing, .. } = &self.case.intent;
         let ours = Standing::File { size: verified.size(), modified: modified.clone() };
         same_file(now, &ours) && !same_file(now, standing)
     }
 
     /// The temporary file is gone, and the final name does not hold its bytes.
     fn not_there(&mut self, now: &Standing) -> SettleStep {
-        let as_before = same_file(now, &self.intent.standing);
-        match (now, self.mode) {
+        let as_before = same_file(now, &self.case.intent.standing);
+        match (now, self.case.mode) {
             (Standing::Absent, Mode::Drop) => {
-                let Publishing { path, stat, observed_at, verified, .. } = self.intent.clone();
-                let presumed = Presumed { run: self.run, path, stat, observed_at, verified };
+                let Publishing { path, stat, observed_at, verified, .. } = self.case.intent.clone();
+                let presumed = Presumed { run: self.case.run, path, stat, observed_at, verified };
                 self.record(Settled::Presumed, Record::Presumed(presumed))
             }
             (Standing::Absent, Mode::Mirror) => self.withdraw("nothing stands under either name"),
@@ -177,11 +186,12 @@ impl Settle {
     }
 
     fn conflict(&self) -> SettleStep {
-        SettleStep::Unknown(DeliveryError::Conflict { path: self.destination.to_string() })
+        SettleStep::Unknown(DeliveryError::Conflict { path: self.case.destination.to_string() })
     }
 
     fn withdraw(&mut self, cause: &str) -> SettleStep {
-        let withdrawn = Withdrawn { run: self.run, path: self.intent.path.clone(), cause: cause.to_owned() };
+        let withdrawn =
+            Withdrawn { run: self.case.run, path: self.case.intent.path.clone(), cause: cause.to_owned() };
         self.record(Settled::Withdrawn, Record::Withdrawn(withdrawn))
     }
 

@@ -92,6 +92,8 @@ pub(super) struct Shared {
     pub(super) root: SourceRoot,
     /// Cancelled when no more files shall be begun.
     pub(super) stop: CancellationToken,
+    /// Cancelled when even files under way are given up.
+    pub(super) cut_off: CancellationToken,
     pub(super) outcomes: mpsc::Sender<Outcome>,
     notes: Mutex<Notes>,
     /// One permit until a session was opened, then enough for all.
@@ -108,6 +110,8 @@ struct Notes {
     leftovers: BTreeSet<RemotePath>,
     /// Files that an earlier run had delivered, as this one found out.
     settled: BTreeSet<RelPath>,
+    /// Files in the hands of workers.
+    in_hand: u64,
     /// Workers that have not left.
     workers: usize,
     /// Files that leaving workers gave back.
@@ -129,6 +133,7 @@ impl Shared {
             target,
             root,
             stop,
+            cut_off: CancellationToken::new(),
             outcomes,
             notes: Mutex::default(),
             door: Semaphore::new(1),
@@ -232,11 +237,21 @@ impl Shared {
         self.notes().leftovers.iter().cloned().collect()
     }
 
-    /// A worker was cut off: something may be left wherever one of them was.
-    pub(super) fn all_may_be_left(&self) {
+    /// A worker begins with a file.
+    pub(super) fn take_in_hand(&self) {
+        self.notes().in_hand += 1;
+    }
+
+    /// A worker has told what came of its file, or has handed it back.
+    pub(super) fn out_of_hand(&self) {
         let mut notes = self.notes();
-        let staged = notes.staged.clone();
-        notes.leftovers.extend(staged);
+        notes.in_hand = notes.in_hand.saturating_sub(1);
+    }
+
+    /// Files whose workers were cut off, and those that were given back to nobody.
+    pub(super) fn in_hand(&self) -> u64 {
+        let notes = self.notes();
+        notes.in_hand + u64::try_from(notes.returned.len()).unwrap_or(0)
     }
 
     pub(super) fn settled(&self, path: RelPath) {

@@ -102,9 +102,15 @@ impl Worker {
                 };
             }
             let Some(work) = work.or_else(|| self.shared.returned_or_leave()) else { break };
-            if self.shared.stop.is_cancelled() {
+            self.shared.take_in_hand();
+            let next = if self.shared.stop.is_cancelled() {
                 self.shared.tell(Outcome::NotReached { files: 1 }).await;
-            } else if self.handle(work).await == Next::Leave {
+                Next::GoOn
+            } else {
+                self.handle(work).await
+            };
+            self.shared.out_of_hand();
+            if next == Next::Leave {
                 break;
             }
         }

@@ -111,7 +111,8 @@ pub enum FileProgress {
     },
 }
 
-/// Where events go. Called from many tasks; must neither block nor fail.
+/// Where events go. Called from many tasks. Must not fail, and may hold its caller up only to let
+/// whoever watches keep up.
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn emit(&self, event: Event);

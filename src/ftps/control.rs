@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         let step = Step::Command(commands.first().map_or("nothing", Command::verb));
         let mut bytes = Zeroizing::new(Vec::with_capacity(512));
         for command in commands {
-            debug!(peer = %self.peer, "> {command}");
+            debug!(peer = %self.peer, command = ?command.to_string(), "Sent.");
             command.encode(&mut bytes);
         }
         let write = async {
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         let mut buffer = [0; READ_BUFFER];
         loop {
             if let Some(reply) = self.parser.next_reply() {
-                debug!(peer = %self.peer, "< {reply}");
+                debug!(peer = %self.peer, reply = ?reply.to_string(), "Received.");
                 return Ok(reply);
             }
             let count = self.stream.read(&mut buffer).await.map_err(|error| stream_error(error, step))?;

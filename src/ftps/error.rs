@@ -295,7 +295,9 @@ impl FtpsError {
             | Self::Unexpected { .. }
             | Self::DataConnect { .. }
             | Self::TooLong { .. }
-            | Self::Abandoned => Trouble::Passing,
+            | Self::Abandoned
+            // vsftpd says `500 OOPS` in plain text where its data connection fails.
+            | Self::DataTls(TlsError::NotTls | TlsError::Other(_)) => Trouble::Passing,
             Self::Closing { .. } => Trouble::Busy,
             Self::GreetingRefused { reply } => match reply.kind() {
                 ReplyKind::Permanent => Trouble::Barred,

@@ -93,16 +93,21 @@ async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), FtpsErr
     let attempt = async {
         let resolve_error = |source| FtpsError::Resolve { host: host.clone(), source };
         let addresses = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(resolve_error)?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        // So that one which swallows packets leaves time for the others.
+        let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(tcp) => return Ok((tcp, address)),
-                Err(error) => last = error,
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(tcp)) => return Ok((tcp, address)),
+                Ok(Err(error)) => last = error,
+                Err(elapsed) => last = elapsed.into(),
             }
         }
         Err(FtpsError::Connect { host: host.clone(), port: *port, source: last })
     };
-    let connected = timeout(limit, attempt).await;
+    // The name's resolution has a limit of its own, and may be slow as well.
+    let connected = timeout(limit * 2, attempt).await;
     let (tcp, address) = connected.unwrap_or(Err(FtpsError::Timeout { step: Step::Connect, limit }))?;
     tcp.set_nodelay(true).map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
     Ok((tcp, address))

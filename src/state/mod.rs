@@ -83,6 +83,11 @@ impl State {
         Self::open_on(folder, clock, &disk, SEGMENT_BYTES)
     }
 
+    /// Whether there is a ledger in a folder, or there may be one that cannot be seen.
+    pub fn is_begun(folder: &Path) -> bool {
+        ledger_folder(folder).try_exists().unwrap_or(true)
+    }
+
     fn open_on(
         folder: &Path,
         clock: Arc<dyn Clock>,

@@ -5,7 +5,7 @@ mod refusals;
 
 use super::*;
 use crate::delivery::memory::{Consumer, Memory};
-use crate::delivery::settle::{Settle, SettleStep, Settled};
+use crate::delivery::settle::{Case, Settle, SettleStep, Settled};
 use crate::domain::{Digest, Presumed};
 
 const OLD: &[u8] = b"old content";
@@ -27,6 +27,15 @@ struct Policy {
     mode: Mode,
     proof: Proof,
     overwrite: Overwrite,
+}
+
+impl Policy {
+    fn verify(self) -> VerifyPolicy {
+        match self.proof {
+            Proof::Hash | Proof::ReadBack => VerifyPolicy::Auto,
+            Proof::Size => VerifyPolicy::Size,
+        }
+    }
 }
 
 /// What came of one run.
@@ -162,7 +171,10 @@ impl World {
 
     fn settle(&mut self, intent: Publishing) -> Result<Result<Settled, DeliveryError>, Crashed> {
         let Policy { mode, proof, .. } = self.policy;
-        let mut machine = Settle::new(RunId(9), intent, destination(), mode, proof);
+        let (policy, session) = (self.policy.verify(), intent.session.clone());
+        let destination = destination();
+        let mut machine =
+            Settle::new(Case { run: RunId(9), intent, destination, mode, policy, proof, session });
         let mut step = machine.start();
         loop {
             step = match step {
@@ -208,10 +220,7 @@ impl World {
 
     fn spec(&self, temporary: RemotePath) -> Spec {
         let Policy { mode, proof, overwrite } = self.policy;
-        let policy = match proof {
-            Proof::Hash | Proof::ReadBack => VerifyPolicy::Auto,
-            Proof::Size => VerifyPolicy::Size,
-        };
+        let policy = self.policy.verify();
         let draft = Draft {
             run: RunId(7),
             path: RelPath::new("f").unwrap(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delivery::memory::{Done, Fault, absent, refused};
+use crate::domain::ProofMethod;
 
 const HASHED: Policy = Policy { mode: Mode::Mirror, proof: Proof::Hash, overwrite: Overwrite::Refuse };
 const READ: Policy = Policy { proof: Proof::ReadBack, ..HASHED };
@@ -42,12 +43,31 @@ fn nothing_is_published_without_proof() {
     let size = |answer| [("Size(\"/in/.nf", answer, Done::NotAtAll)];
     for before in [Before::Nothing, Before::OurOldVersion] {
         check(HASHED, before, &hash(Answer::Digest(Digest::of(b"other"))), "Mismatch(Digest");
-        check(HASHED, before, &hash(refused("HASH", 504)), "NoProof { refusal: Some");
         check(HASHED, before, &hash(absent("HASH")), "NoProof { refusal: Some");
-        check(HASHED, before, &hash(Answer::Unsupported), "NoProof { refusal: None");
         check(SIZED, before, &size(Answer::Size(3)), "Mismatch(Size { sent: 11, stored: 3");
         check(SIZED, before, &size(Answer::Unsupported), "NoProof { refusal: None");
         check(SIZED, before, &size(absent("SIZE")), "NoProof { refusal: Some");
+    }
+}
+
+/// Such as for a file above a limit of the server's: reading back proves as much.
+#[test]
+fn a_hash_that_is_not_given_is_replaced_by_reading_back_where_the_job_allows_it() {
+    for answer in [refused("HASH", 504), Answer::Unsupported] {
+        let faults = [("Hash", answer, Done::NotAtAll)];
+        let mut auto = world(HASHED, Before::Nothing, &faults);
+        assert_eq!(auto.run().unwrap(), End::Delivered);
+        let proved = auto.records.iter().find_map(|record| match record {
+            Record::Delivered(delivered) => Some(delivered.verified.method()),
+            _ => None,
+        });
+        assert_eq!(proved, Some(ProofMethod::ReadBack));
+        let mut hash_only = world(HASHED, Before::Nothing, &faults);
+        let mut spec = hash_only.spec(RemotePath::new("/in/.nf-1").unwrap());
+        spec.policy = VerifyPolicy::Hash;
+        hash_only.memory.put(&spec.draft.temporary, NEW, "20260101000000");
+        let end = hash_only.publish(Publish::new(spec)).unwrap();
+        assert!(matches!(end, End::Failed(DeliveryError::NoProof { .. })), "{end:?}");
     }
 }
 
