@@ -114,6 +114,10 @@ struct Notes {
     in_hand: u64,
     /// Workers that have not left.
     workers: usize,
+    /// Failures to open a session before one was opened, of all workers.
+    turned_away: u32,
+    /// Whether a session was opened.
+    let_in: bool,
     /// Files that leaving workers gave back.
     returned: Vec<Work>,
 }
@@ -181,7 +185,19 @@ impl Shared {
 
     /// A session was opened: the others need not wait for each other.
     pub(super) fn open_door(&self) {
+        self.notes().let_in = true;
         self.door.add_permits(usize::from(self.delivery.remote.server().connections.get()));
+    }
+
+    /// No session could be opened. How often that happened while nobody had one yet: a server
+    /// that lets nobody in costs a run the same time however many workers it has.
+    pub(super) fn turned_away(&self) -> u32 {
+        let mut notes = self.notes();
+        if notes.let_in {
+            return 0;
+        }
+        notes.turned_away += 1;
+        notes.turned_away
     }
 
     /// Makes a record durable.

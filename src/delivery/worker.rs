@@ -20,7 +20,8 @@ const MAX_ATTEMPTS: u32 = 3;
 /// which never lets one be used cannot keep a run busy for ever.
 const MAX_UNCOUNTED_ATTEMPTS: u32 = 6;
 
-/// Most attempts in a row to open a session, over all files of a worker.
+/// Most attempts in a row to open a session, over all files of a worker; and of all workers
+/// together, until one has a session.
 const MAX_CONNECT_ATTEMPTS: u32 = 4;
 
 /// A worker's hold on its session.
@@ -303,6 +304,11 @@ impl Worker {
             self.shared.delivery.sink.emit(Event::Notice { text });
         }
         self.clean_up().await;
+        // A server that is full may have room for the last one.
+        let turned_away = match (connecting, disposition.run) {
+            (true, ForRun::GoOn) => self.shared.turned_away(),
+            (_, _) => 0,
+        };
         let again = match (connecting, disposition.run, disposition.file) {
             (_, ForRun::Stop, _) => {
                 self.stop_run(&error).await;
@@ -310,6 +316,10 @@ impl Worker {
             }
             (true, ForRun::Shrink, _) if self.connect_failures == 1 && intent.is_none() => {
                 return Verdict::HandBack;
+            }
+            (true, ..) if turned_away >= MAX_CONNECT_ATTEMPTS => {
+                self.stop_run(&error).await;
+                false
             }
             (true, ..) if self.connect_failures >= MAX_CONNECT_ATTEMPTS => {
                 if intent.is_none() {

@@ -30,6 +30,12 @@ pub enum PathError {
         /// The byte.
         byte: u8,
     },
+    /// A name ends in a space, which Pure-FTPd stores as `_`, over another file.
+    #[error(
+        "a name that ends in a space cannot be sent safely: Pure-FTPd stores it with `_` instead, over \
+         another file of that name; rename the file or folder"
+    )]
+    EndsInSpace,
     /// The bytes are not UTF-8, so that servers would store another name.
     #[error("the name is not valid UTF-8; rename the file")]
     NotUtf8,
@@ -43,7 +49,7 @@ pub enum PathError {
 
 /// The path of a file below a job's source folder, with `/` between the names.
 ///
-/// Holds at least one name; no name is empty, `.` or `..`; no control characters; valid UTF-8;
+/// Holds at least one name; no name is empty, `.` or `..`, or ends in a space; no control characters; valid UTF-8;
 /// at most [`MAX_PATH_BYTES`]. Ordered as a sorted walk meets the files: by name, folder by
 /// folder, so that everything inside `a/` stands before `a-b`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -55,6 +61,9 @@ impl RelPath {
         let path = path.into();
         check(&path)?;
         path.split('/').try_for_each(check_name)?;
+        if path.split('/').any(|name| name.ends_with(' ')) {
+            return Err(PathError::EndsInSpace);
+        }
         Ok(Self(path))
     }
 
@@ -283,6 +292,8 @@ mod tests {
         check(b"a//b", PathError::EmptyName);
         check(b"..", PathError::Dots);
         check(b"a/../b", PathError::Dots);
+        check(b"a ", PathError::EndsInSpace);
+        check(b"a /b", PathError::EndsInSpace);
         check(b"a/./b", PathError::Dots);
         check(b"a\nDELE b", PathError::Control { byte: b'\n' });
         check(b"a\tb", PathError::Control { byte: b'\t' });
@@ -290,7 +301,7 @@ mod tests {
         check(b"a\0b", PathError::Control { byte: 0 });
         check(b"caf\xe9", PathError::NotUtf8);
         check(&[b'a'; 4097], PathError::TooLong { bytes: 4097 });
-        for fine in ["a", "-a", " a ", "a\"b", "..a", "a..", "...", "[x]*?", "ü/ñ/😀", "a\\b"] {
+        for fine in ["a", "-a", " a", "a b", "a\"b", "..a", "a..", "...", "[x]*?", "ü/ñ/😀", "a\\b"] {
             assert!(RelPath::new(fine).is_ok(), "{fine}");
         }
     }

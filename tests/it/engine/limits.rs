@@ -27,6 +27,22 @@ async fn too_many_connections_shrink_the_run() {
     check(Fault::on_greeting(Action::DropControl(Moment::Unanswered))).await;
 }
 
+/// A port that takes connections and says nothing costs each attempt its whole limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_server_is_tried_equally_often_whatever_the_number_of_connections() {
+    let mut bench = Bench::new(Dialect::full(), [Fault::on_greeting(Action::Stall)]).impatient();
+    bench.definition.connections = 8.try_into().unwrap();
+    for n in 0..30 {
+        bench.write(&format!("{n}.txt"), format!("{n}"));
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Temporary));
+    assert_eq!(bench.server.counters().control_connections, 4);
+    assert_eq!(report.counts.failed + report.counts.not_reached, 30, "each file has one outcome");
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.counts.delivered, 30);
+}
+
 /// Each wrong password counts towards locking the account out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_tried_once_whatever_the_number_of_connections() {
