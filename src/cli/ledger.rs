@@ -33,8 +33,10 @@ pub(super) fn verify(config: &Config, output: &Output) -> Result<Exit, CliError>
     }
     if ledger.torn_tail.is_some() {
         output.warning(
-            "behind the last whole line stands a part of one, which was never acknowledged",
-            Some("nothing is lost; the next run cuts it off"),
+            "behind the last whole line stands a part of one, as a crash in the middle of a write leaves it",
+            Some(
+                "the next run cuts it off and says so; if it had been acknowledged, that run refuses instead",
+            ),
         );
     }
     Ok(Exit::Done)

@@ -8,7 +8,7 @@ use super::shared::{Shared, Work};
 use crate::domain::{
     Entry, FileProgress, FileStat, Publishing, Record, RemotePath, Sent, Staging, Timestamp, Verified,
 };
-use crate::remote::{Connection, Request};
+use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
 
 /// Why an attempt failed, and what it left on the server.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ async fn stage(
     }
     // From here on something may stand there, whatever the server answered.
     let left = |error: DeliveryError| Broken { error, left: Left::Temporary(temporary.clone()) };
-    let mut upload = connection.upload(&temporary).await.map_err(|error| left(error.into()))?;
+    let refused = |error| left(not_stored(shared, destination, error));
+    let mut upload = connection.upload(&temporary).await.map_err(refused)?;
     while let Some(buffer) = pump.next().await {
         upload.write(&buffer).await.map_err(|error| left(error.into()))?;
         shared.emit(&work.path, FileProgress::Bytes { count: buffer.len() as u64 });
@@ -113,6 +114,16 @@ async fn stage(
     let sent = read.map_err(left)?;
     finished.map_err(|error| left(error.into()))?;
     Ok(Staged { temporary, stat, observed_at, sent })
+}
+
+/// Servers say little of why they do not store a file; that its folder could not be made says more.
+fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsError) -> DeliveryError {
+    let folder = destination.folder().filter(|_| error.trouble() == Trouble::Refused);
+    let refusal = folder.and_then(|folder| Some((shared.folder_refusal(&folder)?, folder)));
+    match refusal {
+        Some((reply, folder)) => DeliveryError::NotStored { source: error, folder, reply },
+        None => error.into(),
+    }
 }
 
 /// Sees to it that a folder is there, and that what may be left in it can be found again.
@@ -141,7 +152,14 @@ async fn make_folders(
         let requests: Vec<_> = missing.iter().cloned().map(Request::MakeFolder).collect();
         // Servers refuse folders that exist in many ways; whether it is there is found by STOR.
         for batch in requests.chunks(Shared::MAX_FOLDERS_AT_ONCE) {
-            connection.perform(batch, 0).await?;
+            let answers = connection.perform(batch, 0).await?;
+            for (request, answer) in batch.iter().zip(answers) {
+                if let (Request::MakeFolder(folder), Answer::Refused(refusal) | Answer::Absent(refusal)) =
+                    (request, answer)
+                {
+                    shared.folder_refused(folder.clone(), refusal.reply);
+                }
+            }
         }
         shared.folders_made(missing);
     }

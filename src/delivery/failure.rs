@@ -1,6 +1,6 @@
 //! Why a file was not delivered, and what that means for the file, the session and the run.
 
-use crate::domain::{FailureClass, Mismatch};
+use crate::domain::{FailureClass, Mismatch, RemotePath};
 use crate::remote::{FtpsError, Refusal, Trouble};
 use crate::source::SourceError;
 use crate::state::StateError;
@@ -12,6 +12,8 @@ pub(super) enum DeliveryError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Server(#[from] FtpsError),
+    #[error("{source}; MKD {folder} had been answered: {reply}")]
+    NotStored { source: FtpsError, folder: RemotePath, reply: String },
     #[error("state: {0}")]
     State(#[from] StateError),
     #[error("the server stored something else than was sent: {0}; nothing was published")]
@@ -144,7 +146,7 @@ impl DeliveryError {
                 let file = if error.is_passing() { File::Again } else { File::GiveUp };
                 new(file, Session::Keep, Run::GoOn, Class::File)
             }
-            Self::Server(error) => match error.trouble() {
+            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
                 Trouble::Passing => new(File::Again, Session::Replace, Run::GoOn, Class::Temporary),
                 Trouble::Busy => new(File::Again, Session::Replace, Run::Shrink, Class::Temporary),
                 Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),

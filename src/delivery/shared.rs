@@ -1,6 +1,6 @@
 //! What the workers of a run share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -104,6 +104,8 @@ pub(super) struct Shared {
 struct Notes {
     /// Folders on the server that were there, or were asked for and answered.
     made: BTreeSet<RemotePath>,
+    /// Folders that were asked for and refused, with the reply: they exist, or cannot be made.
+    refused: BTreeMap<RemotePath, String>,
     /// Folders whose staging is durable.
     staged: BTreeSet<RemotePath>,
     /// Folders in which a temporary file may be left.
@@ -229,6 +231,16 @@ impl Shared {
     /// The server has answered to the wish for these folders.
     pub(super) fn folders_made(&self, folders: Vec<RemotePath>) {
         self.notes().made.extend(folders);
+    }
+
+    /// The server has refused to make a folder, which may mean that it exists.
+    pub(super) fn folder_refused(&self, folder: RemotePath, reply: String) {
+        self.notes().refused.insert(folder, reply);
+    }
+
+    /// What was answered when a folder was asked for, if that was a refusal.
+    pub(super) fn folder_refusal(&self, folder: &RemotePath) -> Option<String> {
+        self.notes().refused.get(folder).cloned()
     }
 
     pub(super) fn is_staged(&self, folder: &RemotePath) -> bool {

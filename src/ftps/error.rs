@@ -312,10 +312,12 @@ impl FtpsError {
                         .any(|sign| text.contains(sign));
                 if busy { Trouble::Busy } else { Trouble::Barred }
             }
-            Self::AccountWanted { .. } | Self::ProtectionRefused { .. } | Self::TlsRefused { .. } => {
-                Trouble::Barred
-            }
-            Self::OtherProtocol(_) | Self::Injected | Self::OtherPeer => Trouble::Trust,
+            Self::AccountWanted { .. } => Trouble::Barred,
+            Self::TlsRefused { .. }
+            | Self::ProtectionRefused { .. }
+            | Self::OtherProtocol(_)
+            | Self::Injected
+            | Self::OtherPeer => Trouble::Trust,
             Self::Tls(tls) | Self::DataTls(tls) => match tls {
                 TlsError::Closed(_) => Trouble::Passing,
                 TlsError::HostName { .. }

@@ -25,9 +25,12 @@ pub fn summary(report: &RunReport) -> String {
     if report.counts.failed > 0 {
         lines.push("  failed:".to_owned());
         let named = report.failed.iter().take(MAX_FILES_NAMED);
-        lines.extend(
-            named.map(|file| format!("    {}: {}", escaped(&file.name), escaped(&file.failure.cause))),
-        );
+        // What ended the run is told once, at its end.
+        let ended = |cause: &str| report.stopped.as_ref().is_some_and(|stopped| stopped.cause == cause);
+        lines.extend(named.map(|file| match escaped(&file.failure.cause) {
+            _ if ended(&file.failure.cause) => format!("    {}", escaped(&file.name)),
+            cause => format!("    {}: {cause}", escaped(&file.name)),
+        }));
         let named = u64::try_from(report.failed.len().min(MAX_FILES_NAMED)).unwrap_or(u64::MAX);
         if report.counts.failed > named {
             lines.push(format!("    and {} more", report.counts.failed - named));

@@ -90,7 +90,10 @@ pub enum StateError {
     },
     /// The manifest failed. What was committed is safe in the ledger, from which the manifest is
     /// completed, or rebuilt, when the state is opened anew.
-    #[error("the manifest failed; open the state anew")]
+    #[error(
+        "the manifest in the state folder failed; what was recorded is safe in the ledger, and the next run goes \
+         on from there: check that disk for space and errors"
+    )]
     Manifest(#[source] ManifestFault),
     /// Records that are too large to be kept.
     #[error("{bytes} bytes of records are more than the {limit} that can be committed at once")]

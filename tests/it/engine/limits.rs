@@ -64,20 +64,20 @@ async fn a_wrong_password_is_tried_once_whatever_the_number_of_connections() {
 /// Refused by the server for good: said as such, and nothing is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_refused_for_good_stops_the_run() {
-    for (verb, reply) in [
-        ("AUTH", "502 no"),
-        ("AUTH", "534 no"),
-        ("PBSZ", "503 no"),
-        ("PROT", "534 no"),
-        ("PROT", "536 no"),
-        ("USER", "530 no"),
-        ("PASS", "332 account"),
+    for (verb, reply, exit) in [
+        ("AUTH", "502 no", Exit::Trust),
+        ("AUTH", "534 no", Exit::Trust),
+        ("PBSZ", "503 no", Exit::Trust),
+        ("PROT", "534 no", Exit::Trust),
+        ("PROT", "536 no", Exit::Trust),
+        ("USER", "530 no", Exit::Refused),
+        ("PASS", "332 account", Exit::Refused),
     ] {
         let bench = Bench::new(Dialect::full(), [Fault::on(verb, Action::Reply(reply.into()))]);
         bench.write("a.txt", "a");
         bench.write("b.txt", "b");
         let report = bench.run().await;
-        assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused), "{verb} {reply}");
+        assert_eq!((report.counts.delivered, report.exit()), (0, exit), "{verb} {reply}");
         let transcript = bench.server.transcript();
         assert_eq!((transcript.count(verb), transcript.count("STOR")), (1, 0), "{verb} {reply}");
         if verb == "AUTH" {

@@ -93,3 +93,15 @@ async fn a_file_that_changes_while_it_is_sent_is_never_published_as_a_mixture() 
     assert_eq!(bench.stored("in/a.bin").unwrap(), new);
     bench.expect_no_connection(1).await;
 }
+
+/// vsftpd says nothing but "Could not create file" where the folder is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_could_not_be_made_is_named_with_the_refusal() {
+    let refused = Fault::on("MKD", Action::Reply("550 Permission denied".into()));
+    let bench = Bench::new(Dialect::vsftpd(), [refused]);
+    bench.write("sub/a.txt", "a");
+    let report = bench.run().await;
+    assert_eq!((report.counts.failed, report.exit()), (1, Exit::Refused));
+    let cause = cause(&report);
+    assert!(cause.contains("MKD /in/sub had been answered: 550 Permission denied"), "{cause}");
+}
