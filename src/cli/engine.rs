@@ -64,8 +64,6 @@ pub(super) fn sync(
 /// under way.
 async fn run_all(deliveries: Vec<Delivery>) -> Result<Vec<RunReport>, CliError> {
     let stop = CancellationToken::new();
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
     let runs = async {
         let mut reports = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
@@ -76,11 +74,22 @@ async fn run_all(deliveries: Vec<Delivery>) -> Result<Vec<RunReport>, CliError> 
         }
         Ok(reports)
     };
-    tokio::pin!(runs);
+    until_stopped(runs, &stop).await?
+}
+
+/// Does something to its end. A first signal cancels `stop`, a second one does not wait for what
+/// is under way.
+pub(super) async fn until_stopped<T>(
+    work: impl Future<Output = T>,
+    stop: &CancellationToken,
+) -> Result<T, CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    tokio::pin!(work);
     loop {
         tokio::select! {
             biased;
-            reports = &mut runs => return reports,
+            done = &mut work => return Ok(done),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
@@ -92,7 +101,11 @@ async fn run_all(deliveries: Vec<Delivery>) -> Result<Vec<RunReport>, CliError> 
 }
 
 /// A server, ready for sessions.
-fn remote(config: &Config, name: &ServerName, profiles: &Arc<Profiles>) -> Result<Remote, CliError> {
+pub(super) fn remote(
+    config: &Config,
+    name: &ServerName,
+    profiles: &Arc<Profiles>,
+) -> Result<Remote, CliError> {
     let server = server(config, name)?;
     let password = secret::resolve(&server.password)
         .map_err(|source| CliError::Secret { server: name.clone(), source })?;
