@@ -32,6 +32,7 @@
 //! | [`plan`] | merge of scan and manifest to actions; pure and synchronous | `domain` |
 //! | [`remote`] | servers as jobs see them: sessions under a limit, requests and answers, what was learned | `domain`, `clock`, `ftps` |
 //! | [`delivery`] | one run of one job: settle, plan, deliver, report. What an error means is decided here | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
+//! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
 //! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
 //!
@@ -63,6 +64,8 @@
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
 //! | Disposition | what an error means for the file, the session and the run |
 //! | [Profile](remote::Profile) | what has been learned of a server |
+//! | [Check](diagnose::Check) | one thing that `doctor` looks at on a server |
+//! | [Finding](diagnose::Finding) | what came of a check, with the remedy |
 //! | [Event](domain::Event) | something that happened, for those who watch; not kept |
 //!
 //! # The way of one file
@@ -104,6 +107,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod diagnose;
 pub mod domain;
 pub mod ftps;
 pub mod observe;

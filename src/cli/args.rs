@@ -44,6 +44,18 @@ pub(super) enum Verb {
         #[arg(value_name = "JOB")]
         jobs: Vec<String>,
     },
+    /// Try everything that jobs need of a server, layer by layer; leaves nothing behind
+    Doctor {
+        /// The servers to look at; all where none is named
+        #[arg(value_name = "SERVER")]
+        servers: Vec<String>,
+    },
+    /// Show a server's certificate and the lines that would trust it; logs in nowhere
+    Trust {
+        /// The server to look at
+        #[arg(value_name = "SERVER")]
+        server: String,
+    },
     /// Look after the ledger of deliveries
     Ledger {
         #[command(subcommand)]

@@ -77,37 +77,16 @@ pub(super) struct Synced {
 /// Runs one after another, until a signal asks to stop. A second signal does not wait for files
 /// under way. The runs have a task of their own, so that signals are heard whatever they do.
 async fn run_all(deliveries: Vec<Delivery>) -> Synced {
-    let mut synced = Synced::default();
-    let signals = signal(SignalKind::interrupt()).and_then(|one| Ok((one, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match signals {
-        Ok(signals) => signals,
-        Err(error) => {
-            synced.error = Some(CliError::Runtime(error));
-            return synced;
-        }
-    };
     let stop = CancellationToken::new();
     let (ended, mut told) = mpsc::channel(deliveries.len().max(1));
     let mut runs = JoinSet::new();
     runs.spawn(run_each(deliveries, stop.clone(), ended));
-    loop {
-        tokio::select! {
-            biased;
-            finished = runs.join_next() => {
-                if let Some(Err(_)) = finished {
-                    synced.error = Some(CliError::Died);
-                }
-                break;
-            }
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if stop.is_cancelled() {
-            synced.error = Some(CliError::Interrupted);
-            break;
-        }
-        stop.cancel();
-    }
+    let error = match until_stopped(runs.join_next(), &stop).await {
+        Ok(Some(Err(_))) => Some(CliError::Died),
+        Ok(Some(Ok(())) | None) => None,
+        Err(error) => Some(error),
+    };
+    let mut synced = Synced { reports: Vec::new(), error };
     while let Ok(run) = told.try_recv() {
         match run {
             Ok(report) => synced.reports.push(report),
@@ -117,6 +96,29 @@ async fn run_all(deliveries: Vec<Delivery>) -> Synced {
         }
     }
     synced
+}
+
+/// Does something to its end. A first signal cancels `stop`, a second one does not wait for what
+/// is under way.
+pub(super) async fn until_stopped<T>(
+    work: impl Future<Output = T>,
+    stop: &CancellationToken,
+) -> Result<T, CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.is_cancelled() {
+            return Err(CliError::Interrupted);
+        }
+        stop.cancel();
+    }
 }
 
 /// Tells of each run as it ends; one that could not be recorded is the last.
@@ -138,7 +140,11 @@ async fn run_each(
 }
 
 /// A server, ready for sessions.
-fn remote(config: &Config, name: &ServerName, profiles: &Arc<Profiles>) -> Result<Remote, CliError> {
+pub(super) fn remote(
+    config: &Config,
+    name: &ServerName,
+    profiles: &Arc<Profiles>,
+) -> Result<Remote, CliError> {
     let server = server(config, name)?;
     let password = secret::resolve(&server.password)
         .map_err(|source| CliError::Secret { server: name.clone(), source })?;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::config::secret::SecretError;
+use crate::diagnose::exit_of;
 use crate::domain::{Exit, ServerName};
 use crate::plan::PlanError;
-use crate::remote::RemoteSettingsError;
+use crate::remote::{FtpsError, RemoteSettingsError};
 use crate::source::{PatternError, SourceError};
 use crate::state::StateError;
 
@@ -20,6 +21,10 @@ pub(super) enum CliError {
     NoConfig { looked_at: Vec<PathBuf> },
     #[error("there is no job `{name}`")]
     UnknownJob { name: String, remedy: String },
+    #[error("there is no server `{name}`")]
+    NoServer { name: String, remedy: String },
+    #[error("server `{server}`")]
+    Look { server: ServerName, source: FtpsError },
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
     #[error("server `{name}` is not in the configuration")]
@@ -50,10 +55,12 @@ impl CliError {
             Self::Config(_)
             | Self::NoConfig { .. }
             | Self::UnknownJob { .. }
+            | Self::NoServer { .. }
             | Self::UnknownServer { .. }
             | Self::Secret { .. }
             | Self::Settings(_)
             | Self::Pattern(_) => Exit::Usage,
+            Self::Look { source, .. } => exit_of(source),
             Self::State(error) => error.exit(),
             Self::Source(error) => error.class().exit(),
             Self::Interrupted => Exit::Interrupted,
@@ -68,9 +75,10 @@ impl CliError {
             Self::NoConfig { .. } => Some(
                 "write one, starting from jobs.example.yaml, or name yours with `--config FILE`".to_owned(),
             ),
-            Self::UnknownJob { remedy, .. } => Some(remedy.clone()),
+            Self::UnknownJob { remedy, .. } | Self::NoServer { remedy, .. } => Some(remedy.clone()),
             Self::Secret { source, .. } => source.remedy(),
             Self::UnknownServer { .. }
+            | Self::Look { .. }
             | Self::Settings(_)
             | Self::State(_)
             | Self::Source(_)

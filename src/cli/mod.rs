@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod doctor;
 mod engine;
 mod error;
 mod ledger;
@@ -14,6 +15,7 @@ mod plan;
 mod progress;
 mod select;
 mod sync;
+mod trust;
 mod watch;
 
 use std::ffi::OsString;
@@ -52,6 +54,8 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
         Verb::Check => check::run(config, output),
         Verb::Plan { jobs } => plan::run(&config?, jobs, output),
         Verb::Sync { jobs } => sync::run(&config?, jobs, output),
+        Verb::Doctor { servers } => doctor::run(&config?, servers, output),
+        Verb::Trust { server } => trust::run(&config?, server, output),
         Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),
     }
 }

@@ -34,7 +34,7 @@ pub(super) enum Loudness {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Colour {
+enum Tints {
     Never,
     Terminal,
 }
@@ -46,7 +46,30 @@ pub(super) struct Output {
     pub(super) loudness: Loudness,
     /// Progress bars; they make room for lines on standard error.
     pub(super) bars: MultiProgress,
-    colour: Colour,
+    tints: Tints,
+    /// The same for data.
+    data_tints: Tints,
+    /// The columns of the terminal to which data goes; none where it goes elsewhere.
+    pub(super) data_width: Option<usize>,
+}
+
+/// The colours that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Colour {
+    Green,
+    Yellow,
+    Red,
+}
+
+impl Colour {
+    /// Its number in ECMA-48, section 8.3.117.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Red => "31",
+        }
+    }
 }
 
 impl Output {
@@ -60,15 +83,24 @@ impl Output {
         };
         // https://no-color.org: set, and not empty.
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = if io::stderr().is_terminal() && !no_colour { Colour::Terminal } else { Colour::Never };
+        let tints = |terminal: bool| if terminal && !no_colour { Tints::Terminal } else { Tints::Never };
+        let data_tints = tints(io::stdout().is_terminal());
+        let tints = tints(io::stderr().is_terminal());
         let draws = loudness >= Loudness::Normal && format == Format::Text && io::stderr().is_terminal();
         let target = if draws { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { format, loudness, bars: MultiProgress::with_draw_target(target), colour }
+        Self {
+            format,
+            loudness,
+            bars: MultiProgress::with_draw_target(target),
+            tints,
+            data_tints,
+            data_width: data_width(),
+        }
     }
 
     /// Whether colours may be used on standard error.
     pub(super) fn is_coloured(&self) -> bool {
-        self.colour == Colour::Terminal
+        self.tints == Tints::Terminal
     }
 
     /// Writes a line of data. A reader who has seen enough (`| head`) is no error.
@@ -99,13 +131,21 @@ impl Output {
     /// Tells of something unexpected, with what to do about it.
     pub(super) fn warning(&self, text: impl Display, remedy: Option<&str>) {
         if self.loudness >= Loudness::Normal {
-            self.tell(format_args!("nightferry: {}: {text}{}", self.tint("warning", "33"), Help(remedy)));
+            self.tell(format_args!(
+                "nightferry: {}: {text}{}",
+                tinted("warning", Colour::Yellow, self.tints),
+                Help(remedy)
+            ));
         }
     }
 
     /// Tells of something that someone must mend, with what to do about it.
     pub(super) fn problem(&self, text: impl Display, remedy: Option<&str>) {
-        self.tell(format_args!("nightferry: {}: {text}{}", self.tint("error", "31"), Help(remedy)));
+        self.tell(format_args!(
+            "nightferry: {}: {text}{}",
+            tinted("error", Colour::Red, self.tints),
+            Help(remedy)
+        ));
     }
 
     /// Tells why the command did not do what it was asked for.
@@ -128,11 +168,22 @@ impl Output {
         drop(self.bars.suspend(|| writeln!(io::stderr().lock(), "{text}")));
     }
 
-    fn tint(&self, word: &'static str, colour: &str) -> String {
-        match self.colour {
-            Colour::Terminal => format!("\x1b[1;{colour}m{word}\x1b[0m"),
-            Colour::Never => word.to_owned(),
-        }
+    /// A word in data, coloured on a terminal.
+    pub(super) fn mark(&self, word: &'static str, colour: Colour) -> String {
+        tinted(word, colour, self.data_tints)
+    }
+}
+
+fn data_width() -> Option<usize> {
+    let stdout = io::stdout();
+    let told = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+    told.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
+fn tinted(word: &'static str, colour: Colour, tints: Tints) -> String {
+    match tints {
+        Tints::Terminal => format!("\x1b[1;{}m{word}\x1b[0m", colour.code()),
+        Tints::Never => word.to_owned(),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Which configuration, which jobs.
+//! Which configuration, which jobs, which servers.
 
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use crate::config::{self, Config, nearest};
-use crate::domain::{Job, JobName};
+use crate::domain::{Job, JobName, Server, ServerName};
 use crate::observe::escaped;
 
 /// Where a configuration is looked for if none is named, in this order.
@@ -35,6 +35,32 @@ pub(super) fn jobs<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c J
         }
     }
     Ok(jobs)
+}
+
+/// The named servers, each once, in the order in which they are named; all where none is.
+pub(super) fn servers<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c Server>, CliError> {
+    if names.is_empty() {
+        return Ok(config.servers.values().collect());
+    }
+    let mut servers: Vec<&Server> = Vec::new();
+    for name in names {
+        let server = config.servers.values().find(|server| server.name.as_str() == name);
+        let server = server.ok_or_else(|| unknown_server(config, name))?;
+        if !servers.iter().any(|known| known.name == server.name) {
+            servers.push(server);
+        }
+    }
+    Ok(servers)
+}
+
+fn unknown_server(config: &Config, name: &str) -> CliError {
+    let remedy = if let Some(meant) = nearest(name, config.servers.keys().map(ServerName::as_str)) {
+        format!("did you mean `{meant}`?")
+    } else {
+        let known: Vec<_> = config.servers.keys().map(|server| format!("`{server}`")).collect();
+        format!("the servers are {}", known.join(", "))
+    };
+    CliError::NoServer { name: escaped(name).into_owned(), remedy }
 }
 
 fn unknown_job(config: &Config, name: &str) -> CliError {

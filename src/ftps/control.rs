@@ -160,20 +160,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
 }
 
 impl ClearControl {
-    /// Goes over to TLS. Bytes that stand in the buffer came in clear behind the reply to `AUTH
+    /// The connection itself, for a handshake. Bytes that stand in the buffer came in clear behind the reply to `AUTH
     /// TLS`, and are an attack (CVE-2021-22947 and its kin).
+    pub(super) fn into_stream(self) -> Result<TcpStream, FtpsError> {
+        if self.parser.is_empty() { Ok(self.stream) } else { Err(FtpsError::Injected) }
+    }
+
+    /// Goes over to TLS.
     pub(super) async fn into_tls(
         self,
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
         limit: Duration,
     ) -> Result<TlsControl, FtpsError> {
-        if !self.parser.is_empty() {
-            return Err(FtpsError::Injected);
-        }
-        let handshake = TlsConnector::from(config).connect(name, self.stream);
+        let peer = self.peer;
+        let handshake = TlsConnector::from(config).connect(name, self.into_stream()?);
         match timeout(limit, handshake).await {
-            Ok(Ok(stream)) => Ok(Control::new(stream, self.peer)),
+            Ok(Ok(stream)) => Ok(Control::new(stream, peer)),
             Ok(Err(error)) => Err(handshake_error(error, Step::Handshake)),
             Err(_) => Err(FtpsError::Timeout { step: Step::Handshake, limit }),
         }

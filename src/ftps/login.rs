@@ -50,31 +50,62 @@ pub struct Endpoint {
     pub deadlines: Deadlines,
 }
 
+/// What has been reached on the way to a session, in this order; with implicit TLS the greeting
+/// comes behind the handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// The host's addresses.
+    Resolved(Vec<SocketAddr>),
+    /// TCP to this one.
+    Connected(SocketAddr),
+    /// The greeting.
+    Greeted(Reply),
+    /// The reply to `AUTH TLS`.
+    TlsAgreed(Reply),
+    /// TLS, with a certificate that was found good.
+    Secured(SessionInfo),
+    /// The reply that ended the login.
+    LoggedIn(Reply),
+    /// Data connections are protected.
+    Protected,
+}
+
+/// Whoever wants to know of milestones.
+pub type Noted<'n> = &'n mut (dyn FnMut(Milestone) + Send);
+
 impl Session {
     /// Opens a session. Nothing but `AUTH TLS` is sent before the server's certificate was found
     /// good, and no file name before it agreed to protect data connections.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, FtpsError> {
+        Self::open_noting(endpoint, &mut |_| {}).await
+    }
+
+    /// The same, telling what is reached on the way.
+    pub async fn open_noting(endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
         let deadlines = &endpoint.deadlines;
         let name = server_name(&endpoint.host).map_err(FtpsError::Tls)?;
         let (config, jar) = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
-        let (tcp, peer) = connect(endpoint).await?;
+        let (tcp, peer) = connect(&endpoint.host, endpoint.port, deadlines.connect, note).await?;
         let clear = ClearControl::new(tcp, peer);
         let mut control = match endpoint.start {
             TlsStart::Implicit => {
                 let mut control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
-                greeting(&mut control, deadlines.greeting).await?;
+                note(Milestone::Secured(session_info(&control)?));
+                note(Milestone::Greeted(greeting(&mut control, deadlines.greeting).await?));
                 control
             }
             TlsStart::Explicit => {
                 let mut clear = clear;
-                greeting(&mut clear, deadlines.greeting).await?;
-                auth_tls(&mut clear, deadlines.reply).await?;
-                clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?
+                note(Milestone::Greeted(greeting(&mut clear, deadlines.greeting).await?));
+                note(Milestone::TlsAgreed(auth_tls(&mut clear, deadlines.reply).await?));
+                let control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
+                note(Milestone::Secured(session_info(&control)?));
+                control
             }
         };
-        let (info, certificate) = session_info(&control)?;
-        let Setup { features, home } = login(&mut control, endpoint).await?;
-        let identity = Identity { config, name, certificate };
+        let info = session_info(&control)?;
+        let Setup { features, home } = login(&mut control, endpoint, note).await?;
+        let identity = Identity { config, name, certificate: info.certificate_der.clone() };
         let mut session = Session::new(control, identity, jar, info, *deadlines);
         let choose_hash = features.hash() == HashSupport::Hash;
         session.set_up(features, home);
@@ -87,13 +118,17 @@ impl Session {
 }
 
 /// Connects to the first of the host's addresses that answers.
-async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), FtpsError> {
-    let Endpoint { host, port, deadlines, .. } = endpoint;
-    let limit = deadlines.connect;
+pub(super) async fn connect(
+    host: &str,
+    port: u16,
+    limit: Duration,
+    note: Noted<'_>,
+) -> Result<(TcpStream, SocketAddr), FtpsError> {
     let attempt = async {
-        let resolve_error = |source| FtpsError::Resolve { host: host.clone(), source };
-        let addresses = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(resolve_error)?;
+        let resolve_error = |source| FtpsError::Resolve { host: host.to_owned(), source };
+        let addresses = tokio::net::lookup_host((host, port)).await.map_err(resolve_error)?;
         let addresses: Vec<SocketAddr> = addresses.collect();
+        note(Milestone::Resolved(addresses.clone()));
         // So that one which swallows packets leaves time for the others.
         let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -104,33 +139,32 @@ async fn connect(endpoint: &Endpoint) -> Result<(TcpStream, SocketAddr), FtpsErr
                 Err(elapsed) => last = elapsed.into(),
             }
         }
-        Err(FtpsError::Connect { host: host.clone(), port: *port, source: last })
+        Err(FtpsError::Connect { host: host.to_owned(), port, source: last })
     };
     // The name's resolution has a limit of its own, and may be slow as well.
     let connected = timeout(limit * 2, attempt).await;
     let (tcp, address) = connected.unwrap_or(Err(FtpsError::Timeout { step: Step::Connect, limit }))?;
     tcp.set_nodelay(true).map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
+    note(Milestone::Connected(address));
     Ok((tcp, address))
 }
 
-async fn greeting<S>(control: &mut Control<S>, limit: Duration) -> Result<(), FtpsError>
+pub(super) async fn greeting<S>(control: &mut Control<S>, limit: Duration) -> Result<Reply, FtpsError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     // 120 (service ready in n minutes) may come first.
     let reply = control.final_reply(Step::Greeting, limit).await?;
-    if reply.code() == 220 { Ok(()) } else { Err(FtpsError::GreetingRefused { reply }) }
+    if reply.code() == 220 { Ok(reply) } else { Err(FtpsError::GreetingRefused { reply }) }
 }
 
-async fn auth_tls(control: &mut ClearControl, limit: Duration) -> Result<(), FtpsError> {
+pub(super) async fn auth_tls(control: &mut ClearControl, limit: Duration) -> Result<Reply, FtpsError> {
     control.send(&[Command::AuthTls], limit).await?;
     let reply = control.reply(Step::Command("AUTH TLS"), limit).await?;
-    if reply.code() == 234 { Ok(()) } else { Err(FtpsError::TlsRefused { reply }) }
+    if reply.code() == 234 { Ok(reply) } else { Err(FtpsError::TlsRefused { reply }) }
 }
 
-fn session_info(
-    control: &TlsControl,
-) -> Result<(SessionInfo, rustls::pki_types::CertificateDer<'static>), FtpsError> {
+fn session_info(control: &TlsControl) -> Result<SessionInfo, FtpsError> {
     let (_, tls) = control.stream().get_ref();
     let missing = |what: &str| FtpsError::Tls(TlsError::Other(format!("the handshake gave no {what}")));
     let version = match tls.protocol_version() {
@@ -140,13 +174,13 @@ fn session_info(
     };
     let suite = tls.negotiated_cipher_suite().ok_or_else(|| missing("cipher suite"))?;
     let certificate = tls.peer_certificates().and_then(<[_]>::first).ok_or_else(|| missing("certificate"))?;
-    let info = SessionInfo {
+    Ok(SessionInfo {
         peer: control.peer(),
         version,
         cipher: suite.suite().as_str().unwrap_or("unknown").to_owned(),
         certificate: fingerprint(certificate),
-    };
-    Ok((info, certificate.clone().into_owned()))
+        certificate_der: certificate.clone().into_owned(),
+    })
 }
 
 /// What a server says of itself after the login.
@@ -158,7 +192,7 @@ struct Setup {
 }
 
 /// Logs in and sets the session up, step by step where an answer decides what may follow.
-async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Setup, FtpsError> {
+async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -> Result<Setup, FtpsError> {
     let limit = endpoint.deadlines.reply;
     let reply = ask(control, Command::User(endpoint.user.clone()), limit).await?;
     let reply = match reply.code() {
@@ -166,7 +200,7 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Setup, F
         _ => reply,
     };
     match (reply.code(), reply.kind()) {
-        (_, ReplyKind::Done) => {}
+        (_, ReplyKind::Done) => note(Milestone::LoggedIn(reply)),
         (332, _) => return Err(FtpsError::AccountWanted { reply }),
         _ => return Err(FtpsError::LoginRefused { reply }),
     }
@@ -192,6 +226,7 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint) -> Result<Setup, F
             return Err(refusal(verb, reply));
         }
     }
+    note(Milestone::Protected);
     // Whether UTF-8 was agreed to does not matter: Pure-FTPd says 504 and stores it all the same.
     let mut answers = replies.skip(1).map(|(_, reply)| reply);
     let home = answers.next().and_then(|reply| home_of(&reply));

@@ -21,6 +21,7 @@ mod features;
 pub mod limits;
 mod listing;
 mod login;
+mod look;
 mod passive;
 mod reply;
 mod session;
@@ -31,7 +32,10 @@ pub use self::error::{FtpsError, OtherProtocol, Renewal, Step, Trouble};
 pub use self::features::{Features, HashSupport, sha256_of};
 pub use self::limits::Deadlines;
 pub use self::listing::{mlsd_names, nlst_names};
-pub use self::login::{Endpoint, TlsStart};
+pub use self::login::{Endpoint, Milestone, Noted, TlsStart};
+pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{Listing, Session, SessionInfo, Upload};
-pub use self::tls::{TlsError, TlsOptions, TlsSettings, TlsSettingsError, Version};
+pub use self::session::{DataFacts, DataHandshake, Listing, Session, SessionInfo, Upload};
+pub use self::tls::{
+    CertificateFacts, SignedBy, TlsError, TlsOptions, TlsSettings, TlsSettingsError, Version,
+};

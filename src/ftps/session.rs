@@ -16,7 +16,7 @@ use super::features::Features;
 use super::limits::{Deadlines, MAX_LISTING_BYTES, MAX_PASSIVE_ATTEMPTS, PASSIVE_RETRY_DELAY};
 use super::passive::{epsv_port, pasv_port};
 use super::reply::{Reply, ReplyKind};
-use super::tls::{SessionJar, Stock, TlsError, Version};
+use super::tls::{CertificateFacts, SessionJar, Stock, TlsError, Version};
 
 /// Bytes of the buffer for what is fetched: what the stall deadline is for.
 const FETCH_BUFFER_BYTES: usize = 256 * 1024;
@@ -32,6 +32,38 @@ pub struct SessionInfo {
     pub cipher: String,
     /// The SHA-256 of the server's certificate (DER).
     pub certificate: [u8; 32],
+    /// The certificate itself.
+    pub certificate_der: CertificateDer<'static>,
+}
+
+impl SessionInfo {
+    /// What stands in the server's certificate. `None` where it cannot be read, which a trusted
+    /// one always can.
+    pub fn certificate_facts(&self) -> Option<CertificateFacts> {
+        CertificateFacts::read(&self.certificate_der)
+    }
+}
+
+/// What is known of the data connection that was asked for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataFacts {
+    /// Where it leads: the control connection's peer, with the port that the server named.
+    pub address: SocketAddr,
+    /// How the port was asked for: `EPSV` or `PASV`.
+    pub verb: &'static str,
+    /// How its TLS began.
+    pub handshake: DataHandshake,
+}
+
+/// How the TLS of a data connection began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataHandshake {
+    /// It did not.
+    None,
+    /// It showed the control connection's certificate.
+    Full,
+    /// It resumed a session of the control connection.
+    Resumed,
 }
 
 /// How data connections are asked for.
@@ -70,6 +102,7 @@ pub struct Session {
     home: Option<Argument>,
     deadlines: Deadlines,
     passive: Passive,
+    last_data: Option<DataFacts>,
     state: State,
     /// TLS tickets that had come in when the login was done; more come with data connections.
     tickets_at_login: u64,
@@ -92,6 +125,7 @@ impl Session {
             home: None,
             deadlines,
             passive: Passive::Extended,
+            last_data: None,
             state: State::Ready,
             tickets_at_login: 0,
         }
@@ -110,6 +144,17 @@ impl Session {
     /// The folder in which relative paths begin, where the server told it.
     pub fn home(&self) -> Option<&Argument> {
         self.home.as_ref()
+    }
+
+    /// What is known of the data connection that was asked for last.
+    pub fn last_data(&self) -> Option<DataFacts> {
+        self.last_data
+    }
+
+    /// Whether the next data connection has what the server may want of it. When TLS 1.3 tickets
+    /// are used up, only a new session helps.
+    pub fn has_tls_session(&self) -> bool {
+        self.check_stock().is_ok()
     }
 
     /// How long things may take.
@@ -297,7 +342,11 @@ impl Session {
             }
         };
         match data {
-            Ok(data) => Ok(data),
+            Ok(data) => {
+                let handshake = if data.is_resumed() { DataHandshake::Resumed } else { DataHandshake::Full };
+                self.last_data = self.last_data.map(|facts| DataFacts { handshake, ..facts });
+                Ok(data)
+            }
             Err(error) => self.explain(error, verb).await,
         }
     }
@@ -363,7 +412,11 @@ impl Session {
                 Passive::Plain => pasv_port(&reply),
             };
             match (port, reply.kind()) {
-                (Some(port), _) => return Ok(SocketAddr::new(self.info.peer.ip(), port)),
+                (Some(port), _) => {
+                    let address = SocketAddr::new(self.info.peer.ip(), port);
+                    self.last_data = Some(DataFacts { address, verb, handshake: DataHandshake::None });
+                    return Ok(address);
+                }
                 (None, ReplyKind::Transient) if attempt < MAX_PASSIVE_ATTEMPTS => {
                     attempt += 1;
                     sleep(PASSIVE_RETRY_DELAY).await;

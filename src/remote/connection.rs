@@ -4,7 +4,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
-use crate::ftps::{Command, FtpsError, Listing, ReplyKind, Session, Upload, mlsd_names, nlst_names};
+use crate::ftps::{
+    Command, DataFacts, Features, FtpsError, Listing, ReplyKind, Session, Upload, mlsd_names, nlst_names,
+};
 
 /// A session with a server. It counts against the server's limit for as long as it lives.
 #[derive(Debug)]
@@ -36,6 +38,21 @@ impl Connection {
     /// Whether the server can tell the SHA-256 of a file.
     pub fn has_hash(&self) -> bool {
         self.session.features().hash() != crate::ftps::HashSupport::None
+    }
+
+    /// What the server says it can do.
+    pub fn features(&self) -> &Features {
+        self.session.features()
+    }
+
+    /// What is known of the data connection that was asked for last.
+    pub fn last_data(&self) -> Option<DataFacts> {
+        self.session.last_data()
+    }
+
+    /// Whether the next data connection has what the server may want of it.
+    pub fn has_tls_session(&self) -> bool {
+        self.session.has_tls_session()
     }
 
     /// Whether another exchange is possible.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::connection::Connection;
 use super::profile::{LastingSessions, Profiles};
 use crate::domain::{Server, SessionFacts, TlsMode, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Password, Renewal, Session, TlsError,
+    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session, TlsError,
     TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
@@ -88,6 +88,11 @@ impl Remote {
         Ok(Self { server, endpoint, permits, profiles })
     }
 
+    /// How long things may take.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.endpoint.deadlines
+    }
+
     /// The server's definition.
     pub fn server(&self) -> &Server {
         &self.server
@@ -98,6 +103,20 @@ impl Remote {
         // The semaphore is never closed; were it, there would be no session to give.
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
         let session = self.open().await?;
+        Ok(self.connection(session, permit))
+    }
+
+    /// Opens a session in a TLS version of at most `max`, telling what is reached on the way, as
+    /// soon as the server's limit allows one more. What was learned of the server is not heeded.
+    pub async fn approach(&self, max: TlsVersion, note: Noted<'_>) -> Result<Connection, FtpsError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
+        let max_version = version(max).min(self.endpoint.max_version);
+        let endpoint = Endpoint { max_version, ..self.endpoint.clone() };
+        let session = Session::open_noting(&endpoint, note).await?;
+        Ok(self.connection(session, permit))
+    }
+
+    fn connection(&self, session: Session, permit: OwnedSemaphorePermit) -> Connection {
         let info = session.info();
         let facts = SessionFacts {
             peer: info.peer,
@@ -109,7 +128,7 @@ impl Remote {
             certificate: crate::domain::Digest::from_bytes(info.certificate),
         };
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
-        Ok(Connection::new(session, facts, permit))
+        Connection::new(session, facts, permit)
     }
 
     /// Opens a session in the TLS version whose sessions last.

@@ -4,6 +4,7 @@
 
 mod cli;
 mod demo;
+mod diagnose;
 mod engine;
 mod lab;
 mod real_servers;

@@ -164,10 +164,12 @@ fn remedy(problem: &CertificateError) -> &'static str {
             "give a name that the certificate carries as `host`, or ask for a certificate with this name"
         }
         CertificateError::UnknownIssuer => {
-            "give the authority's certificate as `trust.ca_file`, or the server's public key in `trust.pins`"
+            "give the authority's certificate as `trust.ca_file`, or the server's public key, which \
+             `nightferry trust` shows, in `trust.pins`"
         }
         CertificateError::Other(other) if is_authority(other) => {
-            "no authority can vouch for it: give the server's public key in `trust.pins`"
+            "no authority can vouch for it: give the server's public key, which `nightferry trust` shows, in \
+             `trust.pins`"
         }
         CertificateError::Other(_) => {
             "if whoever runs the server confirms that its key has changed, put the new one into `trust.pins`"

@@ -1,9 +1,11 @@
 //! TLS as FTPS needs it: what is trusted, what is shown, and which session a data connection
 //! resumes. The only place that builds a TLS configuration for FTPS.
 
+mod certificate;
 mod error;
 mod jar;
 mod verifier;
+mod viewer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,9 +16,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+pub use self::certificate::{CertificateFacts, SignedBy};
 pub use self::error::{TlsError, TlsSettingsError};
 pub(super) use self::jar::{SessionJar, Stock};
 use self::verifier::PeerVerifier;
+pub(super) use self::viewer::{ViewError, Viewer};
 
 /// A TLS version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

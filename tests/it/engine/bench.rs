@@ -144,22 +144,22 @@ impl Bench {
         self.renames.load(Ordering::SeqCst)
     }
 
+    /// The server, ready for sessions.
+    pub(super) fn remote(&self) -> Remote {
+        let profiles = Arc::clone(&self.profiles);
+        Remote::new(self.definition.clone(), self.password.into(), self.deadlines, profiles).unwrap()
+    }
+
     /// Runs the job once, in a process of its own as far as state goes.
     pub(super) async fn run(&self) -> RunReport {
         let clock = Arc::new(SystemClock);
         let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
-        let remote = Remote::new(
-            self.definition.clone(),
-            self.password.into(),
-            self.deadlines,
-            Arc::clone(&self.profiles),
-        );
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let delivery = Delivery {
             job: self.job.clone(),
             target: Target::of(&self.job, &self.definition),
-            remote: Arc::new(remote.unwrap()),
+            remote: Arc::new(self.remote()),
             state: opened.state.clone(),
             clock,
             sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),

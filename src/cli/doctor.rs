@@ -1,0 +1,171 @@
+//! `nightferry doctor`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::error::CliError;
+use super::output::{Colour, Format, Output};
+use super::{engine, select, trust};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::diagnose::{Finding, Outcome, Place, examine};
+use crate::domain::{Exit, RemotePath, Server, TlsMode};
+use crate::observe::escaped;
+use crate::remote::{Profiles, Remote};
+
+/// Columns in front of a finding's text: mark and title.
+const INDENT: usize = 23;
+
+/// Walks through the layers of each server, and says what came of it.
+pub(super) fn run(config: &Config, names: &[String], output: &Output) -> Result<Exit, CliError> {
+    let servers = select::servers(config, names)?;
+    let profiles = Arc::new(Profiles::in_memory());
+    let remotes: Vec<Remote> = servers
+        .iter()
+        .map(|server| engine::remote(config, &server.name, &profiles))
+        .collect::<Result<_, _>>()?;
+    let runtime = Runtime::new().map_err(CliError::Runtime)?;
+    let exit = runtime.block_on(examine_all(config, &remotes, output));
+    runtime.shutdown_background();
+    exit
+}
+
+/// One server after another, until a signal asks to stop: what was stored on the one under way is
+/// deleted first.
+async fn examine_all(config: &Config, remotes: &[Remote], output: &Output) -> Result<Exit, CliError> {
+    let stop = CancellationToken::new();
+    let mut exit = Exit::Done;
+    let all = async {
+        for (nth, remote) in remotes.iter().enumerate() {
+            if stop.is_cancelled() {
+                break;
+            }
+            if nth > 0 && output.format == Format::Text {
+                output.data("")?;
+            }
+            exit = exit.worst(examine_one(config, remote, &stop, output).await?);
+        }
+        Ok::<(), CliError>(())
+    };
+    engine::until_stopped(all, &stop).await??;
+    Ok(exit)
+}
+
+async fn examine_one(
+    config: &Config,
+    remote: &Remote,
+    stop: &CancellationToken,
+    output: &Output,
+) -> Result<Exit, CliError> {
+    let server = remote.server();
+    let place = place(config, server)?;
+    if output.format == Format::Text {
+        output.data(trust::wrapped(&heading(server, &place), 2, output.data_width))?;
+    }
+    // A reader who is gone does not keep the walk from cleaning up.
+    let mut written = Ok(());
+    let mut tell = |finding: Finding| {
+        let told = match output.format {
+            Format::Text => output.data(line(&finding, output)),
+            Format::Json => output.json(&json_line(server, &finding)),
+        };
+        if written.is_ok() {
+            written = told;
+        }
+    };
+    let exit = Box::pin(examine(remote, &SystemClock, &place, stop, &mut tell)).await;
+    written?;
+    if output.format == Format::Json {
+        output.json(&json!({
+            "event": "doctor-finished",
+            "server": server.name,
+            "ok": exit == Exit::Done,
+            "exit": exit.code(),
+        }))?;
+    } else if exit == Exit::Done {
+        output.data(format_args!("  all that jobs need works on {}", server.name))?;
+    }
+    Ok(exit)
+}
+
+/// The destination of the first job that uses the server, or the login folder.
+fn place(config: &Config, server: &Server) -> Result<Place, CliError> {
+    let job = config.jobs.values().find(|job| job.server == server.name);
+    Ok(match job {
+        Some(job) => {
+            Place { folder: job.destination.clone(), job: Some(job.name.clone()), verify: job.verify }
+        }
+        None => Place {
+            folder: RemotePath::new(".")
+                .map_err(|_| CliError::UnknownServer { name: server.name.clone() })?,
+            job: None,
+            verify: crate::domain::VerifyPolicy::Auto,
+        },
+    })
+}
+
+fn heading(server: &Server, place: &Place) -> String {
+    let tls = match server.tls {
+        TlsMode::Explicit => "explicit",
+        TlsMode::Implicit => "implicit",
+    };
+    let folder = match &place.job {
+        Some(job) => format!("the folder of job {job}"),
+        None => "the login folder".to_owned(),
+    };
+    format!(
+        "server {}: {}@{}:{}, {tls} TLS; in {folder}",
+        server.name,
+        escaped(&server.username),
+        server.host,
+        server.port
+    )
+}
+
+/// A finding as a few lines: its mark, its title, what was seen, and what to do.
+fn line(finding: &Finding, output: &Output) -> String {
+    let (mark, colour) = match finding.outcome {
+        Outcome::Fine => ("ok", Colour::Green),
+        Outcome::Lacking | Outcome::NotTried => ("--", Colour::Yellow),
+        Outcome::Failed(_) => ("!!", Colour::Red),
+    };
+    let width = output.data_width;
+    let text = trust::wrapped(&escaped(&finding.text), INDENT, width);
+    let mut line = format!("  {}  {:<15}  {text}", output.mark(mark, colour), finding.check.title());
+    if let Some(help) = &finding.help {
+        let help = trust::wrapped(&format!("help: {}", escaped(help)), INDENT, width);
+        line.extend(["\n", &" ".repeat(INDENT), &help]);
+    }
+    line
+}
+
+fn json_line(server: &Server, finding: &Finding) -> Value {
+    let outcome = match finding.outcome {
+        Outcome::Fine => "ok",
+        Outcome::Lacking => "lacking",
+        Outcome::NotTried => "not-tried",
+        Outcome::Failed(_) => "failed",
+    };
+    let mut line = json!({
+        "event": "check",
+        "server": server.name,
+        "check": finding.check,
+        "outcome": outcome,
+        "text": finding.text,
+    });
+    if let Value::Object(fields) = &mut line {
+        if let Outcome::Failed(exit) = finding.outcome {
+            fields.insert("exit".to_owned(), exit.code().into());
+        }
+        if let Some(help) = &finding.help {
+            fields.insert("help".to_owned(), help.as_str().into());
+        }
+        if let Some(certificate) = &finding.certificate {
+            fields.insert("certificate".to_owned(), trust::as_json(certificate));
+        }
+    }
+    line
+}

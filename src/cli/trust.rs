@@ -1,0 +1,135 @@
+//! `nightferry trust`.
+
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::error::CliError;
+use super::output::{Format, Output};
+use super::select;
+use crate::config::Config;
+use crate::diagnose::{CertificateFacts, Seen, SignedBy, look};
+use crate::domain::{Digest, Exit, Server, Timestamp};
+use crate::observe::escaped;
+use crate::remote::Deadlines;
+
+/// What must happen before the lines are used.
+const WARNING: &str = "This certificate was not checked: whoever is on the way could have shown it. Compare the \
+    SHA-256 with whoever runs the server, over another channel than this one (a telephone call to a number \
+    that you know), and only then use these lines. Nothing was written, and no user name was sent.";
+
+/// Columns in front of a fact.
+const INDENT: usize = 14;
+
+/// Shows a server's certificate and the lines that would trust it. Trusts and writes nothing.
+pub(super) fn run(config: &Config, name: &str, output: &Output) -> Result<Exit, CliError> {
+    let names = [name.to_owned()];
+    for server in select::servers(config, &names)? {
+        let runtime = Runtime::new().map_err(CliError::Runtime)?;
+        let seen = runtime.block_on(Box::pin(look(server, Deadlines::default())));
+        let seen = seen.map_err(|source| CliError::Look { server: server.name.clone(), source })?;
+        match output.format {
+            Format::Text => output.data(shown(server, &seen, output))?,
+            Format::Json => output.json(&json!({
+                "server": server.name,
+                "address": seen.peer,
+                "certificate": as_json(&seen.certificate),
+                "trust": {"pins": [seen.certificate.pin()]},
+                "warning": WARNING,
+            }))?,
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn shown(server: &Server, seen: &Seen, output: &Output) -> String {
+    let facts = &seen.certificate;
+    let width = output.data_width;
+    let mut text = format!("server {} ({}) shows this certificate:\n\n", server.name, seen.peer);
+    let names = if facts.names.is_empty() { "none".to_owned() } else { facts.names.join(", ") };
+    let issuer = match facts.signed_by {
+        SignedBy::Itself => format!("{} (self-signed)", facts.issuer),
+        SignedBy::Another => facts.issuer.clone(),
+    };
+    let rows = [
+        ("subject", facts.subject.clone()),
+        ("names", names),
+        ("issuer", issuer),
+        ("not before", time(facts.not_before)),
+        ("not after", time(facts.not_after)),
+        ("SHA-256", Digest::from_bytes(facts.fingerprint).to_string()),
+    ];
+    for (title, value) in rows {
+        let value = wrapped(&escaped(&value), INDENT, width);
+        text.extend([&format!("  {title:<12}"), value.as_str(), "\n"]);
+    }
+    let beside = match &server.trust.ca_file {
+        Some(_) => " (with `ca_file` beside it, the chain must be good as well)",
+        None => "",
+    };
+    let lines = format!("The lines that trust this key, in the section of server {}{beside}:", server.name);
+    text.extend([
+        "\n",
+        &wrapped(&lines, 0, width),
+        "\n\n    trust: {pins: [\"",
+        &facts.pin(),
+        "\"]}\n\n",
+        &wrapped(WARNING, 0, width),
+    ]);
+    text
+}
+
+/// A certificate for programs.
+pub(super) fn as_json(facts: &CertificateFacts) -> Value {
+    json!({
+        "subject": facts.subject,
+        "names": facts.names,
+        "issuer": facts.issuer,
+        "self_signed": facts.signed_by == SignedBy::Itself,
+        "not_before": time(facts.not_before),
+        "not_after": time(facts.not_after),
+        "sha256": Digest::from_bytes(facts.fingerprint),
+        "pin": facts.pin(),
+    })
+}
+
+fn time(seconds: i64) -> String {
+    Timestamp::from_unix(seconds, 0).to_utc().format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Text broken between words into lines of at most `width` columns, of which the first begins at
+/// column `indent` and the others are moved there. Not broken where there is no width.
+pub(super) fn wrapped(text: &str, indent: usize, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    let room = width.saturating_sub(indent).max(MIN_ROOM);
+    let (mut out, mut column) = (String::with_capacity(text.len()), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > room {
+            out.extend(["\n", &" ".repeat(indent)]);
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
+}
+
+/// Fewest columns of wrapped text: on a narrower terminal it may as well break by itself.
+const MIN_ROOM: usize = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_between_words_and_never_within() {
+        let text = "one two three four five six seven eight nine";
+        assert_eq!(wrapped(text, 4, None), text);
+        assert_eq!(wrapped(text, 4, Some(34)), "one two three four five six\n    seven eight nine");
+        let long = "x".repeat(50);
+        assert_eq!(wrapped(&format!("a {long} b"), 2, Some(10)), format!("a\n  {long}\n  b"));
+    }
+}

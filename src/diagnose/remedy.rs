@@ -1,0 +1,150 @@
+//! What an error means to the person who runs the network: the likely cause, and what to do.
+
+use std::io;
+
+use super::finding::Check;
+use crate::domain::{Exit, Server, TlsMode};
+use crate::ftps::{DataFacts, FtpsError, Step, TlsError, Trouble};
+
+/// The exit code of an error of a session.
+pub fn exit_of(error: &FtpsError) -> Exit {
+    match error.trouble() {
+        Trouble::Passing | Trouble::Busy | Trouble::NotNow | Trouble::SessionsUsedUp => Exit::Temporary,
+        Trouble::Refused | Trouble::NoSpace | Trouble::Barred => Exit::Refused,
+        Trouble::Trust => Exit::Trust,
+        Trouble::Unsendable => Exit::Usage,
+    }
+}
+
+/// The likely cause of an error in a check, and the remedy. `None` where the error says it all.
+pub(super) fn help(
+    check: Check,
+    error: &FtpsError,
+    server: &Server,
+    data: Option<DataFacts>,
+) -> Option<String> {
+    if matches!(check, Check::Data | Check::Reuse) && is_about_data(error) {
+        return Some(data_help(error, data));
+    }
+    let (host, port, name) = (&server.host, server.port, &server.name);
+    Some(match error {
+        FtpsError::Resolve { .. } => format!(
+            "is `host` spelled right? `getent hosts {host}` must find it on this machine; if it does not, \
+             look at this machine's DNS, or ask for the server's full name"
+        ),
+        FtpsError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => format!(
+            "nothing listens on port {port} there, or a firewall refuses: is the FTPS service running, and is \
+             this its port? (21 is usual for `tls: explicit`, 990 for `tls: implicit`)"
+        ),
+        FtpsError::Connect { .. } | FtpsError::Timeout { step: Step::Connect, .. } => format!(
+            "packets get lost, most likely in a firewall: TCP from this machine to {host} port {port} must be \
+             allowed on both sides, and some servers take listed addresses only"
+        ),
+        FtpsError::Timeout { step: Step::Greeting, .. } if server.tls == TlsMode::Explicit => {
+            "a server that waits in silence wants TLS from the first byte: try `tls: implicit`, usually on \
+             port 990"
+                .to_owned()
+        }
+        FtpsError::TlsRefused { .. } => {
+            "TLS is switched off there (vsftpd: ssl_enable=YES, ProFTPD: TLSEngine on, Pure-FTPd: --tls=2), or \
+             it has a port of its own for it: try `tls: implicit` on port 990. Nightferry never logs in \
+             without TLS"
+                .to_owned()
+        }
+        FtpsError::Tls(TlsError::NotTls) => "the server greets in clear: try `tls: explicit`, usually on port \
+             21, or look whether another service has this port"
+            .to_owned(),
+        FtpsError::Tls(TlsError::Certificate { .. }) => format!(
+            "`nightferry trust {name}` prints the lines for the configuration, once somebody who runs the server \
+             has confirmed the key"
+        ),
+        FtpsError::LoginRefused { .. } if error.trouble() == Trouble::Busy => {
+            "the server has no room for one more: lower `connections`, and see who else logs in as this user"
+                .to_owned()
+        }
+        FtpsError::LoginRefused { .. } => {
+            "try the same user and password by hand, once: servers lock accounts after a few wrong ones; some \
+             say the same when this machine's address is not on their list"
+                .to_owned()
+        }
+        FtpsError::Closing { .. } | FtpsError::GreetingRefused { .. } => {
+            "the server takes nobody now: too many connections, or this machine's address is blocked".to_owned()
+        }
+        FtpsError::ProtectionRefused { .. } => {
+            "files would cross in clear: ask for data connections to be allowed TLS (PROT P)".to_owned()
+        }
+        FtpsError::Refused { .. } if error.trouble() == Trouble::NoSpace => {
+            "the disk or the quota is full: make room on the server".to_owned()
+        }
+        FtpsError::Refused { .. } => refusal_help(check, server)?,
+        _ => return None,
+    })
+}
+
+/// What to do where the server says no to a file operation.
+pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
+    let user = &server.username;
+    Some(match check {
+        Check::Folder => format!("may {user} enter this folder? See `destination` and the rights there"),
+        Check::Upload => format!("may {user} write in this folder? See its owner and mode on the server"),
+        Check::ReadBack => {
+            "may this user read here? If not, and the server has no hash, `verify: size` is what is left"
+                .to_owned()
+        }
+        Check::Rename => {
+            format!("files get their final name by a rename (RNFR, RNTO): allow {user} to rename here")
+        }
+        Check::RenameOver => {
+            "new versions of a file replace the old one by a rename: allow overwriting (ProFTPD: \
+             AllowOverwrite on; FileZilla Server and IIS: permission to delete)"
+                .to_owned()
+        }
+        Check::Delete => format!("allow {user} to delete here; leftovers of cut-off uploads are deleted too"),
+        _ => return None,
+    })
+}
+
+/// Whether an error tells of the data connection and not of the file: 425, 426 and 522 are what
+/// servers say then.
+pub(super) fn is_about_data(error: &FtpsError) -> bool {
+    match error {
+        FtpsError::DataConnect { .. }
+        | FtpsError::DataTls(_)
+        | FtpsError::OtherPeer
+        | FtpsError::SessionsUsedUp { .. }
+        | FtpsError::Timeout {
+            step: Step::DataConnect | Step::DataHandshake | Step::Transfer | Step::FinalReply,
+            ..
+        }
+        | FtpsError::Io { step: Step::DataConnect | Step::DataHandshake | Step::Transfer, .. } => true,
+        FtpsError::Refused { verb, reply } => {
+            matches!(*verb, "EPSV" | "PASV") || matches!(reply.code(), 425 | 426 | 522)
+        }
+        _ => false,
+    }
+}
+
+fn data_help(error: &FtpsError, data: Option<DataFacts>) -> String {
+    match error {
+        FtpsError::OtherPeer => {
+            "something else took the data connection: a proxy, a load balancer without affinity, or somebody \
+             in between"
+                .to_owned()
+        }
+        FtpsError::Refused { reply, .. } if reply.code() == 522 => {
+            "the server wants TLS sessions to be resumed on data connections and gave none to resume: look at \
+             its settings for session reuse (vsftpd: require_ssl_reuse)"
+                .to_owned()
+        }
+        _ => {
+            let port = data.map_or_else(String::new, |data| {
+                format!(" ({} named {} port {})", data.verb, data.address.ip(), data.address.port())
+            });
+            format!(
+                "the server names a port for each transfer{port}, and it cannot be reached: open its range of \
+                 passive ports in the firewalls on both sides (vsftpd: pasv_min_port and pasv_max_port; \
+                 ProFTPD: PassivePorts; Pure-FTPd: -p), as well as port 21 or 990"
+            )
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The walk through a server's layers: what fails is named where it fails, with its class and a
+//! remedy, what depends on it is not tried, and nothing is left behind.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+
+use ftps_server::{Action, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersions};
+use nightferry::clock::SystemClock;
+use nightferry::diagnose::{Check, Finding, Outcome, Place, SignedBy, examine, look};
+use nightferry::domain::{Exit, RemotePath, TlsMode};
+use tokio_util::sync::CancellationToken;
+
+use super::bench::Bench;
+
+/// What was found, in order, and how it ended.
+struct Walk {
+    findings: Vec<Finding>,
+    exit: Exit,
+}
+
+impl Walk {
+    fn of(&self, check: Check) -> &Finding {
+        self.findings.iter().find(|finding| finding.check == check).unwrap()
+    }
+
+    /// The checks with this mark.
+    fn failed(&self) -> Vec<(Check, Exit)> {
+        let failed = self.findings.iter().filter_map(|finding| match finding.outcome {
+            Outcome::Failed(exit) => Some((finding.check, exit)),
+            _ => None,
+        });
+        failed.collect()
+    }
+}
+
+async fn walk_until(
+    bench: &Bench,
+    stop: &CancellationToken,
+    tell: &mut (dyn FnMut(&Finding) + Send),
+) -> Walk {
+    let place = Place {
+        folder: RemotePath::new("/in").unwrap(),
+        job: Some(bench.job.name.clone()),
+        verify: bench.job.verify,
+    };
+    let mut findings = Vec::new();
+    let mut take = |finding: Finding| {
+        tell(&finding);
+        findings.push(finding);
+    };
+    let exit = Box::pin(examine(&bench.remote(), &SystemClock, &place, stop, &mut take)).await;
+    println!("{}\n{findings:#?}", bench.server.transcript());
+    let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+    assert_eq!(checks, Check::in_order(bench.definition.tls), "each check is told once, in order");
+    Walk { findings, exit }
+}
+
+async fn walk(bench: &Bench) -> Walk {
+    let walk = walk_until(bench, &CancellationToken::new(), &mut |_| {}).await;
+    assert_eq!(bench.litter(), Vec::<String>::new());
+    walk
+}
+
+/// One check fails, with this class, these words and a remedy; the login's name is not sent where
+/// the server is not trusted.
+async fn check_fails(bench: &Bench, check: Check, exit: Exit, words: &str, remedy: &str) -> Walk {
+    let walk = walk(bench).await;
+    assert_eq!((walk.failed(), walk.exit), (vec![(check, exit)], exit));
+    let finding = walk.of(check);
+    assert!(finding.text.contains(words), "{words:?} in {}", finding.text);
+    let help = finding.help.as_deref().unwrap_or_default();
+    assert!(help.contains(remedy), "{remedy:?} in {help}");
+    // What a server takes for a command when TLS begins too early is no command of ours, and PROT
+    // comes after the login.
+    if exit == Exit::Trust && !matches!(check, Check::Tls | Check::Protection) {
+        let transcript = bench.server.transcript();
+        assert!(transcript.commands().iter().all(|line| line.starts_with("AUTH")), "{transcript}");
+    }
+    walk
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn good_servers_of_every_kind_are_fine() {
+    for dialect in
+        [Dialect::full(), Dialect::proftpd(), Dialect::vsftpd(), Dialect::pure_ftpd(), Dialect::no_epsv()]
+    {
+        let mut bench = Bench::new(dialect.clone(), []);
+        // A session that is not closed before the next is opened would wait for ever.
+        bench.definition.connections = 1.try_into().unwrap();
+        let walk = walk(&bench).await;
+        assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done), "{dialect:?}");
+        assert!(walk.findings.iter().all(|finding| finding.outcome != Outcome::NotTried));
+        assert_eq!(bench.all_stored().len(), 0, "{dialect:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn session_reuse_is_counted_and_the_version_that_lasts_is_named() {
+    for (dialect, versions, words) in [
+        (Dialect::full(), TlsVersions::Only12, "6 of 6 data connections resumed the session, in TLS 1.2"),
+        (Dialect::vsftpd(), TlsVersions::Both, "6 of 6 data connections resumed the session, in TLS 1.3"),
+        (Dialect::pure_ftpd(), TlsVersions::Only13, "none of 6 data connections resumed"),
+        (
+            Dialect::proftpd(),
+            TlsVersions::Both,
+            "TLS 1.3 ran out of sessions after 2 data connections; 6 of 6",
+        ),
+        (Dialect::proftpd(), TlsVersions::Only13, "the server does not speak TLS 1.2"),
+    ] {
+        let bench = Bench::with(Server::builder().dialect(dialect).tls_versions(versions));
+        let walk = walk(&bench).await;
+        let reuse = walk.of(Check::Reuse);
+        assert!(reuse.text.contains(words), "{words:?} in {}", reuse.text);
+        assert_eq!(walk.exit, Exit::Done);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_not_trusted_is_shown() {
+    let pki = Arc::new(Pki::new());
+    let rows: [(Identity, &str); 4] = [
+        (Pki::new().server(), "is not trusted"),
+        (pki.expired(), "expired"),
+        (pki.wrong_host(), "elsewhere.example"),
+        (Pki::self_signed(), "sha256:"),
+    ];
+    for (identity, words) in rows {
+        let bench = Bench::with(Server::builder().pki(Arc::clone(&pki)).identity(identity));
+        let walk = check_fails(&bench, Check::Certificate, Exit::Trust, words, "nightferry trust test").await;
+        assert!(walk.of(Check::Certificate).certificate.is_some());
+        assert_eq!(walk.of(Check::Login).outcome, Outcome::NotTried);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_lacks_is_no_failure_and_what_it_refuses_is() {
+    let bench = Bench::new(Dialect::vsftpd(), []);
+    let lacking = walk(&bench).await;
+    assert_eq!(lacking.of(Check::ServerHash).outcome, Outcome::Lacking);
+    assert_eq!(lacking.of(Check::ReadBack).outcome, Outcome::Fine);
+
+    let bench = Bench::new(Dialect::full(), [Fault::on("RNTO", Action::RefuseReplace)]);
+    check_fails(&bench, Check::RenameOver, Exit::Refused, "550", "overwriting").await;
+    let bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::Reply("553 no".into()))]);
+    check_fails(&bench, Check::Upload, Exit::Refused, "553", "write in this folder").await;
+    let bench = Bench::new(Dialect::full(), [Fault::on("PROT", Action::Reply("534 no".into()))]);
+    check_fails(&bench, Check::Protection, Exit::Trust, "534", "in clear").await;
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.password = "another";
+    let walk = check_fails(&bench, Check::Login, Exit::Refused, "530", "lock accounts").await;
+    assert_eq!(walk.of(Check::Upload).outcome, Outcome::NotTried);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lies_is_found_out() {
+    for action in [Action::WrongHash, Action::Reply("502 no".into())] {
+        let lies = action == Action::WrongHash;
+        let bench = Bench::new(Dialect::full(), [Fault::on("HASH", action)]);
+        let walk = walk(&bench).await;
+        let expected = if lies { vec![(Check::ServerHash, Exit::Verification)] } else { vec![] };
+        assert_eq!(walk.failed(), expected);
+    }
+    let bench = Bench::new(Dialect::vsftpd(), [Fault::on("STOR", Action::StoreHalf)]);
+    let walk = walk(&bench).await;
+    assert_eq!(walk.exit, Exit::Verification);
+    assert!(walk.failed().contains(&(Check::ReadBack, Exit::Verification)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocked_passive_ports_name_port_and_firewall() {
+    // Nobody listens there: it was free a moment ago.
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let bench = Bench::new(Dialect::full(), [Fault::on("EPSV", Action::AdvertisePort(closed))]).impatient();
+    let walk = walk(&bench).await;
+    assert_eq!((walk.failed(), walk.exit), (vec![(Check::Data, Exit::Temporary)], Exit::Temporary));
+    let help = walk.of(Check::Data).help.clone().unwrap();
+    assert!(help.contains(&format!("port {closed}")) && help.contains("PassivePorts"), "{help}");
+    assert_eq!(walk.of(Check::Upload).outcome, Outcome::NotTried);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_when_the_session_breaks_midway_or_the_walk_is_stopped() {
+    for verb in ["SIZE", "MFMT", "RNTO"] {
+        let fault = Fault::on(verb, Action::DropControl(ftps_server::Moment::Unanswered)).once();
+        let bench = Bench::new(Dialect::full(), [fault]);
+        let walk = walk(&bench).await;
+        assert_eq!(walk.exit, Exit::Temporary, "{verb}");
+        assert_eq!(walk.of(Check::Delete).outcome, Outcome::Fine, "{verb}");
+    }
+    let bench = Bench::new(Dialect::full(), []);
+    let stop = CancellationToken::new();
+    let walk = walk_until(&bench, &stop, &mut |finding| {
+        if finding.check == Check::Upload {
+            stop.cancel();
+        }
+    })
+    .await;
+    assert_eq!(walk.exit, Exit::Interrupted);
+    assert_eq!(walk.of(Check::Rename).outcome, Outcome::NotTried);
+    assert_eq!(bench.litter(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_be_deleted_is_named() {
+    let bench = Bench::new(Dialect::full(), [Fault::on("DELE", Action::Reply("550 no".into()))]);
+    let walk = walk_until(&bench, &CancellationToken::new(), &mut |_| {}).await;
+    assert_eq!((walk.failed(), walk.exit), (vec![(Check::Delete, Exit::Refused)], Exit::Refused));
+    let [left] = &*bench.litter() else { panic!("{:?}", bench.litter()) };
+    assert!(walk.of(Check::Delete).text.contains(left), "{}", walk.of(Check::Delete).text);
+}
+
+/// A port on which somebody says `greeting`, to everybody who calls during the test.
+fn somebody(greeting: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(greeting.as_bytes()).unwrap();
+        let mut heard = Vec::new();
+        let _hung_up = stream.read_to_end(&mut heard).is_err();
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_services_and_the_wrong_start_of_tls_are_told() {
+    let mut bench = Bench::new(Dialect::full(), []).impatient();
+    bench.definition.port = somebody("SSH-2.0-OpenSSH_9.2\r\n");
+    let ssh = walk(&bench).await;
+    assert_eq!(ssh.failed(), [(Check::Greeting, Exit::Trust)]);
+    assert!(ssh.of(Check::Greeting).text.contains("SFTP"));
+
+    bench.definition.port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    check_fails(&bench, Check::Tcp, Exit::Temporary, "cannot connect", "nothing listens").await;
+    bench.definition.host = "no-such-host.invalid".into();
+    let walk = check_fails(&bench, Check::Resolution, Exit::Temporary, "address", "getent hosts").await;
+    assert_eq!(walk.of(Check::Tcp).outcome, Outcome::NotTried);
+
+    let bench = Bench::new(Dialect::full(), [Fault::on("AUTH", Action::Reply("502 no".into()))]);
+    check_fails(&bench, Check::AuthTls, Exit::Trust, "502", "tls: implicit").await;
+    let mut bench = Bench::new(Dialect::full(), []).impatient();
+    bench.definition.tls = TlsMode::Implicit;
+    check_fails(&bench, Check::Tls, Exit::Trust, "not TLS", "tls: explicit").await;
+    let bench = Bench::with(Server::builder().mode(Mode::Implicit)).impatient();
+    check_fails(&bench, Check::Greeting, Exit::Temporary, "greeting", "tls: implicit").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_shows_any_certificate_and_sends_no_name() {
+    for mode in [Mode::Explicit, Mode::Implicit] {
+        let mut bench = Bench::with(Server::builder().mode(mode).identity(Pki::self_signed()));
+        bench.definition.tls = if mode == Mode::Explicit { TlsMode::Explicit } else { TlsMode::Implicit };
+        let seen = look(&bench.definition, bench.deadlines).await.unwrap();
+        assert_eq!(seen.certificate.signed_by, SignedBy::Itself);
+        assert_eq!(seen.certificate.names, ["localhost", "127.0.0.1", "::1"]);
+        let transcript = bench.server.transcript();
+        assert!(transcript.commands().iter().all(|line| line.starts_with("AUTH")), "{transcript}");
+        // The pin that it shows is the one that is trusted.
+        let pin = nightferry::domain::Digest::from_bytes(seen.certificate.public_key);
+        bench.definition.trust.ca_file = None;
+        bench.definition.trust.pins = vec![nightferry::domain::SpkiPin(pin)];
+        assert_eq!(walk(&bench).await.exit, Exit::Done);
+    }
+}
