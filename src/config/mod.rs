@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod job;
 mod nearest;
+mod network;
 mod problem;
 pub mod secret;
 mod section;

@@ -7,11 +7,11 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::path_below;
 use super::section::{Keys, Later, Section, Value};
+use super::{network, path_below};
 use crate::domain::{
-    ClientCertificate, Digest, SecretRef, Server, ServerName, SpkiPin, TlsMode, TlsVersion, TlsVersions,
-    Trust,
+    Charset, ClientCertificate, Digest, SecretRef, Server, ServerName, SpkiPin, TlsMode, TlsPolicy,
+    TlsVersion, TlsVersions, Trust,
 };
 
 pub(super) const KEYS: Keys = Keys {
@@ -20,11 +20,16 @@ pub(super) const KEYS: Keys = Keys {
         "port",
         "tls",
         "tls_version",
+        "tls_policy",
         "username",
         "password",
         "trust",
         "client_certificate",
         "connections",
+        "address_family",
+        "data",
+        "timeouts",
+        "charset",
     ],
     later: &[
         Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
@@ -76,17 +81,25 @@ fn server(name: &str, value: &Value<'_>, folder: &Path) -> Option<Server> {
     let connections = section.optional_or("connections", Server::DEFAULT_CONNECTIONS, |value| {
         value.number(1..=Server::MAX_CONNECTIONS)
     });
+    let tls_policy = section.optional_or("tls_policy", TlsPolicy::default(), |value| {
+        value.choice(&[("standard", TlsPolicy::Standard), ("nist-800-52r2", TlsPolicy::Nist80052r2)])
+    });
+    let network = network::read(&section);
+    let charset = section.optional_or("charset", Charset::default(), charset);
     Some(Server {
         name: name.ok()?,
         host: host?,
         port: port?,
         tls: tls?,
         tls_versions: tls_versions?,
+        tls_policy: tls_policy?,
         username: username?,
         password: password?,
         trust: trust?,
         client_certificate: client_certificate?,
         connections: NonZeroU16::new(connections?)?,
+        network: network?,
+        charset: charset?,
     })
 }
 
@@ -116,6 +129,12 @@ fn username(value: &Value<'_>) -> Option<String> {
         return None;
     }
     Some(text)
+}
+
+fn charset(value: &Value<'_>) -> Option<Charset> {
+    let label = value.text()?;
+    let remedy = "as in `utf-8`, `windows-1252`, `iso-8859-15`, `gbk` or `shift_jis`";
+    Charset::named(&label).or_else(|| value.expected("a character encoding for file names", remedy))
 }
 
 const PASSWORD_REMEDY: &str = "say where it is kept: `password: {env: NAME}`, `{file: path}`, \

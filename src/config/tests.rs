@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Digest, Mode, SecretRef, SpkiPin, TlsMode, TlsVersion, VerifyPolicy};
+use crate::domain::{
+    AddressFamily, Charset, DataMode, Digest, Mode, Network, SecretRef, SpkiPin, TlsMode, TlsPolicy,
+    TlsVersion, VerifyPolicy,
+};
 
 const PATH: &str = "/etc/nightferry/jobs.yaml";
 
@@ -124,6 +127,25 @@ fn servers_with_problems() {
 }
 
 #[test]
+fn networks_with_problems() {
+    let server = |keys: &str| with_server(&format!("    password: {{env: P}}\n{keys}"));
+    let files = [
+        server(
+            "    address_family: v4
+    data: {mode: activ, ports: 80-90}
+    timeouts: {connect: 20, reply: 0s, stall: soon, drain: 2days, idle: 1s}
+    tls_policy: nist
+    charset: utf-16
+",
+        ),
+        server("    data: {ports: 50000-50100, listen: 192.0.2.7}\n"),
+        server("    data: {mode: active, pasv_address: trust, ports: 80-90, announce: here}\n"),
+        server("    data: {mode: active, ports: 50100-50000, listen: 10.0.0.1/8}\n"),
+    ];
+    insta::assert_snapshot!(told(&files));
+}
+
+#[test]
 fn jobs_with_problems() {
     let files = [
         with_job(
@@ -200,6 +222,13 @@ fn the_example_is_a_good_file_and_shows_every_key() {
     assert_eq!(office.trust.pins, [SpkiPin(Digest::of(b""))]);
     let vault = &config.servers[&"vault".parse().unwrap()];
     assert_eq!((vault.port, vault.tls, vault.connections.get()), (21, TlsMode::Explicit, 4));
+    assert_eq!((office.tls_policy, vault.tls_policy), (TlsPolicy::Nist80052r2, TlsPolicy::Standard));
+    assert_eq!((vault.network.family, vault.charset), (AddressFamily::V4, Charset::UTF_8));
+    let DataMode::Active(ports) = &vault.network.data else { panic!("{:?}", vault.network) };
+    assert_eq!(ports.ports, Some(50000..=50100));
+    assert_eq!(ports.announce, Some("203.0.113.7".parse().unwrap()));
+    assert_eq!(vault.network.timeouts.reply, Some(Duration::from_mins(1)));
+    assert_eq!(office.network, Network::default());
     let reports = &config.jobs[&"daily-reports".parse().unwrap()];
     assert_eq!(reports.source, Path::new("/srv/clinic/reports"));
     assert_eq!(

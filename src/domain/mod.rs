@@ -3,6 +3,7 @@
 //! This module does not know tokio, files, sled or YAML. Everything above it speaks in its
 //! types; illegal values cannot be made (they are parsed once, at the edge).
 
+mod charset;
 mod digest;
 mod entry;
 mod event;
@@ -10,6 +11,7 @@ mod evidence;
 mod exit;
 mod ids;
 mod job;
+mod network;
 mod path;
 mod record;
 mod report;
@@ -19,6 +21,7 @@ mod stat;
 mod target;
 mod time;
 
+pub use self::charset::Charset;
 pub use self::digest::{Digest, Hasher, ParseDigestError};
 pub use self::entry::{Entry, EntryStatus, Found};
 pub use self::event::{Event, EventSink, FileProgress};
@@ -26,6 +29,7 @@ pub use self::evidence::{Evidence, Mismatch, ProofMethod, Sent, Verified, Verify
 pub use self::exit::Exit;
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{Job, Mode, Overwrite};
+pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
     Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, RunFinished, RunStarted,
@@ -34,7 +38,7 @@ pub use self::record::{
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;
 pub use self::server::{
-    ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsVersion, TlsVersions, Trust,
+    ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
 pub use self::stat::FileStat;
 pub use self::target::{Target, TargetId};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ServerName};
+use super::{Charset, Digest, Network, ServerName};
 
 /// An FTPS endpoint and how to trust it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Server {
     pub tls: TlsMode,
     /// The TLS versions that may be spoken.
     pub tls_versions: TlsVersions,
+    /// What else TLS must satisfy.
+    pub tls_policy: TlsPolicy,
     /// The login name, without control characters.
     pub username: String,
     /// Where the password is kept.
@@ -31,6 +33,10 @@ pub struct Server {
     pub client_certificate: Option<ClientCertificate>,
     /// Most control connections at once, over all jobs.
     pub connections: NonZeroU16,
+    /// How it is reached.
+    pub network: Network,
+    /// The character encoding of its file names.
+    pub charset: Charset,
 }
 
 impl Server {
@@ -93,6 +99,17 @@ impl Default for TlsVersions {
     fn default() -> Self {
         Self { min: TlsVersion::V1_2, max: TlsVersion::V1_3 }
     }
+}
+
+/// What TLS must satisfy besides its version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsPolicy {
+    /// All that rustls holds to be safe.
+    #[default]
+    Standard,
+    /// What NIST SP 800-52 Rev. 2 recommends for clients: AES-GCM with ephemeral keys on NIST's
+    /// curves.
+    Nist80052r2,
 }
 
 /// Where a secret is kept. The secret itself never stands in the configuration.

@@ -9,7 +9,7 @@ mod request;
 mod server;
 
 pub use self::connection::{Connection, Incoming};
-pub use self::profile::{LastingSessions, Profile, Profiles};
+pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError};
 pub use crate::ftps::{Deadlines, FtpsError, Renewal, Trouble, Upload};

@@ -17,6 +17,48 @@ use crate::domain::Server;
 pub struct Profile {
     /// Where its TLS sessions last.
     pub lasting_sessions: LastingSessions,
+    /// Which command names passive ports.
+    pub passive: PassiveCommand,
+    /// Whether uploads can be resumed (`REST` and `STOR`).
+    pub resume: Ability,
+    /// Whether a rename replaces a file.
+    pub rename_over: Ability,
+    /// Whether it tells names apart that differ only in case.
+    pub case: Ability,
+    /// Whether it tells names apart that differ only in how Unicode composes them.
+    pub composition: Ability,
+    /// Whether it keeps names as they are sent.
+    pub names: Ability,
+    /// Whether it takes commands that are sent before the last one was answered.
+    pub pipelining: Ability,
+    /// Most sessions that it allowed at once, where it refused one more.
+    pub connections: Option<u16>,
+    /// After how many seconds of silence it ended a session.
+    pub idle_seconds: Option<u32>,
+}
+
+/// Whether a server can do something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ability {
+    /// It has not been seen yet.
+    #[default]
+    Unknown,
+    /// It has been seen to work.
+    Yes,
+    /// It has been seen not to work.
+    No,
+}
+
+/// Which command names passive ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PassiveCommand {
+    /// `EPSV` (RFC 2428).
+    #[default]
+    Epsv,
+    /// `PASV` (RFC 959): it knows no `EPSV`.
+    Pasv,
 }
 
 /// In which TLS version a server's sessions can be resumed by any number of data connections.
@@ -70,6 +112,11 @@ impl Profiles {
         known.get(&Self::key(server)).copied().unwrap_or_default()
     }
 
+    /// Forgets what was learned of a server. Returns whether there was something. Blocks.
+    pub fn forget(&self, server: &Server) -> bool {
+        self.learn(server, |profile| *profile = Profile::default())
+    }
+
     /// Changes what is known of a server, and keeps it. Returns whether it is news. Blocks for
     /// as long as writing a small file takes.
     pub fn learn(&self, server: &Server, change: impl FnOnce(&mut Profile)) -> bool {
@@ -101,7 +148,7 @@ fn write(file: &Path, known: &BTreeMap<String, Profile>) -> std::io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{SecretRef, TlsMode, TlsVersions, Trust};
+    use crate::domain::{Charset, Network, SecretRef, TlsMode, TlsPolicy, TlsVersions, Trust};
 
     fn server(host: &str) -> Server {
         Server {
@@ -110,11 +157,14 @@ mod tests {
             port: 21,
             tls: TlsMode::Explicit,
             tls_versions: TlsVersions::default(),
+            tls_policy: TlsPolicy::default(),
             username: "u".into(),
             password: SecretRef::Env("P".into()),
             trust: Trust::default(),
             client_certificate: None,
             connections: 1.try_into().unwrap(),
+            network: Network::default(),
+            charset: Charset::default(),
         }
     }
 
@@ -129,6 +179,8 @@ mod tests {
         let again = Profiles::open(&file);
         assert_eq!(again.of(&server("HOST")).lasting_sessions, LastingSessions::Tls12);
         assert_eq!(again.of(&server("other")), Profile::default());
+        assert!(again.forget(&server("host")) && !again.forget(&server("host")));
+        assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
         std::fs::write(&file, "{ not json").unwrap();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
     }

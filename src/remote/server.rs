@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::connection::Connection;
 use super::profile::{LastingSessions, Profiles};
-use crate::domain::{Server, SessionFacts, TlsMode, TlsVersion};
+use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
 use crate::ftps::{
     Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session, TlsError,
     TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
@@ -82,7 +82,7 @@ impl Remote {
             tls,
             user: Argument::new(&server.username).map_err(login("username"))?,
             password: Password::new(password).map_err(login("password"))?,
-            deadlines,
+            deadlines: overlaid(deadlines, &server.network.timeouts),
         };
         let permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
         Ok(Self { server, endpoint, permits, profiles })
@@ -166,6 +166,20 @@ impl Remote {
                 self.server.name
             )
         })
+    }
+}
+
+/// The usual limits, but for those that the configuration gives.
+fn overlaid(usual: Deadlines, given: &Timeouts) -> Deadlines {
+    Deadlines {
+        connect: given.connect.unwrap_or(usual.connect),
+        greeting: given.greeting.unwrap_or(usual.greeting),
+        handshake: given.handshake.unwrap_or(usual.handshake),
+        reply: given.reply.unwrap_or(usual.reply),
+        data_connect: given.data_connect.unwrap_or(usual.data_connect),
+        stall: given.stall.unwrap_or(usual.stall),
+        final_reply: given.final_reply.unwrap_or(usual.final_reply),
+        drain: given.drain.unwrap_or(usual.drain),
     }
 }
 

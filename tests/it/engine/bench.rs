@@ -10,8 +10,8 @@ use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestS
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    Backoff, Event, Job, Mode, Overwrite, RemotePath, RunReport, SecretRef, Server, Target, TlsMode,
-    TlsVersions, Trust, VerifyPolicy,
+    Backoff, Charset, Event, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef, Server, Target,
+    TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profiles, Remote};
 use nightferry::state::State;
@@ -66,11 +66,14 @@ impl Bench {
             port: server.port(),
             tls: TlsMode::Explicit,
             tls_versions: TlsVersions::default(),
+            tls_policy: TlsPolicy::default(),
             username: "user".into(),
             password: SecretRef::Env("unused".into()),
             trust: Trust { ca_file: Some(server.ca_file()), ..Trust::default() },
             client_certificate: None,
             connections: 2.try_into().unwrap(),
+            network: Network::default(),
+            charset: Charset::default(),
         };
         let job = Job {
             name: "job".parse().unwrap(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nightferry::domain::{SecretRef, Server, TlsMode, TlsVersions, Trust};
+use nightferry::domain::{Charset, Network, SecretRef, Server, TlsMode, TlsPolicy, TlsVersions, Trust};
 use nightferry::remote::{Deadlines, FtpsError, Profiles, Remote, Trouble};
 
 /// What a listener says at once, and what it answers to the first bytes that it gets.
@@ -44,6 +44,7 @@ fn definition(host: &str, port: u16, tls: TlsMode) -> Server {
         port,
         tls,
         tls_versions: TlsVersions::default(),
+        tls_policy: TlsPolicy::default(),
         username: "canary-user".into(),
         password: SecretRef::Env("unused".into()),
         // Any key: nobody gets as far as showing one.
@@ -53,6 +54,8 @@ fn definition(host: &str, port: u16, tls: TlsMode) -> Server {
         },
         client_certificate: None,
         connections: 1.try_into().unwrap(),
+        network: Network::default(),
+        charset: Charset::default(),
     }
 }
 
