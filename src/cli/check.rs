@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::{Format, Output};
 use crate::config::secret::{self, SecretError};
 use crate::config::{Config, ConfigError};
-use crate::domain::{Exit, Job, Mode, Overwrite, Server, TlsMode, TlsVersion, VerifyPolicy};
+use crate::domain::{AfterDelivery, Exit, Job, Mode, Overwrite, Server, TlsMode, TlsVersion, VerifyPolicy};
 use crate::observe::count;
 use crate::source::Filter;
 
@@ -187,10 +187,19 @@ fn job_in_words(job: &Job, server: &Server) -> String {
         Overwrite::Refuse => "left alone, and the file fails",
         Overwrite::Replace => "replaced",
     };
+    let afterwards = match &job.after_delivery {
+        AfterDelivery::Keep => String::new(),
+        AfterDelivery::Delete => {
+            "\n  deletes   each file from the source once its delivery is recorded".to_owned()
+        }
+        AfterDelivery::MoveTo(folder) => {
+            format!("\n  moves     each file to {} once its delivery is recorded", folder.display())
+        }
+    };
     format!(
         "job {}\n  sends     {files} below {}\n  to        {} on {}@{host}:{} ({tls} {versions}; server {})\n  \
          trusts    {}\n  proves    each file by {verify}\n  expects   that {mode}\n  \
-         others'   files under the same names are {overwrite}",
+         others'   files under the same names are {overwrite}{afterwards}",
         job.name,
         job.source.display(),
         job.destination,

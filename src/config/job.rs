@@ -8,21 +8,30 @@ use super::path_below;
 use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
 use crate::domain::{
-    Job, JobName, Mode, Overwrite, ParseNameError, PathError, RemotePath, ServerName, Target, TargetId,
-    VerifyPolicy,
+    AfterDelivery, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RemotePath, ServerName, Target,
+    TargetId, VerifyPolicy,
 };
 
 const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
 
 pub(super) const KEYS: Keys = Keys {
-    known: &["source", "server", "destination", "mode", "include", "exclude", "verify", "overwrite"],
+    known: &[
+        "source",
+        "server",
+        "destination",
+        "mode",
+        "include",
+        "exclude",
+        "verify",
+        "overwrite",
+        "after_delivery",
+    ],
     later: &[
         Later { key: "schedule", instead: SYNC_INSTEAD },
         Later { key: "timezone", instead: SYNC_INSTEAD },
         Later { key: "watch", instead: SYNC_INSTEAD },
         Later { key: "retry", instead: SYNC_INSTEAD },
         Later { key: "delete", instead: "take it out; nothing is deleted on the server" },
-        Later { key: "after_delivery", instead: "take it out; the source files are left alone" },
         Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
         Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
         Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
@@ -81,6 +90,10 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
     let overwrite = section.optional_or("overwrite", Overwrite::default(), |value| {
         value.choice(&[("refuse", Overwrite::Refuse), ("replace", Overwrite::Replace)])
     });
+    let after_delivery = section
+        .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder))
+        .zip(source.as_ref())
+        .and_then(|(after, source)| outside(after, source, &section));
     Some(Job {
         name: name.ok()?,
         source: source?,
@@ -91,7 +104,38 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
         exclude: exclude?,
         verify: verify?,
         overwrite: overwrite?,
+        after_delivery: after_delivery?,
     })
+}
+
+const AFTER_DELIVERY_KEYS: Keys = Keys { known: &["move_to"], later: &[] };
+
+fn after_delivery(value: &Value<'_>, folder: &Path) -> Option<AfterDelivery> {
+    if value.is_single() {
+        let remedy = "write `keep`, `delete` or `{move_to: /folder}`";
+        return match value.text()?.as_str() {
+            "keep" => Some(AfterDelivery::Keep),
+            "delete" => Some(AfterDelivery::Delete),
+            _ => value.expected("what becomes of a source file", remedy),
+        };
+    }
+    let section = Section::new(value, &AFTER_DELIVERY_KEYS)?;
+    let move_to = section.required("move_to", "name the folder to which delivered files are moved")?;
+    path_below(folder, &move_to).map(AfterDelivery::MoveTo)
+}
+
+/// A folder inside the source would be sent again, and so on for ever.
+fn outside(after: AfterDelivery, source: &Path, job: &Section<'_>) -> Option<AfterDelivery> {
+    match &after {
+        AfterDelivery::MoveTo(folder) if folder.starts_with(source) => {
+            if let Some(value) = job.optional("after_delivery") {
+                let remedy = "name a folder beside the source; best on the same file system";
+                value.place.refuse("`move_to` lies inside the source, and would be sent again", remedy);
+            }
+            None
+        }
+        AfterDelivery::Keep | AfterDelivery::Delete | AfterDelivery::MoveTo(_) => Some(after),
+    }
 }
 
 fn server_name(value: &Value<'_>, servers: &Servers) -> Option<ServerName> {

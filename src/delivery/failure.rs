@@ -2,7 +2,7 @@
 
 use crate::domain::{FailureClass, Mismatch, RemotePath};
 use crate::remote::{FtpsError, Refusal, Trouble};
-use crate::source::SourceError;
+use crate::source::{RetireError, SourceError};
 use crate::state::StateError;
 
 /// Why an attempt to deliver a file failed.
@@ -14,6 +14,8 @@ pub(super) enum DeliveryError {
     Server(#[from] FtpsError),
     #[error("{source}; MKD {folder} had been answered: {reply}")]
     NotStored { source: FtpsError, folder: RemotePath, reply: String },
+    #[error(transparent)]
+    Retire(#[from] RetireError),
     #[error("state: {0}")]
     State(#[from] StateError),
     #[error("the server stored something else than was sent: {0}; nothing was published")]
@@ -159,6 +161,7 @@ impl DeliveryError {
                 }
                 Trouble::Unsendable => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             },
+            Self::Retire(_) => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
             Self::Mismatch(_) | Self::NotRenamed | Self::InDoubt | Self::Vanished { .. } => {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Verification)

@@ -16,6 +16,7 @@ mod planner;
 mod publish;
 mod pump;
 mod recover;
+mod retire;
 mod run;
 mod settle;
 mod shared;

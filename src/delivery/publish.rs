@@ -427,7 +427,11 @@ fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
         (_, None) => true,
         (None, Some(_)) => false,
     };
-    known.status == EntryStatus::Delivered && known.size == *size && same_time
+    let ours = match known.status {
+        EntryStatus::Delivered | EntryStatus::Retired => true,
+        EntryStatus::Presumed => false,
+    };
+    ours && known.size == *size && same_time
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@ use tracing::error;
 use super::failure::describe;
 use super::planner::{make_plan, open_source};
 use super::recover::recover;
+use super::retire::{finish_earlier, retire};
 use super::shared::{Outcome, Shared, Work};
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    Record, RunFinished, RunReport, Target,
+    Record, RelPath, RunFinished, RunReport, Target,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -85,7 +86,7 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
         stop: stop.child_token(),
         to_record: vec![],
     };
-    let leftovers = match open_source(&delivery.job.source).await {
+    let leftovers = match open_source(&delivery.job).await {
         Ok(root) => {
             let (outcomes, told) = mpsc::channel(OUTCOMES_WAITING);
             let shared = Shared::new(delivery.clone(), run, root, book.stop.clone(), outcomes);
@@ -106,16 +107,25 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
 /// Settles what earlier runs left, then plans and delivers. Returns where temporary files may be
 /// left.
 async fn carry_out(shared: Arc<Shared>) -> Leftovers {
+    if let Err(error) = finish_earlier(&shared).await {
+        shared.stop.cancel();
+        let failure = Failure::new(error.class(), describe(&error));
+        shared.tell(Outcome::Stop { failure }).await;
+        return Leftovers::AllStaged;
+    }
     let Some(unsettled) = recover(&shared).await else { return Leftovers::AllStaged };
     let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
     let workers = usize::from(shared.delivery.remote.server().connections.get());
     shared.begin_work(workers);
-    let planner = Arc::clone(&shared);
-    let mut plan = spawn_blocking(move || make_plan(&planner, &queue_in, &unsettled));
+    let (retirements, to_retire) = async_channel::bounded(FILES_WAITING);
     let mut tasks = JoinSet::new();
     for _ in 0..workers {
-        tasks.spawn(Worker::new(Arc::clone(&shared)).work(queue.clone()));
+        let worker = Worker::new(Arc::clone(&shared)).retiring(retirements.clone());
+        tasks.spawn(worker.work(queue.clone()));
     }
+    tasks.spawn(retire_all(Arc::clone(&shared), to_retire));
+    let planner = Arc::clone(&shared);
+    let mut plan = spawn_blocking(move || make_plan(&planner, &queue_in, &retirements, &unsettled));
     let grace = async {
         shared.stop.cancelled().await;
         not_reached(&shared, &queue).await;
@@ -150,6 +160,13 @@ async fn carry_out(shared: Arc<Shared>) -> Leftovers {
         shared.tell(Outcome::Stop { failure }).await;
     }
     if whole && !died { Leftovers::of(shared.leftovers()) } else { Leftovers::AllStaged }
+}
+
+/// Deletes or moves the sources of delivered files, until nobody hands on any more.
+async fn retire_all(shared: Arc<Shared>, to_retire: async_channel::Receiver<RelPath>) {
+    while let Ok(path) = to_retire.recv().await {
+        retire(&shared, &path).await;
+    }
 }
 
 /// Closes the queue, which the planner notices, and counts what nobody took from it.
@@ -255,6 +272,14 @@ impl Book {
             Outcome::Failed { path, failure } => {
                 emit(file(path.clone(), FileProgress::Failed { failure: failure.clone() }));
                 self.failed(FailedFile::new(&path, failure));
+            }
+            Outcome::Retired { path, moved_to } => {
+                counts.retired += 1;
+                emit(file(path, FileProgress::Retired { moved_to }));
+            }
+            Outcome::Retained { path, failure } => {
+                emit(file(path.clone(), FileProgress::Retained { failure: failure.clone() }));
+                self.report.add_retained(FailedFile::new(&path, failure));
             }
             Outcome::NotReached { files } => counts.not_reached += files,
             Outcome::Stop { failure } => self.stopped(failure),

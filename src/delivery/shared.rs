@@ -74,6 +74,16 @@ pub(super) enum Outcome {
         path: RelPath,
         failure: Failure,
     },
+    /// The source of a delivered file was deleted, or moved.
+    Retired {
+        path: RelPath,
+        moved_to: Option<String>,
+    },
+    /// It should have been, and was not.
+    Retained {
+        path: RelPath,
+        failure: Failure,
+    },
     /// The run ended before the turn of this many files.
     NotReached {
         files: u64,
@@ -167,6 +177,12 @@ impl Shared {
     /// that neither another agent nor another job with the same destination sweeps them.
     pub(super) fn temporary_prefix(&self) -> String {
         format!(".nf-{}-{}-", self.delivery.state.agent(), self.target.short())
+    }
+
+    /// A fresh name for a source file that is set aside in its folder: of the same form, which no
+    /// scan takes for a file to send.
+    pub(super) fn private_name(&self) -> String {
+        format!("{}{:016x}", self.temporary_prefix(), self.delivery.clock.random())
     }
 
     /// Bytes of a temporary name: all have the same.

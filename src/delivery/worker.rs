@@ -32,6 +32,8 @@ pub(super) struct Worker {
     connect_failures: u32,
     /// Temporary files that could not be deleted yet.
     litter: Vec<RemotePath>,
+    /// Where delivered files go whose source may be deleted or moved.
+    retirements: Option<async_channel::Sender<RelPath>>,
 }
 
 /// What a worker does after a file.
@@ -83,7 +85,25 @@ pub(super) enum NoSession {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, connection: None, connect_failures: 0, litter: Vec::new() }
+        Self { shared, connection: None, connect_failures: 0, litter: Vec::new(), retirements: None }
+    }
+
+    /// The same, handing on files whose delivery is durable.
+    pub(super) fn retiring(self, retirements: async_channel::Sender<RelPath>) -> Self {
+        Self { retirements: Some(retirements), ..self }
+    }
+
+    /// Tells what became of a file, and hands it on if its delivery is durable.
+    async fn done(&self, outcome: Outcome) {
+        let delivered = match &outcome {
+            Outcome::Delivered { path, .. } | Outcome::Confirmed { path } => Some(path.clone()),
+            _ => None,
+        };
+        self.shared.tell(outcome).await;
+        if let (Some(path), Some(retirements)) = (delivered, &self.retirements) {
+            // It ends with the run: the next one goes on.
+            let _run_ended = retirements.send(path).await.is_err();
+        }
     }
 
     /// What it shares with the others.
@@ -137,7 +157,7 @@ impl Worker {
         if matches!(work.kind, WorkKind::HashFirst) {
             match self.confirm(&work).await {
                 Ok(Some(outcome)) => {
-                    self.shared.tell(outcome).await;
+                    self.done(outcome).await;
                     return Next::GoOn;
                 }
                 Ok(None) => {}
@@ -181,7 +201,7 @@ impl Worker {
         loop {
             let setback = match self.try_once(&work, intent.take()).await {
                 Ok(outcome) => {
-                    self.shared.tell(outcome).await;
+                    self.done(outcome).await;
                     return Next::GoOn;
                 }
                 Err(setback) => setback,

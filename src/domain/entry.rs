@@ -32,6 +32,8 @@ pub enum EntryStatus {
     Delivered,
     /// Most likely delivered and taken by the consumer; a person has to settle it.
     Presumed,
+    /// Proved; its source was deleted or moved afterwards, as the job wants it.
+    Retired,
 }
 
 /// What a scan of a source folder finds, in the order of [`RelPath`]s.

@@ -104,6 +104,16 @@ pub enum FileProgress {
     Confirmed,
     /// Most likely delivered and taken by the consumer.
     Presumed,
+    /// Its source was deleted after the delivery, or moved.
+    Retired {
+        /// Where it was moved to; deleted where there is none.
+        moved_to: Option<String>,
+    },
+    /// Its source should have been deleted or moved after the delivery, and was not.
+    Retained {
+        /// Why.
+        failure: Failure,
+    },
     /// It was not delivered.
     Failed {
         /// Why.

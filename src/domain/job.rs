@@ -25,6 +25,8 @@ pub struct Job {
     pub verify: VerifyPolicy,
     /// What to do where a file stands under the final name that Nightferry did not deliver.
     pub overwrite: Overwrite,
+    /// What becomes of a source file once its delivery is durable.
+    pub after_delivery: AfterDelivery,
 }
 
 /// What absence of a delivered file on the server means.
@@ -45,4 +47,16 @@ pub enum Overwrite {
     Refuse,
     /// It is replaced.
     Replace,
+}
+
+/// What becomes of a source file once its delivery is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AfterDelivery {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is deleted.
+    Delete,
+    /// It is moved into this folder, absolute, under the path that it has below the source.
+    MoveTo(PathBuf),
 }

@@ -19,6 +19,7 @@ mod retry;
 mod server;
 mod stat;
 mod target;
+mod temporary;
 mod time;
 
 pub use self::charset::Charset;
@@ -28,12 +29,12 @@ pub use self::event::{Event, EventSink, FileProgress};
 pub use self::evidence::{Evidence, Mismatch, ProofMethod, Sent, Verified, VerifyPolicy, compare};
 pub use self::exit::Exit;
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
-pub use self::job::{Job, Mode, Overwrite};
+pub use self::job::{AfterDelivery, Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, RunFinished, RunStarted,
-    SessionFacts, Staging, Standing, Withdrawn,
+    Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, Remembered, Retained, Retired,
+    Retiring, RunFinished, RunStarted, SessionFacts, Staging, Standing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;
@@ -42,4 +43,5 @@ pub use self::server::{
 };
 pub use self::stat::FileStat;
 pub use self::target::{Target, TargetId};
+pub use self::temporary::is_temporary_name;
 pub use self::time::Timestamp;

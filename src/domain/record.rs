@@ -30,6 +30,12 @@ pub enum Record {
     Confirmed(Confirmed),
     /// An intent was found not to have happened; the file will be sent again.
     Withdrawn(Withdrawn),
+    /// A delivered source file is about to be deleted or moved.
+    Retiring(Retiring),
+    /// It was.
+    Retired(Retired),
+    /// It was not, and has its own name again.
+    Retained(Retained),
     /// A file was not delivered.
     Failed(Failed),
     /// A run ended.
@@ -47,6 +53,9 @@ impl Record {
             | Self::Presumed(Presumed { run, .. })
             | Self::Confirmed(Confirmed { run, .. })
             | Self::Withdrawn(Withdrawn { run, .. })
+            | Self::Retiring(Retiring { run, .. })
+            | Self::Retired(Retired { run, .. })
+            | Self::Retained(Retained { run, .. })
             | Self::Failed(Failed { run, .. })
             | Self::RunFinished(RunFinished { run, .. }) => *run,
         }
@@ -195,6 +204,58 @@ pub struct Withdrawn {
     /// The file.
     pub path: RelPath,
     /// What was found.
+    pub cause: String,
+}
+
+/// A delivered source file is about to get a private name in its own folder, and then to be
+/// deleted or moved: committed before, so that it is found after a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retiring {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Its private name.
+    pub private: String,
+    /// What it was when it was delivered.
+    pub stat: FileStat,
+    /// The SHA-256 of what was delivered.
+    pub digest: Digest,
+}
+
+/// A delivered source file was deleted or moved; what appears under its path from now on is new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Where it was moved to; deleted where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<String>,
+    /// What is still known of what stands on the server.
+    pub remembered: Remembered,
+}
+
+/// What is still known of a remote file whose source was deleted or moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remembered {
+    /// Nothing: in a drop a consumer takes it away, and what stands there must not be replaced
+    /// before.
+    Nothing,
+    /// That it is ours: in a mirror a later file of its name replaces it.
+    AsOurs,
+}
+
+/// A delivered source file was not deleted or moved after all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Why.
     pub cause: String,
 }
 

@@ -112,6 +112,12 @@ pub struct Counts {
     pub not_reached: u64,
     /// Bytes of the delivered files.
     pub bytes_delivered: u64,
+    /// Source files that were deleted or moved after their delivery, now or earlier.
+    #[serde(default)]
+    pub retired: u64,
+    /// Source files that should have been, and could not: they are delivered all the same.
+    #[serde(default)]
+    pub retained: u64,
 }
 
 /// What came of a run.
@@ -160,6 +166,16 @@ impl RunReport {
     /// Counts a failed file.
     pub fn add_failed(&mut self, file: FailedFile) {
         self.counts.failed += 1;
+        self.name(file);
+    }
+
+    /// Counts a file that was delivered, and whose source stayed against the job's wish.
+    pub fn add_retained(&mut self, file: FailedFile) {
+        self.counts.retained += 1;
+        self.name(file);
+    }
+
+    fn name(&mut self, file: FailedFile) {
         let class = file.failure.class;
         self.worst = Some(match self.worst {
             Some(worst) if worst.exit().worst(class.exit()) == worst.exit() => worst,

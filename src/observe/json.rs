@@ -72,6 +72,8 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
         FileProgress::Settled => ("file-settled", json!({})),
         FileProgress::Confirmed => ("file-confirmed", json!({})),
         FileProgress::Presumed => ("file-presumed", json!({})),
+        FileProgress::Retired { moved_to } => ("file-retired", json!({"moved_to": moved_to})),
+        FileProgress::Retained { failure } => ("file-retained", json!({"failure": failure})),
         FileProgress::Failed { failure } => ("file-failed", json!({"failure": failure})),
     })
 }

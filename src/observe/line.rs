@@ -67,6 +67,11 @@ fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
         FileProgress::Settled => ("settled", "  stood there already, from an earlier run".to_owned()),
         FileProgress::Confirmed => ("confirmed", "  same content as delivered".to_owned()),
         FileProgress::Presumed => ("presumed", "  most likely delivered and taken away".to_owned()),
+        FileProgress::Retired { moved_to: Some(to) } => ("moved", format!("  to {}", escaped(to))),
+        FileProgress::Retired { moved_to: None } => {
+            ("deleted", "  from the source, after its delivery".to_owned())
+        }
+        FileProgress::Retained { failure } => ("stays", format!("  {}", escaped(&failure.cause))),
         FileProgress::Failed { failure } => ("failed", format!("  {}", escaped(&failure.cause))),
     })
 }

@@ -115,6 +115,7 @@ impl Progress {
                 self.bytes_delivered = self.bytes_delivered.saturating_add(*size);
             }
             FileProgress::Settled | FileProgress::Confirmed | FileProgress::Presumed => self.finish(path),
+            FileProgress::Retired { .. } | FileProgress::Retained { .. } => {}
             FileProgress::Failed { .. } => {
                 self.finish(path);
                 self.files_failed += 1;

@@ -22,7 +22,8 @@ pub fn summary(report: &RunReport) -> String {
             lines.push(format!("  {number} {what}"));
         }
     }
-    if report.counts.failed > 0 {
+    let told = report.counts.failed + report.counts.retained;
+    if told > 0 {
         lines.push("  failed:".to_owned());
         let named = report.failed.iter().take(MAX_FILES_NAMED);
         // What ended the run is told once, at its end.
@@ -32,8 +33,8 @@ pub fn summary(report: &RunReport) -> String {
             cause => format!("    {}: {cause}", escaped(&file.name)),
         }));
         let named = u64::try_from(report.failed.len().min(MAX_FILES_NAMED)).unwrap_or(u64::MAX);
-        if report.counts.failed > named {
-            lines.push(format!("    and {} more", report.counts.failed - named));
+        if told > named {
+            lines.push(format!("    and {} more", told - named));
         }
     }
     if let Some(failure) = &report.stopped {
@@ -47,12 +48,13 @@ pub fn trouble(report: &RunReport) -> String {
     let cause = match (&report.stopped, report.failed.first()) {
         (Some(failure), _) => escaped(&failure.cause).into_owned(),
         (None, Some(file)) => {
-            let failed = count(report.counts.failed, "file");
-            format!(
-                "{failed} failed, the first of them {}: {}",
-                escaped(&file.name),
-                escaped(&file.failure.cause)
-            )
+            let what = match report.counts.failed {
+                0 => {
+                    format!("{} could not be taken out of the source", count(report.counts.retained, "file"))
+                }
+                failed => format!("{} failed", count(failed, "file")),
+            };
+            format!("{what}, the first of them {}: {}", escaped(&file.name), escaped(&file.failure.cause))
         }
         (None, None) => format!("{} cannot be proved to have arrived", count(report.counts.presumed, "file")),
     };
@@ -76,10 +78,12 @@ fn headline(report: &RunReport) -> String {
     format!("{sent}{failed}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
 }
 
-fn asides(counts: &Counts) -> [(u64, &'static str); 5] {
+fn asides(counts: &Counts) -> [(u64, &'static str); 7] {
     [
         (counts.confirmed, "touched, but with the content that was delivered: not sent"),
         (counts.settled, "delivered by an earlier run that was cut short: found in place"),
+        (counts.retired, "taken out of the source after their delivery"),
+        (counts.retained, "delivered, but still in the source: they could not be deleted or moved"),
         (counts.skipped, "skipped: neither files nor folders"),
         (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
         (counts.not_reached, "not reached before the run ended; the next run goes on"),

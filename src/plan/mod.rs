@@ -185,7 +185,7 @@ where
             (EntryStatus::Delivered, ScanEnd::Complete(_)) if (self.admits)(&path) => {
                 Some(Action::Missing { path, known })
             }
-            (EntryStatus::Delivered, ScanEnd::Complete(_) | ScanEnd::Incomplete) => None,
+            (EntryStatus::Delivered | EntryStatus::Retired, _) => None,
         }
     }
 }
@@ -231,6 +231,7 @@ fn compare(file: File, known: Entry) -> Action {
             Action::Presumed { path: file.path }
         }
         EntryStatus::Presumed => send(file, Some(known), Reason::ChangedSincePresumed),
+        EntryStatus::Retired => send(file, Some(known), Reason::New),
         EntryStatus::Delivered if file.stat.size != known.size => {
             let reason = Reason::SizeChanged { was: known.size };
             send(file, Some(known), reason)

@@ -231,14 +231,17 @@ fn model(found: Option<&FileStat>, known: Option<&Entry>) -> &'static str {
     match (found, known) {
         (None, None) => "nothing",
         (Some(_), None) => "send",
-        (None, Some(known)) if known.status == EntryStatus::Presumed => "presumed",
-        (None, Some(_)) => "missing",
+        (None, Some(known)) => match known.status {
+            EntryStatus::Presumed => "presumed",
+            EntryStatus::Retired => "nothing",
+            EntryStatus::Delivered => "missing",
+        },
         (Some(stat), Some(known)) => {
             let same_content = (stat.size, stat.mtime) == (known.stat.size, known.stat.mtime);
             let trusted = known.observed_at.nanos_since(stat.ctime.max(stat.mtime)) >= 2_000_000_000;
             match known.status {
                 EntryStatus::Presumed if same_content => "presumed",
-                EntryStatus::Presumed => "send",
+                EntryStatus::Presumed | EntryStatus::Retired => "send",
                 EntryStatus::Delivered if stat.size != known.size => "send",
                 EntryStatus::Delivered if *stat == known.stat && trusted => "unchanged",
                 EntryStatus::Delivered => "hash",
@@ -257,7 +260,8 @@ fn stats() -> impl Strategy<Value = FileStat> {
 }
 
 fn entries() -> impl Strategy<Value = Entry> {
-    let status = prop_oneof![Just(EntryStatus::Delivered), Just(EntryStatus::Presumed)];
+    let status =
+        prop_oneof![Just(EntryStatus::Delivered), Just(EntryStatus::Presumed), Just(EntryStatus::Retired)];
     (status, stats(), 0..6i64).prop_map(|(status, stat, looked)| entry(status, stat, at(looked)))
 }
 
@@ -293,8 +297,11 @@ proptest! {
             prop_assert!(outcomes.insert(path.to_string(), outcome).is_none(), "{path} twice");
         }
         let paths: std::collections::HashSet<_> = scan.keys().chain(manifest.keys()).collect();
-        let expected: HashMap<_, _> =
-            paths.iter().map(|&path| (path.clone(), model(scan.get(path), manifest.get(path)))).collect();
+        let expected: HashMap<_, _> = paths
+            .iter()
+            .map(|&path| (path.clone(), model(scan.get(path), manifest.get(path))))
+            .filter(|(_, outcome)| *outcome != "nothing")
+            .collect();
         prop_assert_eq!(outcomes, expected);
         prop_assert_eq!(ends, 1);
     }

@@ -12,12 +12,14 @@
 mod error;
 mod file;
 mod filter;
+mod retire;
 mod root;
 mod scan;
 
 pub use self::error::{Change, SourceError};
 pub use self::file::{SourceFile, hash_file};
 pub use self::filter::{Filter, MAX_PATTERNS, PatternError, PatternList, PatternProblem};
+pub use self::retire::{Aside, RetireError};
 pub use self::root::SourceRoot;
 pub use self::scan::{MAX_FOLDER_DEPTH, Scan};
 

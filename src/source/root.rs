@@ -68,6 +68,22 @@ impl SourceRoot {
         checked(path, open_step_by_step(self.folder.as_fd(), path))
     }
 
+    /// Opens the folder that holds a path, as [`open_file`](Self::open_file) opens a file. `None`
+    /// where there is none.
+    pub(super) fn folder_of(&self, path: &RelPath) -> Result<Option<OwnedFd>, Errno> {
+        let opened = match path.folder() {
+            None => self.open_again(),
+            Some(folder) => match openat2(&self.folder, folder.as_str(), FOLDER, Mode::empty(), BENEATH) {
+                Err(Errno::NOSYS | Errno::PERM) => folder_step_by_step(self.folder.as_fd(), &folder),
+                opened => opened,
+            },
+        };
+        match opened {
+            Err(Errno::NOENT) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     /// Opens a folder of its own position: the shared descriptor's is left alone.
     pub(super) fn open_again(&self) -> Result<OwnedFd, Errno> {
         open_folder(self.folder.as_fd(), c".")
@@ -85,9 +101,10 @@ impl fmt::Debug for SourceRoot {
     }
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-const FILE: OFlags = OFlags::RDONLY
+pub(super) const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
@@ -109,6 +126,15 @@ fn open_step_by_step(root: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, Er
         folder = Some(openat(parent, name, FOLDER.union(OFlags::PATH), Mode::empty())?);
     }
     openat(folder.as_ref().map_or(root, AsFd::as_fd), path.name(), FILE, Mode::empty())
+}
+
+/// The same for a folder.
+fn folder_step_by_step(root: BorrowedFd<'_>, path: &RelPath) -> Result<OwnedFd, Errno> {
+    let mut folder: Option<OwnedFd> = None;
+    for name in path.as_str().split('/') {
+        folder = Some(openat(folder.as_ref().map_or(root, AsFd::as_fd), name, FOLDER, Mode::empty())?);
+    }
+    folder.ok_or(Errno::NOENT)
 }
 
 fn checked(path: &RelPath, opened: Result<OwnedFd, Errno>) -> Result<SourceFile, SourceError> {

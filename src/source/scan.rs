@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::filter::Below;
 use super::root::open_folder;
 use super::{Filter, SourceRoot, file_stat, shown};
-use crate::domain::{Found, RelPath, Timestamp};
+use crate::domain::{Found, RelPath, Timestamp, is_temporary_name};
 
 /// Most folders inside each other, the source folder not counted. Each one that is being walked holds a descriptor open, of
 /// which a process has 1024 by default.
@@ -23,6 +23,7 @@ pub const MAX_FOLDER_DEPTH: usize = 128;
 /// - Links are skipped, whatever they point to. Folders are opened through the one that holds
 ///   them, so that no swap of a folder for a link leads out of the source. Mount points are
 ///   crossed.
+/// - So are files with [temporary names](is_temporary_name), ours or another Nightferry's.
 /// - What the [`Filter`] does not admit is not mentioned; an excluded folder is not opened.
 /// - Something with a name that cannot be sent is [`Found::Refused`], a folder with all that is
 ///   in it once, and [`Found::Unreadable`] is what could not be looked at, a folder whose names
@@ -168,6 +169,10 @@ impl<N: Fn() -> Timestamp> Scan<N> {
     }
 
     fn visit(&mut self, entry: &Name, below: Below) -> Option<Found> {
+        if is_temporary_name(entry.name.as_bytes()) {
+            let reason = "a name that Nightferry gives for a while: half a file, or one set aside";
+            return Some(Found::Skipped { name: shown(&self.path), reason: reason.to_owned() });
+        }
         match entry.kind {
             FileType::RegularFile => self.look(&entry.name, below),
             FileType::Directory => self.enter(&entry.name, below),

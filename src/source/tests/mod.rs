@@ -1,6 +1,7 @@
 //! Tests on real trees.
 
 mod read;
+mod retire;
 mod scan;
 
 use std::collections::BTreeSet;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::guard::store_fault;
-use super::value::{Content, STAGINGS, decode, encode, intent_key, staging_key};
-use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, Timestamp, Verified};
+use super::value::{Content, STAGINGS, decode, encode, intent_key, retiring_key, staging_key};
+use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, Remembered, Timestamp, Verified};
 use crate::state::error::ManifestFault;
 
 /// The changes that some records make to a tree, not yet applied.
@@ -46,6 +46,21 @@ impl<'a> Changes<'a> {
                 }
             }
             Record::Withdrawn(withdrawn) => self.remove(intent_key(&withdrawn.path)),
+            Record::Retiring(retiring) => {
+                self.put(retiring_key(&retiring.path), retiring, Content::Json)?;
+            }
+            Record::Retained(retained) => self.remove(retiring_key(&retained.path)),
+            Record::Retired(retired) => {
+                self.remove(retiring_key(&retired.path));
+                let key = retired.path.to_key();
+                match (retired.remembered, self.get::<Entry>(&key)?) {
+                    (Remembered::AsOurs, Some(mut entry)) => {
+                        entry.status = EntryStatus::Retired;
+                        self.put(key, &entry, Content::Compact)?;
+                    }
+                    (Remembered::AsOurs, None) | (Remembered::Nothing, _) => self.remove(key),
+                }
+            }
             Record::RunFinished(finished) => match &finished.leftovers {
                 Leftovers::AllStaged => {}
                 Leftovers::Folders(folders) => {

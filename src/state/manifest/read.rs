@@ -1,8 +1,8 @@
 //! The reading side of the manifest.
 
 use super::guard::{Guard, caught, store_fault};
-use super::value::{Content, FIRST_PATH, INTENTS, STAGINGS, damaged, decode};
-use crate::domain::{Entry, Publishing, RelPath, RemotePath};
+use super::value::{Content, FIRST_PATH, INTENTS, RETIRINGS, STAGINGS, damaged, decode};
+use crate::domain::{Entry, Publishing, RelPath, RemotePath, Retiring};
 use crate::state::error::{ManifestFault, StateError};
 
 /// What is known of the files of one target.
@@ -40,6 +40,11 @@ impl Manifest {
     /// names, ordered by path.
     pub fn intents(&self) -> Result<Vec<Publishing>, StateError> {
         self.reserved(INTENTS, |key, value| decode(key, value, Content::Json))
+    }
+
+    /// The source files whose deleting or moving was begun and not ended, ordered by path.
+    pub fn retirings(&self) -> Result<Vec<Retiring>, StateError> {
+        self.reserved(RETIRINGS, |key, value| decode(key, value, Content::Json))
     }
 
     /// The folders in which temporary files may stand, ordered by name.

@@ -10,8 +10,8 @@ use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestS
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    Backoff, Charset, Event, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef, Server, Target,
-    TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    AfterDelivery, Backoff, Charset, Event, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef,
+    Server, Target, TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profiles, Remote};
 use nightferry::state::State;
@@ -23,7 +23,7 @@ pub(super) const TEMPORARY: &str = "/.nf-";
 /// A job to a server.
 pub(super) struct Bench {
     pub(super) server: TestServer,
-    folders: tempfile::TempDir,
+    pub(super) folders: tempfile::TempDir,
     pub(super) job: Job,
     pub(super) definition: Server,
     pub(super) deadlines: Deadlines,
@@ -85,6 +85,7 @@ impl Bench {
             exclude: vec![],
             verify: VerifyPolicy::Auto,
             overwrite: Overwrite::Refuse,
+            after_delivery: AfterDelivery::Keep,
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
         Self { server, folders, job, definition, deadlines, password: "password", profiles, renames }

@@ -1,0 +1,210 @@
+//! Deleting and moving source files after their delivery.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
+use nightferry::clock::SystemClock;
+use nightferry::domain::{AfterDelivery, Exit, Mode, Overwrite, Record, RelPath, Retiring, Target};
+use nightferry::state::State;
+
+use super::bench::Bench;
+
+fn bench(mode: Mode, after: impl FnOnce(&Bench) -> AfterDelivery) -> Bench {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.job.mode = mode;
+    bench.job.after_delivery = after(&bench);
+    for n in 0..4 {
+        bench.write(&format!("sub/{n}.csv"), format!("{n}"));
+    }
+    bench
+}
+
+fn sent(bench: &Bench) -> PathBuf {
+    bench.job.source.with_file_name("sent")
+}
+
+/// The names in the source folder, at any depth, hidden ones as well.
+fn left(bench: &Bench) -> Vec<String> {
+    let files = walkdir::WalkDir::new(&bench.job.source).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    files.map(|entry| entry.file_name().to_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivered_files_are_moved_and_keep_their_paths() {
+    let bench = bench(Mode::Drop, |bench| AfterDelivery::MoveTo(sent(bench)));
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.counts.retired, report.exit()), (4, 4, Exit::Done));
+    assert_eq!(left(&bench), Vec::<String>::new());
+    for n in 0..4 {
+        assert_eq!(fs::read(sent(&bench).join(format!("sub/{n}.csv"))).unwrap(), format!("{n}").into_bytes());
+    }
+    bench.expect_no_connection(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_delivered_stays() {
+    let mut bench = bench(Mode::Mirror, |_| AfterDelivery::Delete);
+    bench.job.overwrite = Overwrite::Refuse;
+    bench.put("in/sub/theirs-2.csv", "someone else's");
+    bench.write("sub/theirs-2.csv", "ours");
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.counts.retired, report.counts.failed), (4, 4, 1));
+    assert_eq!(left(&bench), ["theirs-2.csv"]);
+}
+
+/// In a drop what appears under an old name is new, and waits until the consumer has taken the
+/// old one; in a mirror it replaces ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_under_an_old_name() {
+    for (mode, delivered) in [(Mode::Drop, 0), (Mode::Mirror, 1)] {
+        let bench = bench(mode, |_| AfterDelivery::Delete);
+        assert_eq!(bench.run().await.counts.retired, 4);
+        bench.write("sub/1.csv", "of the next day");
+        let report = bench.run().await;
+        assert_eq!(
+            (report.counts.delivered, report.counts.failed),
+            (delivered, 1 - delivered),
+            "{report:#?}"
+        );
+        if mode == Mode::Drop {
+            assert_eq!(bench.stored("in/sub/1.csv").unwrap(), b"1");
+            fs::remove_file(bench.server.root().join("in/sub/1.csv")).unwrap();
+            assert_eq!(bench.run().await.counts.delivered, 1);
+        }
+        assert_eq!(bench.stored("in/sub/1.csv").unwrap(), b"of the next day");
+        assert_eq!(left(&bench), Vec::<String>::new());
+    }
+}
+
+/// A reply that never came: what is presumed is never deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_only_presumed_stays() {
+    let taken = |event: &Event| {
+        if let Event::Renamed { from, to, local } = event
+            && from != to
+        {
+            fs::remove_file(local).unwrap();
+        }
+    };
+    let fault = Fault::on("RNTO", Action::DropControl(Moment::Unanswered)).nth(1);
+    let mut bench = Bench::watched(Server::builder().dialect(Dialect::full()).fault(fault), taken);
+    bench.job.mode = Mode::Drop;
+    bench.job.after_delivery = AfterDelivery::Delete;
+    bench.write("a.csv", "a");
+    for _ in 0..2 {
+        let report = bench.run().await;
+        assert_eq!((report.counts.presumed, report.counts.retired), (1, 0), "{report:#?}");
+        assert_eq!(left(&bench), ["a.csv"]);
+    }
+}
+
+/// A file that cannot be moved is delivered all the same; the run does not end as if all were
+/// well, and the next one tries again without sending it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_cannot_be_moved_is_told_and_tried_again() {
+    let bench = bench(Mode::Drop, |bench| AfterDelivery::MoveTo(sent(bench)));
+    fs::write(sent(&bench), "a file where the folder should be").unwrap();
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.counts.retained), (4, 4), "{report:#?}");
+    assert_eq!(report.exit(), Exit::FilesFailed);
+    assert_eq!(left(&bench).len(), 4);
+    fs::remove_file(sent(&bench)).unwrap();
+    let before = bench.server.counters();
+    let report = bench.run().await;
+    assert_eq!(bench.server.counters(), before, "sent again");
+    // Those that are too young to be trusted are read first; either way they are not sent.
+    assert_eq!(
+        (report.counts.unchanged + report.counts.confirmed, report.counts.retired),
+        (4, 4),
+        "{report:#?}"
+    );
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+/// A job that begins to delete also deletes what it delivered before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_delivered_earlier_are_retired_too() {
+    let mut bench = bench(Mode::Drop, |_| AfterDelivery::Keep);
+    assert_eq!(bench.run().await.counts.delivered, 4);
+    bench.job.after_delivery = AfterDelivery::Delete;
+    bench.write("sub/3.csv", "changed");
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.counts.retired), (1, 4), "{report:#?}");
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_for_delivered_files_inside_the_source_is_refused() {
+    let bench = bench(Mode::Drop, |bench| AfterDelivery::MoveTo(sent(bench)));
+    fs::create_dir(bench.job.source.join("inside")).unwrap();
+    std::os::unix::fs::symlink(bench.job.source.join("inside"), sent(&bench)).unwrap();
+    let report = bench.run().await;
+    let stopped = report.stopped.clone().unwrap();
+    assert!(stopped.cause.contains("inside the source"), "{stopped}");
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Source));
+    assert_eq!(left(&bench).len(), 4);
+}
+
+/// What a process that died left behind: the record, and the file under its private name or not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Died {
+    BeforeTheRename,
+    Aside,
+    AsideAndChanged,
+    AtTheEnd,
+}
+
+async fn die(bench: &Bench, at: Died) {
+    let clock = Arc::new(SystemClock);
+    let opened = State::open(&bench.folders.path().join("state"), clock).unwrap();
+    let target = Target::of(&bench.job, &bench.definition);
+    let started = opened.state.start_run(&bench.job.name, &target).await.unwrap();
+    let path = RelPath::new("sub/0.csv").unwrap();
+    let entry = opened.state.manifest(target.id()).unwrap().get(&path).unwrap().unwrap();
+    let private = ".nf-00000000-00000000-0000000000000000".to_owned();
+    let (from, to) = (bench.job.source.join("sub/0.csv"), bench.job.source.join("sub").join(&private));
+    let retiring = Retiring { run: started.run, path, private, stat: entry.stat, digest: entry.digest };
+    opened.state.commit(target.id(), vec![Record::Retiring(retiring)]).await.unwrap();
+    opened.state.close().unwrap();
+    match at {
+        Died::BeforeTheRename => {}
+        Died::Aside => fs::rename(from, to).unwrap(),
+        Died::AsideAndChanged => {
+            fs::rename(from, &to).unwrap();
+            fs::write(to, "changed by one that had it open").unwrap();
+        }
+        Died::AtTheEnd => fs::remove_file(from).unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_half_done_is_ended_by_the_next_run() {
+    for at in [Died::BeforeTheRename, Died::Aside, Died::AsideAndChanged, Died::AtTheEnd] {
+        let mut bench = bench(Mode::Mirror, |_| AfterDelivery::Keep);
+        assert_eq!(bench.run().await.counts.delivered, 4);
+        die(&bench, at).await;
+        bench.job.after_delivery = AfterDelivery::Delete;
+        let report = bench.run().await;
+        let sent_again = u64::from(at == Died::AsideAndChanged);
+        assert_eq!((report.counts.delivered, report.counts.retired), (sent_again, 4), "{report:#?}");
+        assert_eq!((report.exit(), left(&bench)), (Exit::Done, Vec::<String>::new()));
+        let expected =
+            if at == Died::AsideAndChanged { &b"changed by one that had it open"[..] } else { b"0" };
+        assert_eq!(bench.stored("in/sub/0.csv").unwrap(), expected);
+        bench.expect_no_connection(0).await;
+    }
+}
+
+/// The job does not want it any more: the file gets its name back, and is not sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_keeps_its_files_undoes_what_was_begun() {
+    let bench = bench(Mode::Mirror, |_| AfterDelivery::Keep);
+    assert_eq!(bench.run().await.counts.delivered, 4);
+    die(&bench, Died::Aside).await;
+    bench.expect_no_connection(4).await;
+    assert_eq!(left(&bench).len(), 4);
+    assert!(bench.job.source.join("sub/0.csv").exists());
+}
