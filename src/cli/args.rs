@@ -43,6 +43,10 @@ pub(super) enum Verb {
         /// The jobs to run; all where none is named
         #[arg(value_name = "JOB")]
         jobs: Vec<String>,
+        /// Delete on the server what run RUN would have deleted when its guard stopped it: those
+        /// files and no others
+        #[arg(long, value_name = "RUN")]
+        approve_deletes: Option<u64>,
     },
     /// Try everything that jobs need of a server, layer by layer; leaves nothing behind
     Doctor {
@@ -85,7 +89,7 @@ mod tests {
         for line in ["nightferry -vv --json sync a b", "nightferry sync a b --json -v -v"] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!((arguments.verbose, arguments.json), (2, true));
-            assert!(matches!(arguments.verb, Verb::Sync { jobs } if jobs == ["a", "b"]));
+            assert!(matches!(arguments.verb, Verb::Sync { jobs, .. } if jobs == ["a", "b"]));
         }
         assert!(Arguments::try_parse_from(["nightferry", "-v", "-q", "check"]).is_err());
     }

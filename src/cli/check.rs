@@ -12,7 +12,9 @@ use super::error::CliError;
 use super::output::{Format, Output};
 use crate::config::secret::{self, SecretError};
 use crate::config::{Config, ConfigError};
-use crate::domain::{AfterDelivery, Exit, Job, Mode, Overwrite, Server, TlsMode, TlsVersion, VerifyPolicy};
+use crate::domain::{
+    AfterDelivery, Exit, Job, Mode, Overwrite, RemoteDelete, Server, TlsMode, TlsVersion, VerifyPolicy,
+};
 use crate::observe::count;
 use crate::source::Filter;
 
@@ -196,10 +198,22 @@ fn job_in_words(job: &Job, server: &Server) -> String {
             format!("\n  moves     each file to {} once its delivery is recorded", folder.display())
         }
     };
+    let limits = format!(
+        "at most {} % or {} files a run, after a complete scan",
+        job.deletes.max_percent, job.deletes.max_files
+    );
+    let deletes = match job.deletes.remote {
+        RemoteDelete::Keep => String::new(),
+        RemoteDelete::Trash => format!(
+            "\n  trashes   on the server what is gone from the source: {limits}; kept for {} days",
+            job.deletes.trash_days
+        ),
+        RemoteDelete::Delete => format!("\n  deletes   on the server what is gone from the source: {limits}"),
+    };
     format!(
         "job {}\n  sends     {files} below {}\n  to        {} on {}@{host}:{} ({tls} {versions}; server {})\n  \
          trusts    {}\n  proves    each file by {verify}\n  expects   that {mode}\n  \
-         others'   files under the same names are {overwrite}{afterwards}",
+         others'   files under the same names are {overwrite}{afterwards}{deletes}",
         job.name,
         job.source.display(),
         job.destination,

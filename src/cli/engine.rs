@@ -13,7 +13,9 @@ use super::error::CliError;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
-use crate::domain::{EventSink, FileStat, Job, RelPath, RunReport, Server, ServerName, Target};
+use crate::domain::{
+    EventSink, FileStat, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target,
+};
 use crate::observe::{Planned, PlannedAction};
 use crate::plan::{self, Action, Reason};
 use crate::remote::{Deadlines, Profiles, Remote};
@@ -29,6 +31,7 @@ const PROFILES_FILE: &str = "profiles.json";
 pub(super) fn sync(
     config: &Config,
     jobs: &[&Job],
+    approved: Option<RunId>,
     sink: &Arc<dyn EventSink>,
     notice: &dyn Fn(&str),
 ) -> Result<Synced, CliError> {
@@ -52,6 +55,7 @@ pub(super) fn sync(
             state: opened.state.clone(),
             clock: Arc::clone(&clock),
             sink: Arc::clone(sink),
+            approved,
             backoff: Delivery::BACKOFF,
         })
     });
@@ -171,7 +175,8 @@ pub(super) fn plan(
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);
     let state = begun.then(|| State::open(&config.agent.state_dir, Arc::new(SystemClock))).transpose()?;
-    let mut planned = |action: Action| shown(action).map_or(Ok(()), &mut *take);
+    let deletes = job.deletes.remote;
+    let mut planned = |action: Action| shown(action, deletes).map_or(Ok(()), &mut *take);
     let Some(opened) = state else {
         let nothing = std::iter::empty::<Result<_, StateError>>();
         for action in plan::plan(scan, nothing, |path| filter.admits(path)) {
@@ -194,7 +199,7 @@ pub(super) fn ledger(config: &Config) -> Result<LedgerSummary, CliError> {
 }
 
 /// An action in the words of `nightferry plan`. `None` where there is nothing to say of a file.
-fn shown(action: Action) -> Option<Planned> {
+fn shown(action: Action, deletes: RemoteDelete) -> Option<Planned> {
     let planned = |action, name: String, size, reason: String| Some(Planned { action, name, size, reason });
     let file = |action, path: RelPath, stat: FileStat, reason: Reason| {
         planned(action, path.to_string(), Some(stat.size), reason.to_string())
@@ -213,7 +218,14 @@ fn shown(action: Action) -> Option<Planned> {
         Action::Refuse { name, reason } | Action::Unreadable { name, reason } => {
             planned(PlannedAction::Fail, name, None, reason)
         }
-        // What is gone from the source stays on the server.
-        Action::Missing { .. } | Action::End(_) => None,
+        Action::Missing { path, .. } => {
+            let reason = match deletes {
+                RemoteDelete::Keep => return None,
+                RemoteDelete::Trash => "gone from the source: it goes to the trash on the server",
+                RemoteDelete::Delete => "gone from the source: it is deleted on the server",
+            };
+            planned(PlannedAction::Remove, path.to_string(), None, reason.to_owned())
+        }
+        Action::End(_) => None,
     }
 }

@@ -25,7 +25,7 @@ use clap::Parser as _;
 use self::args::{Arguments, LedgerVerb, Verb};
 use self::error::CliError;
 use self::output::Output;
-use crate::domain::Exit;
+use crate::domain::{Exit, RunId};
 
 /// Runs the command with its arguments, the program's name first, and says how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -53,7 +53,7 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
     match &arguments.verb {
         Verb::Check => check::run(config, output),
         Verb::Plan { jobs } => plan::run(&config?, jobs, output),
-        Verb::Sync { jobs } => sync::run(&config?, jobs, output),
+        Verb::Sync { jobs, approve_deletes } => sync::run(&config?, jobs, approve_deletes.map(RunId), output),
         Verb::Doctor { servers } => doctor::run(&config?, servers, output),
         Verb::Trust { server } => trust::run(&config?, server, output),
         Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),

@@ -6,15 +6,20 @@ use super::output::{Format, Loudness, Output};
 use super::select;
 use super::watch::Watch;
 use crate::config::Config;
-use crate::domain::{Exit, RunReport};
+use crate::domain::{Exit, RunId, RunReport};
 use crate::observe::{summary, trouble};
 
 /// Runs jobs one after another and says what came of each. Those who asked for silence hear of
 /// the runs that did not end well.
-pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<Exit, CliError> {
+pub(super) fn run(
+    config: &Config,
+    jobs: &[String],
+    approved: Option<RunId>,
+    output: &Output,
+) -> Result<Exit, CliError> {
     let jobs = select::jobs(config, jobs)?;
     let watch = Watch::start(output);
-    let synced = engine::sync(config, &jobs, &watch.sink(), &|text| output.warning(text, None));
+    let synced = engine::sync(config, &jobs, approved, &watch.sink(), &|text| output.warning(text, None));
     watch.finish()?;
     let Synced { reports, error } = synced?;
     for report in &reports {

@@ -8,8 +8,8 @@ use super::path_below;
 use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
 use crate::domain::{
-    AfterDelivery, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RemotePath, ServerName, Target,
-    TargetId, VerifyPolicy,
+    AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RelPath, RemoteDelete,
+    RemotePath, ServerName, Target, TargetId, VerifyPolicy,
 };
 
 const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
@@ -25,13 +25,13 @@ pub(super) const KEYS: Keys = Keys {
         "verify",
         "overwrite",
         "after_delivery",
+        "delete",
     ],
     later: &[
         Later { key: "schedule", instead: SYNC_INSTEAD },
         Later { key: "timezone", instead: SYNC_INSTEAD },
         Later { key: "watch", instead: SYNC_INSTEAD },
         Later { key: "retry", instead: SYNC_INSTEAD },
-        Later { key: "delete", instead: "take it out; nothing is deleted on the server" },
         Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
         Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
         Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
@@ -94,6 +94,11 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
         .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder))
         .zip(source.as_ref())
         .and_then(|(after, source)| outside(after, source, &section));
+    let deletes = section.optional_or("delete", Deletes::default(), deletes);
+    let deletes = match (deletes, mode, after_delivery.as_ref()) {
+        (Some(deletes), Some(mode), Some(after)) => fitting(deletes, mode, after, &section),
+        (_, _, _) => None,
+    };
     Some(Job {
         name: name.ok()?,
         source: source?,
@@ -105,7 +110,56 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
         verify: verify?,
         overwrite: overwrite?,
         after_delivery: after_delivery?,
+        deletes: deletes?,
     })
+}
+
+const DELETE_KEYS: Keys =
+    Keys { known: &["remote", "max_percent", "max_files", "marker", "trash_days"], later: &[] };
+
+/// What becomes of remote files whose source is gone.
+fn deletes(value: &Value<'_>) -> Option<Deletes> {
+    let section = Section::new(value, &DELETE_KEYS)?;
+    let choices =
+        [("keep", RemoteDelete::Keep), ("trash", RemoteDelete::Trash), ("delete", RemoteDelete::Delete)];
+    let remote = section.optional_or("remote", RemoteDelete::default(), |value| value.choice(&choices));
+    let max_percent = section
+        .optional_or("max_percent", u16::from(Deletes::DEFAULT_PERCENT), |value| value.number(0..=100));
+    let max_files = section
+        .optional_or("max_files", Deletes::DEFAULT_FILES, |value| value.number(0..=u16::MAX).map(u64::from));
+    let marker = section.optional_or("marker", None, |value| marker(value).map(Some));
+    let trash_days =
+        section.optional_or("trash_days", Deletes::DEFAULT_TRASH_DAYS, |value| value.number(1..=3650));
+    Some(Deletes {
+        remote: remote?,
+        max_percent: u8::try_from(max_percent?).ok()?,
+        max_files: max_files?,
+        marker: marker?,
+        trash_days: trash_days?,
+    })
+}
+
+fn marker(value: &Value<'_>) -> Option<RelPath> {
+    let text = value.text()?;
+    RelPath::new(text).ok().or_else(|| value.expected("a path below the source", "as in `.mounted`"))
+}
+
+/// Where files go away by themselves, their absence means nothing.
+fn fitting(deletes: Deletes, mode: Mode, after: &AfterDelivery, job: &Section<'_>) -> Option<Deletes> {
+    if deletes.remote == RemoteDelete::Keep {
+        return Some(deletes);
+    }
+    let reason = match (mode, after) {
+        (Mode::Mirror, AfterDelivery::Keep) => return Some(deletes),
+        (Mode::Drop, _) => "goes with `mode: mirror` only: in a drop the consumer takes files away",
+        (Mode::Mirror, AfterDelivery::Delete | AfterDelivery::MoveTo(_)) => {
+            "does not go with `after_delivery`: what leaves the source after its delivery would be deleted there"
+        }
+    };
+    if let Some(value) = job.optional("delete") {
+        value.place.refuse(reason, "take one of the two out");
+    }
+    None
 }
 
 const AFTER_DELIVERY_KEYS: Keys = Keys { known: &["move_to"], later: &[] };

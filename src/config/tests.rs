@@ -156,6 +156,9 @@ fn jobs_with_problems() {
     mode: [drop]
 ",
         ),
+        with_job("    delete: {remote: bin, max_percent: 101, marker: /x, trash_days: 0}\n"),
+        with_job("    mode: drop\n    delete: {remote: trash}\n"),
+        with_job("    after_delivery: delete\n    delete: {remote: delete}\n"),
         with_job("    after_delivery: remove\n"),
         with_job("    after_delivery: {move_to: s/sent, keep: 3d}\n"),
         with_job("    schedule: \"0 17 * * *\"\n    watch: {settle: 5s}\n    delete: {remote: trash}\n"),

@@ -16,6 +16,7 @@ mod planner;
 mod publish;
 mod pump;
 mod recover;
+mod removal;
 mod retire;
 mod run;
 mod settle;

@@ -8,9 +8,11 @@ use tokio::task::spawn_blocking;
 use super::failure::describe;
 use super::retire::check_place;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{AfterDelivery, Failure, FailureClass, Job, RelPath};
-use crate::plan::{Action, Reason, plan};
+use crate::domain::{AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, RelPath, SourceSeen};
+use crate::plan::guard::Missing;
+use crate::plan::{Action, CompleteScan, Reason, ScanEnd, plan};
 use crate::source::{Filter, SourceRoot};
+use crate::state::Manifest;
 
 /// Opens the source folder, and sees to it that nothing is moved from there to there.
 pub(super) async fn open_source(job: &Job) -> Result<SourceRoot, Failure> {
@@ -28,13 +30,13 @@ pub(super) async fn open_source(job: &Job) -> Result<SourceRoot, Failure> {
 
 /// Walks the source, holds it against the manifest, and queues what is to be done. Files with an
 /// unsettled intent are left alone: sending them might deliver them twice. Delivered files go to
-/// `retirements` where the job deletes or moves them. Blocks.
+/// `retirements` where the job deletes or moves them. Tells what a complete scan saw. Blocks.
 pub(super) fn make_plan(
     shared: &Shared,
     queue: &Sender<Work>,
     retirements: &Sender<RelPath>,
     unsettled: &BTreeSet<RelPath>,
-) {
+) -> Option<Seen> {
     let tell = |outcome| {
         let _run_ended = shared.outcomes.blocking_send(outcome).is_err();
     };
@@ -42,30 +44,29 @@ pub(super) fn make_plan(
         shared.stop.cancel();
         tell(Outcome::Stop { failure });
     };
-    let job = &shared.delivery.job;
-    let filter = match Filter::new(&job.include, &job.exclude) {
-        Ok(filter) => filter,
-        Err(error) => return stop(Failure::new(FailureClass::Other, describe(&error))),
-    };
-    let manifest = match shared.delivery.state.manifest(shared.target) {
-        Ok(manifest) => manifest,
-        Err(error) => return stop(Failure::new(error.class(), describe(&error))),
+    let (filter, manifest) = match prepare(shared) {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            stop(failure);
+            return None;
+        }
     };
     let scan = shared.root.scan(&filter, || shared.delivery.clock.now());
-    let (mut unchanged, mut not_reached) = (0, 0);
+    let (mut unchanged, mut not_reached, mut tally) = (0, 0, Tally::default());
     for action in plan(scan, manifest.entries(), |path| filter.admits(path)) {
         if shared.cut_off.is_cancelled() {
-            return;
+            return None;
         }
+        action.iter().for_each(|action| tally.add(action));
         let (path, size, known, kind) = match action {
             Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
             Ok(Action::Hash { path, reason: Reason::TooCloseToTrust, .. }) if shared.is_settled(&path) => {
                 continue;
             }
             Ok(Action::Hash { path, stat, known, .. }) => (path, stat.size, Some(known), WorkKind::HashFirst),
-            Ok(Action::Unchanged { path, .. }) => {
+            Ok(Action::Unchanged { path }) => {
                 unchanged += u64::from(!shared.is_settled(&path));
-                if job.after_delivery == AfterDelivery::Keep {
+                if shared.delivery.job.after_delivery == AfterDelivery::Keep {
                     continue;
                 }
                 // An earlier run delivered it, and could not delete or move it.
@@ -107,9 +108,99 @@ pub(super) fn make_plan(
     if not_reached > 0 {
         tell(Outcome::NotReached { files: not_reached });
     }
+    tally.seen(&shared.root)
+}
+
+/// What a plan is made from.
+fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
+    let job = &shared.delivery.job;
+    let filter = Filter::new(&job.include, &job.exclude);
+    let filter = filter.map_err(|error| Failure::new(FailureClass::Other, describe(&error)))?;
+    let manifest = shared.delivery.state.manifest(shared.target);
+    Ok((filter, manifest.map_err(|error| Failure::new(error.class(), describe(&error)))?))
+}
+
+/// What a complete scan saw, held against what is known.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) source: SourceSeen,
+    /// Files that were delivered and that the job's patterns admit.
+    pub(super) known: u64,
+    pub(super) missing: Missing,
+    pub(super) complete: CompleteScan,
+}
+
+/// Counts what a plan says.
+#[derive(Default)]
+struct Tally {
+    files: u64,
+    known: u64,
+    missing: u64,
+    paths: Hasher,
+    complete: Option<CompleteScan>,
+}
+
+impl Tally {
+    fn add(&mut self, action: &Action) {
+        match action {
+            Action::Send { known, .. } => {
+                self.files += 1;
+                let delivered = known.as_ref().is_some_and(|known| known.status == EntryStatus::Delivered);
+                self.known += u64::from(delivered);
+            }
+            Action::Hash { .. } | Action::Unchanged { .. } => {
+                self.files += 1;
+                self.known += 1;
+            }
+            Action::Missing { path, .. } => {
+                self.known += 1;
+                self.missing += 1;
+                self.paths.update(path.as_str().as_bytes());
+                self.paths.update(b"\n");
+            }
+            Action::Presumed { .. }
+            | Action::Skip { .. }
+            | Action::Refuse { .. }
+            | Action::Unreadable { .. } => {}
+            Action::End(ScanEnd::Complete(complete)) => self.complete = Some(*complete),
+            Action::End(ScanEnd::Incomplete) => self.complete = None,
+        }
+    }
+
+    /// `None` after an incomplete scan.
+    fn seen(self, root: &SourceRoot) -> Option<Seen> {
+        let complete = self.complete?;
+        let (device, filesystem) = root.place().ok()?;
+        let source = SourceSeen { device, filesystem, files: self.files };
+        let missing = Missing { files: self.missing, paths: self.paths.finish() };
+        Some(Seen { source, known: self.known, missing, complete })
+    }
 }
 
 /// What is said of something that cannot be sent or looked at.
 fn refused(name: String, class: FailureClass, reason: String) -> Outcome {
     Outcome::Refused { name, failure: Failure::new(class, reason) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Found;
+
+    /// What cannot be read hides files, and is no proof that they are gone.
+    #[test]
+    fn an_incomplete_scan_has_seen_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = SourceRoot::open(folder.path()).unwrap();
+        let seen = |found: Vec<Found>| {
+            let mut tally = Tally::default();
+            for action in plan(found, std::iter::empty::<Result<_, std::io::Error>>(), |_| true) {
+                tally.add(&action.unwrap());
+            }
+            tally.seen(&root)
+        };
+        assert_eq!(seen(vec![]).map(|seen| (seen.known, seen.missing.files)), Some((0, 0)));
+        let unreadable = Found::Unreadable { name: "a".into(), reason: "denied".into() };
+        assert!(seen(vec![unreadable]).is_none());
+    }
 }

@@ -420,7 +420,7 @@ impl Publish {
 
 /// Whether what stands there is what was delivered last: its size, and its time as far as both
 /// are known.
-fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
+pub(super) fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
     let (Standing::File { size, modified }, Some(known)) = (standing, known) else { return false };
     let same_time = match (modified, &known.modified) {
         (Some(now), Some(then)) => now == then,

@@ -12,13 +12,14 @@ use tracing::error;
 use super::failure::describe;
 use super::planner::{make_plan, open_source};
 use super::recover::recover;
+use super::removal::remove_missing;
 use super::retire::{finish_earlier, retire};
 use super::shared::{Outcome, Shared, Work};
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    Record, RelPath, RunFinished, RunReport, Target,
+    Record, RelPath, Removal, RunFinished, RunId, RunReport, SourceSeen, Target,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -48,6 +49,8 @@ pub struct Delivery {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub sink: Arc<dyn EventSink>,
+    /// The run whose stopped deletions a person has approved.
+    pub approved: Option<RunId>,
     /// The waits between attempts; [`Delivery::BACKOFF`] where nothing else is wanted.
     pub backoff: Backoff,
 }
@@ -86,7 +89,7 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
         stop: stop.child_token(),
         to_record: vec![],
     };
-    let leftovers = match open_source(&delivery.job).await {
+    let carried_out = match open_source(&delivery.job).await {
         Ok(root) => {
             let (outcomes, told) = mpsc::channel(OUTCOMES_WAITING);
             let shared = Shared::new(delivery.clone(), run, root, book.stop.clone(), outcomes);
@@ -94,26 +97,25 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
         }
         Err(failure) => {
             book.stopped(failure);
-            // What earlier runs left was not looked at.
-            Leftovers::AllStaged
+            CarriedOut::NOTHING
         }
     };
     if stop.is_cancelled() && book.report.stopped.is_none() {
         book.stopped(Failure::new(FailureClass::Interrupted, "interrupted by a signal"));
     }
-    Ok(book.close(leftovers, began).await)
+    Ok(book.close(carried_out, began).await)
 }
 
 /// Settles what earlier runs left, then plans and delivers. Returns where temporary files may be
 /// left.
-async fn carry_out(shared: Arc<Shared>) -> Leftovers {
+async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
     if let Err(error) = finish_earlier(&shared).await {
         shared.stop.cancel();
         let failure = Failure::new(error.class(), describe(&error));
         shared.tell(Outcome::Stop { failure }).await;
-        return Leftovers::AllStaged;
+        return CarriedOut::NOTHING;
     }
-    let Some(unsettled) = recover(&shared).await else { return Leftovers::AllStaged };
+    let Some(unsettled) = recover(&shared).await else { return CarriedOut::NOTHING };
     let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
     let workers = usize::from(shared.delivery.remote.server().connections.get());
     shared.begin_work(workers);
@@ -132,13 +134,14 @@ async fn carry_out(shared: Arc<Shared>) -> Leftovers {
         sleep(GRACE).await;
     };
     tokio::pin!(grace);
-    let (mut died, mut all_known, mut whole) = (false, false, true);
+    let (mut died, mut all_known, mut whole, mut seen) = (false, false, true, None);
     while whole && !(all_known && tasks.is_empty()) {
         tokio::select! {
             biased;
             ended = &mut plan, if !all_known => {
                 all_known = true;
                 died |= ended.is_err();
+                seen = ended.ok().flatten();
             }
             ended = tasks.join_next(), if !tasks.is_empty() => died |= matches!(ended, Some(Err(_))),
             // The plan may be stuck in a source that does not answer: it is not waited for.
@@ -146,6 +149,14 @@ async fn carry_out(shared: Arc<Shared>) -> Leftovers {
         }
         if died {
             shared.stop.cancel();
+        }
+    }
+    let mut source = None;
+    if let Some(seen) = seen.filter(|_| whole && !shared.stop.is_cancelled()) {
+        tokio::select! {
+            biased;
+            remembered = remove_missing(&shared, &seen) => source = remembered,
+            () = &mut grace => whole = false,
         }
     }
     shared.cut_off.cancel();
@@ -159,7 +170,21 @@ async fn carry_out(shared: Arc<Shared>) -> Leftovers {
         let failure = Failure::new(FailureClass::Other, "a part of the program failed; please report it");
         shared.tell(Outcome::Stop { failure }).await;
     }
-    if whole && !died { Leftovers::of(shared.leftovers()) } else { Leftovers::AllStaged }
+    let leftovers = if whole && !died { Leftovers::of(shared.leftovers()) } else { Leftovers::AllStaged };
+    CarriedOut { leftovers, source }
+}
+
+/// What is to be remembered after a run.
+struct CarriedOut {
+    /// Where temporary files may be left.
+    leftovers: Leftovers,
+    /// What a complete scan saw of the source.
+    source: Option<SourceSeen>,
+}
+
+impl CarriedOut {
+    /// Of a run that ended before it looked.
+    const NOTHING: Self = Self { leftovers: Leftovers::AllStaged, source: None };
 }
 
 /// Deletes or moves the sources of delivered files, until nobody hands on any more.
@@ -195,8 +220,8 @@ impl Book {
     async fn keep(
         &mut self,
         mut told: mpsc::Receiver<Outcome>,
-        carried_out: impl Future<Output = Leftovers>,
-    ) -> Leftovers {
+        carried_out: impl Future<Output = CarriedOut>,
+    ) -> CarriedOut {
         tokio::pin!(carried_out);
         loop {
             tokio::select! {
@@ -212,12 +237,12 @@ impl Book {
                     }
                     self.record().await;
                 }
-                leftovers = &mut carried_out => {
+                ended = &mut carried_out => {
                     while let Ok(outcome) = told.try_recv() {
                         self.enter(outcome);
                     }
                     self.record().await;
-                    return leftovers;
+                    return ended;
                 }
             }
         }
@@ -281,6 +306,14 @@ impl Book {
                 emit(file(path.clone(), FileProgress::Retained { failure: failure.clone() }));
                 self.report.add_retained(FailedFile::new(&path, failure));
             }
+            Outcome::Removed { path, removal } => {
+                counts.removed += u64::from(matches!(removal, Removal::Deleted | Removal::Trashed));
+                emit(file(path, FileProgress::Removed { removal }));
+            }
+            Outcome::NotRemoved { path, failure } => {
+                emit(file(path.clone(), FileProgress::NotRemoved { failure: failure.clone() }));
+                self.report.add_not_removed(FailedFile::new(&path, failure));
+            }
             Outcome::NotReached { files } => counts.not_reached += files,
             Outcome::Stop { failure } => self.stopped(failure),
         }
@@ -299,12 +332,14 @@ impl Book {
     }
 
     /// Records the end of the run.
-    async fn close(mut self, leftovers: Leftovers, began: Instant) -> RunReport {
+    async fn close(mut self, carried_out: CarriedOut, began: Instant) -> RunReport {
+        let CarriedOut { leftovers, source } = carried_out;
         let finished = RunFinished {
             run: self.report.run,
             counts: self.report.counts,
             stopped: self.report.stopped.clone(),
             leftovers,
+            source,
         };
         let committed =
             self.delivery.state.commit(self.delivery.target.id(), vec![Record::RunFinished(finished)]).await;

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::Delivery;
 use crate::domain::{
-    Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, RunId,
-    TargetId,
+    Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, Removal,
+    RunId, TargetId,
 };
 use crate::source::SourceRoot;
 use crate::state::StateError;
@@ -81,6 +81,16 @@ pub(super) enum Outcome {
     },
     /// It should have been, and was not.
     Retained {
+        path: RelPath,
+        failure: Failure,
+    },
+    /// A remote file whose source is gone is no concern any more.
+    Removed {
+        path: RelPath,
+        removal: Removal,
+    },
+    /// It should have been deleted or moved to the trash, and was not.
+    NotRemoved {
         path: RelPath,
         failure: Failure,
     },

@@ -1,6 +1,6 @@
 //! What happens during a run, for those who watch. Events are not kept; records are.
 
-use super::{Failure, JobName, ProofMethod, RelPath, RunId, RunReport, ServerName, SessionFacts};
+use super::{Failure, JobName, ProofMethod, RelPath, Removal, RunId, RunReport, ServerName, SessionFacts};
 
 /// Something that happened during a run.
 #[derive(Clone, Debug)]
@@ -112,6 +112,16 @@ pub enum FileProgress {
     /// Its source should have been deleted or moved after the delivery, and was not.
     Retained {
         /// Why.
+        failure: Failure,
+    },
+    /// Its source is gone, and the remote file is no concern any more.
+    Removed {
+        /// What became of it.
+        removal: Removal,
+    },
+    /// Its source is gone, and the remote file should have been deleted or moved to the trash.
+    NotRemoved {
+        /// Why it was not.
         failure: Failure,
     },
     /// It was not delivered.

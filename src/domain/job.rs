@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{JobName, RemotePath, ServerName, VerifyPolicy};
+use super::{Deletes, JobName, RemotePath, ServerName, VerifyPolicy};
 
 /// A source folder, a server, a destination folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Job {
     pub overwrite: Overwrite,
     /// What becomes of a source file once its delivery is durable.
     pub after_delivery: AfterDelivery,
+    /// What becomes of remote files whose source is gone.
+    pub deletes: Deletes,
 }
 
 /// What absence of a delivered file on the server means.

@@ -4,6 +4,7 @@
 //! types; illegal values cannot be made (they are parsed once, at the edge).
 
 mod charset;
+mod deletes;
 mod digest;
 mod entry;
 mod event;
@@ -23,6 +24,7 @@ mod temporary;
 mod time;
 
 pub use self::charset::Charset;
+pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};
 pub use self::digest::{Digest, Hasher, ParseDigestError};
 pub use self::entry::{Entry, EntryStatus, Found};
 pub use self::event::{Event, EventSink, FileProgress};
@@ -33,8 +35,9 @@ pub use self::job::{AfterDelivery, Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, Remembered, Retained, Retired,
-    Retiring, RunFinished, RunStarted, SessionFacts, Staging, Standing, Withdrawn,
+    Confirmed, Delivered, Failed, GuardTripped, Leftovers, Presumed, Publishing, Record, Remembered, Removal,
+    Removed, Retained, Retired, Retiring, RunFinished, RunStarted, SessionFacts, Staging, Standing,
+    TrashEmptied, Trashing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Counts, Digest, Failure, FileStat, JobName, RelPath, RemotePath, RunId, Target, Timestamp, TlsVersion,
-    Verified,
+    Counts, Digest, Failure, FileStat, JobName, RelPath, RemotePath, RunId, SourceSeen, Target, Timestamp,
+    TlsVersion, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -36,6 +36,14 @@ pub enum Record {
     Retired(Retired),
     /// It was not, and has its own name again.
     Retained(Retained),
+    /// A remote file whose source is gone is about to be moved to the trash.
+    Trashing(Trashing),
+    /// A remote file whose source is gone is no concern any more.
+    Removed(Removed),
+    /// A file left the trash.
+    TrashEmptied(TrashEmptied),
+    /// Too much was gone from the source for anything to be deleted.
+    GuardTripped(GuardTripped),
     /// A file was not delivered.
     Failed(Failed),
     /// A run ended.
@@ -56,6 +64,10 @@ impl Record {
             | Self::Retiring(Retiring { run, .. })
             | Self::Retired(Retired { run, .. })
             | Self::Retained(Retained { run, .. })
+            | Self::Trashing(Trashing { run, .. })
+            | Self::Removed(Removed { run, .. })
+            | Self::TrashEmptied(TrashEmptied { run, .. })
+            | Self::GuardTripped(GuardTripped { run, .. })
             | Self::Failed(Failed { run, .. })
             | Self::RunFinished(RunFinished { run, .. }) => *run,
         }
@@ -259,6 +271,65 @@ pub struct Retained {
     pub cause: String,
 }
 
+/// A remote file whose source is gone is about to be moved to the trash: committed before, so
+/// that it is found there when its time is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trashing {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Where it goes on the server.
+    pub to: RemotePath,
+}
+
+/// A remote file whose source is gone is no concern any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The run.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// What became of it.
+    pub removal: Removal,
+}
+
+/// What became of a remote file whose source is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Removal {
+    /// It was deleted.
+    Deleted,
+    /// It was moved to the trash.
+    Trashed,
+    /// It was not there any more.
+    AlreadyGone,
+    /// What stands there is not what was delivered: it was left alone.
+    NotOurs,
+}
+
+/// A file left the trash: it was deleted, or was not there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashEmptied {
+    /// The run.
+    pub run: RunId,
+    /// Where it stood on the server.
+    pub from: RemotePath,
+}
+
+/// Too much was gone from the source: nothing was deleted on the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardTripped {
+    /// The run, by whose number a person may approve.
+    pub run: RunId,
+    /// Files that were gone.
+    pub missing: u64,
+    /// The SHA-256 of their paths, each with a line end, in their order.
+    pub paths: Digest,
+    /// Why nothing was deleted.
+    pub cause: String,
+}
+
 /// A file was not delivered in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -283,6 +354,9 @@ pub struct RunFinished {
     /// Where temporary files may be left.
     #[serde(default, skip_serializing_if = "Leftovers::is_none")]
     pub leftovers: Leftovers,
+    /// What a complete scan saw of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceSeen>,
 }
 
 /// Where temporary files may be left after a run.

@@ -118,6 +118,12 @@ pub struct Counts {
     /// Source files that should have been, and could not: they are delivered all the same.
     #[serde(default)]
     pub retained: u64,
+    /// Remote files that were deleted or moved to the trash, because their source is gone.
+    #[serde(default)]
+    pub removed: u64,
+    /// Remote files that should have been, and could not.
+    #[serde(default)]
+    pub not_removed: u64,
 }
 
 /// What came of a run.
@@ -172,6 +178,12 @@ impl RunReport {
     /// Counts a file that was delivered, and whose source stayed against the job's wish.
     pub fn add_retained(&mut self, file: FailedFile) {
         self.counts.retained += 1;
+        self.name(file);
+    }
+
+    /// Counts a remote file that should have been deleted or moved to the trash, and was not.
+    pub fn add_not_removed(&mut self, file: FailedFile) {
+        self.counts.not_removed += 1;
         self.name(file);
     }
 

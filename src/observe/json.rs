@@ -74,6 +74,8 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
         FileProgress::Presumed => ("file-presumed", json!({})),
         FileProgress::Retired { moved_to } => ("file-retired", json!({"moved_to": moved_to})),
         FileProgress::Retained { failure } => ("file-retained", json!({"failure": failure})),
+        FileProgress::Removed { removal } => ("file-removed", json!({"removal": removal})),
+        FileProgress::NotRemoved { failure } => ("file-not-removed", json!({"failure": failure})),
         FileProgress::Failed { failure } => ("file-failed", json!({"failure": failure})),
     })
 }

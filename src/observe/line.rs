@@ -1,7 +1,7 @@
 //! One line an event, for those who watch along.
 
 use super::text::{bytes, count, escaped};
-use crate::domain::{Event, FileProgress};
+use crate::domain::{Event, FileProgress, Removal};
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +71,17 @@ fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
         FileProgress::Retired { moved_to: None } => {
             ("deleted", "  from the source, after its delivery".to_owned())
         }
-        FileProgress::Retained { failure } => ("stays", format!("  {}", escaped(&failure.cause))),
+        FileProgress::Retained { failure } | FileProgress::NotRemoved { failure } => {
+            ("stays", format!("  {}", escaped(&failure.cause)))
+        }
+        FileProgress::Removed { removal } => match removal {
+            Removal::Deleted => ("removed", "  from the server: its source is gone".to_owned()),
+            Removal::Trashed => ("trashed", "  on the server: its source is gone".to_owned()),
+            Removal::AlreadyGone => ("gone", "  from the server as well".to_owned()),
+            Removal::NotOurs => {
+                ("foreign", "  on the server stands another file; it was left alone".to_owned())
+            }
+        },
         FileProgress::Failed { failure } => ("failed", format!("  {}", escaped(&failure.cause))),
     })
 }

@@ -17,6 +17,8 @@ pub enum PlannedAction {
     Unchanged,
     /// Nothing: it is neither file nor folder.
     Skip,
+    /// It is deleted on the server, or moved to the trash there, if the limits allow it.
+    Remove,
     /// It fails, because it cannot be sent or looked at.
     Fail,
 }
@@ -28,6 +30,7 @@ impl PlannedAction {
             Self::Read => "read",
             Self::Unchanged => "unchanged",
             Self::Skip => "skip",
+            Self::Remove => "remove",
             Self::Fail => "fail",
         }
     }
@@ -69,6 +72,8 @@ pub struct PlanTotals {
     pub unchanged: u64,
     /// What is neither file nor folder.
     pub skip: u64,
+    /// Remote files that are deleted, or moved to the trash.
+    pub remove: u64,
     /// Files that fail.
     pub fail: u64,
 }
@@ -88,6 +93,7 @@ impl PlanTotals {
             }
             PlannedAction::Unchanged => self.unchanged += 1,
             PlannedAction::Skip => self.skip += 1,
+            PlannedAction::Remove => self.remove += 1,
             PlannedAction::Fail => self.fail += 1,
         }
     }
@@ -102,7 +108,12 @@ impl PlanTotals {
             parts.push(format!("{} to read, {}", self.read, bytes(self.read_bytes)));
         }
         parts.push(format!("{} unchanged", self.unchanged));
-        for (number, what) in [(self.skip, "skipped"), (self.fail, "that cannot be sent")] {
+        let others = [
+            (self.remove, "to delete on the server"),
+            (self.skip, "skipped"),
+            (self.fail, "that cannot be sent"),
+        ];
+        for (number, what) in others {
             if number > 0 {
                 parts.push(format!("{number} {what}"));
             }

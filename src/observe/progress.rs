@@ -115,7 +115,10 @@ impl Progress {
                 self.bytes_delivered = self.bytes_delivered.saturating_add(*size);
             }
             FileProgress::Settled | FileProgress::Confirmed | FileProgress::Presumed => self.finish(path),
-            FileProgress::Retired { .. } | FileProgress::Retained { .. } => {}
+            FileProgress::Retired { .. }
+            | FileProgress::Retained { .. }
+            | FileProgress::Removed { .. }
+            | FileProgress::NotRemoved { .. } => {}
             FileProgress::Failed { .. } => {
                 self.finish(path);
                 self.files_failed += 1;

@@ -22,7 +22,7 @@ pub fn summary(report: &RunReport) -> String {
             lines.push(format!("  {number} {what}"));
         }
     }
-    let told = report.counts.failed + report.counts.retained;
+    let told = report.counts.failed + report.counts.retained + report.counts.not_removed;
     if told > 0 {
         lines.push("  failed:".to_owned());
         let named = report.failed.iter().take(MAX_FILES_NAMED);
@@ -49,8 +49,11 @@ pub fn trouble(report: &RunReport) -> String {
         (Some(failure), _) => escaped(&failure.cause).into_owned(),
         (None, Some(file)) => {
             let what = match report.counts.failed {
-                0 => {
+                0 if report.counts.retained > 0 => {
                     format!("{} could not be taken out of the source", count(report.counts.retained, "file"))
+                }
+                0 => {
+                    format!("{} could not be deleted on the server", count(report.counts.not_removed, "file"))
                 }
                 failed => format!("{} failed", count(failed, "file")),
             };
@@ -78,12 +81,14 @@ fn headline(report: &RunReport) -> String {
     format!("{sent}{failed}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
 }
 
-fn asides(counts: &Counts) -> [(u64, &'static str); 7] {
+fn asides(counts: &Counts) -> [(u64, &'static str); 9] {
     [
         (counts.confirmed, "touched, but with the content that was delivered: not sent"),
         (counts.settled, "delivered by an earlier run that was cut short: found in place"),
         (counts.retired, "taken out of the source after their delivery"),
         (counts.retained, "delivered, but still in the source: they could not be deleted or moved"),
+        (counts.removed, "deleted on the server or moved to its trash: their sources are gone"),
+        (counts.not_removed, "still on the server, though their sources are gone"),
         (counts.skipped, "skipped: neither files nor folders"),
         (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
         (counts.not_reached, "not reached before the run ended; the next run goes on"),

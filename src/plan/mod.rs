@@ -6,6 +6,7 @@
 //! Both streams are in the order of [`RelPath`]s, so that one step of each is all that is held.
 
 mod action;
+pub mod guard;
 
 pub use self::action::{Action, CompleteScan, Reason, ScanEnd};
 

@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, fstatvfs, open, openat, openat2, statat,
+};
 use rustix::io::Errno;
 
 use super::{Filter, Scan, SourceError, SourceFile, file_stat};
@@ -81,6 +83,28 @@ impl SourceRoot {
         match opened {
             Err(Errno::NOENT) => Ok(None),
             opened => opened.map(Some),
+        }
+    }
+
+    /// What tells this folder's place from another one: its device and its file system.
+    pub fn place(&self) -> Result<(u64, u64), SourceError> {
+        let unreadable =
+            |errno: Errno| SourceError::Unreadable { path: self.path.to_path_buf(), source: errno.into() };
+        let device = fstat(&self.folder).map_err(unreadable)?.st_dev;
+        // File systems in user space have no id of their own.
+        let filesystem = fstatvfs(&self.folder).map_or(0, |facts| facts.f_fsid);
+        Ok((device, filesystem))
+    }
+
+    /// Whether nothing at all stands under a path, not even a link or a folder. What cannot be
+    /// looked at is not known to be absent.
+    pub fn lacks(&self, path: &RelPath) -> bool {
+        match self.folder_of(path) {
+            Ok(Some(folder)) => {
+                matches!(statat(&folder, path.name(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+            }
+            Ok(None) => true,
+            Err(_) => false,
         }
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::guard::store_fault;
-use super::value::{Content, STAGINGS, decode, encode, intent_key, retiring_key, staging_key};
+use super::value::{
+    Content, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, retiring_key, staging_key,
+    trash_key,
+};
 use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, Remembered, Timestamp, Verified};
 use crate::state::error::ManifestFault;
 
@@ -61,17 +64,30 @@ impl<'a> Changes<'a> {
                     (Remembered::AsOurs, None) | (Remembered::Nothing, _) => self.remove(key),
                 }
             }
-            Record::RunFinished(finished) => match &finished.leftovers {
-                Leftovers::AllStaged => {}
-                Leftovers::Folders(folders) => {
-                    for key in self.stagings()? {
-                        self.remove(key);
-                    }
-                    for folder in folders {
-                        self.put(staging_key(folder), &(), Content::Compact)?;
-                    }
+            Record::Trashing(trashing) => self.put(trash_key(&trashing.to), &at, Content::Compact)?,
+            Record::Removed(removed) => self.remove(removed.path.to_key()),
+            Record::TrashEmptied(emptied) => self.remove(trash_key(&emptied.from)),
+            Record::GuardTripped(tripped) => {
+                self.put(STOPPED_DELETES.to_vec(), tripped, Content::Json)?;
+            }
+            Record::RunFinished(finished) => {
+                if let Some(source) = &finished.source {
+                    self.put(SOURCE.to_vec(), source, Content::Compact)?;
                 }
-            },
+                self.leave(&finished.leftovers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in where temporary files may be left after a run.
+    fn leave(&mut self, leftovers: &Leftovers) -> Result<(), ManifestFault> {
+        let Leftovers::Folders(folders) = leftovers else { return Ok(()) };
+        for key in self.stagings()? {
+            self.remove(key);
+        }
+        for folder in folders {
+            self.put(staging_key(folder), &(), Content::Compact)?;
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! The reading side of the manifest.
 
 use super::guard::{Guard, caught, store_fault};
-use super::value::{Content, FIRST_PATH, INTENTS, RETIRINGS, STAGINGS, damaged, decode};
-use crate::domain::{Entry, Publishing, RelPath, RemotePath, Retiring};
+use super::value::{
+    Content, FIRST_PATH, INTENTS, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES, TRASH, damaged, decode,
+};
+use crate::domain::{Entry, GuardTripped, Publishing, RelPath, RemotePath, Retiring, SourceSeen, Timestamp};
 use crate::state::error::{ManifestFault, StateError};
 
 /// What is known of the files of one target.
@@ -45,6 +47,46 @@ impl Manifest {
     /// The source files whose deleting or moving was begun and not ended, ordered by path.
     pub fn retirings(&self) -> Result<Vec<Retiring>, StateError> {
         self.reserved(RETIRINGS, |key, value| decode(key, value, Content::Json))
+    }
+
+    /// Files that went to the server's trash before a point in time, ordered by path, and `most`
+    /// of them at most.
+    pub fn trash_before(&self, then: Timestamp, most: usize) -> Result<Vec<RemotePath>, StateError> {
+        self.guard.run(|| {
+            let mut old = Vec::new();
+            for pair in self.tree.scan_prefix(TRASH) {
+                let (key, value) = pair.map_err(|error| store_fault(&error))?;
+                if decode::<Timestamp>(&key, &value, Content::Compact)? < then {
+                    let name = key.strip_prefix(TRASH).and_then(|name| std::str::from_utf8(name).ok());
+                    old.push(name.and_then(|name| RemotePath::new(name).ok()).ok_or_else(|| damaged(&key))?);
+                }
+                if old.len() == most {
+                    break;
+                }
+            }
+            Ok(old)
+        })
+    }
+
+    /// What the last complete scan saw of the source.
+    pub fn source_seen(&self) -> Result<Option<SourceSeen>, StateError> {
+        self.single(SOURCE, Content::Compact)
+    }
+
+    /// The last deletion that was stopped.
+    pub fn stopped_deletes(&self) -> Result<Option<GuardTripped>, StateError> {
+        self.single(STOPPED_DELETES, Content::Json)
+    }
+
+    fn single<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &[u8],
+        content: Content,
+    ) -> Result<Option<T>, StateError> {
+        self.guard.run(|| match self.tree.get(key).map_err(|error| store_fault(&error))? {
+            Some(value) => decode(key, &value, content).map(Some),
+            None => Ok(None),
+        })
     }
 
     /// The folders in which temporary files may stand, ordered by name.

@@ -19,6 +19,12 @@ pub(super) const INTENTS: &[u8] = b"\0intent\0";
 pub(super) const STAGINGS: &[u8] = b"\0staging\0";
 /// What begun retirements of source files begin with; the path's key follows.
 pub(super) const RETIRINGS: &[u8] = b"\0retiring\0";
+/// What files in the server's trash begin with; their remote path follows.
+pub(super) const TRASH: &[u8] = b"\0trash\0";
+/// What the last complete scan saw of the source.
+pub(super) const SOURCE: &[u8] = b"\0source";
+/// The last deletion that was stopped.
+pub(super) const STOPPED_DELETES: &[u8] = b"\0guard";
 /// What a job's target begins with, in the tree of general facts; the job's name follows.
 pub(super) const JOBS: &[u8] = b"job/";
 /// What a target begins with, in the tree of general facts; its digest follows.
@@ -44,6 +50,10 @@ pub(super) fn intent_key(path: &RelPath) -> Vec<u8> {
 
 pub(super) fn retiring_key(path: &RelPath) -> Vec<u8> {
     [RETIRINGS, &path.to_key()].concat()
+}
+
+pub(super) fn trash_key(path: &RemotePath) -> Vec<u8> {
+    [TRASH, path.as_str().as_bytes()].concat()
 }
 
 pub(super) fn staging_key(folder: &RemotePath) -> Vec<u8> {

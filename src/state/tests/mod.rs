@@ -160,6 +160,7 @@ fn finished(run: RunId, leftovers: &[&str]) -> Record {
         counts: Counts::default(),
         stopped: None,
         leftovers: Leftovers::of(leftovers.iter().map(|folder| remote(folder)).collect()),
+        source: None,
     })
 }
 

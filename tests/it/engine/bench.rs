@@ -10,8 +10,8 @@ use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestS
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    AfterDelivery, Backoff, Charset, Event, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef,
-    Server, Target, TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    AfterDelivery, Backoff, Charset, Deletes, Event, Job, Mode, Network, Overwrite, RemoteDelete, RemotePath,
+    RunId, RunReport, SecretRef, Server, Target, TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profiles, Remote};
 use nightferry::state::State;
@@ -28,6 +28,7 @@ pub(super) struct Bench {
     pub(super) definition: Server,
     pub(super) deadlines: Deadlines,
     pub(super) password: &'static str,
+    pub(super) approved: Option<RunId>,
     profiles: Arc<Profiles>,
     renames: Arc<AtomicUsize>,
 }
@@ -86,9 +87,20 @@ impl Bench {
             verify: VerifyPolicy::Auto,
             overwrite: Overwrite::Refuse,
             after_delivery: AfterDelivery::Keep,
+            deletes: Deletes::default(),
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
-        Self { server, folders, job, definition, deadlines, password: "password", profiles, renames }
+        Self {
+            server,
+            folders,
+            job,
+            definition,
+            deadlines,
+            password: "password",
+            approved: None,
+            profiles,
+            renames,
+        }
     }
 
     /// Limits that a test can wait for.
@@ -167,6 +179,7 @@ impl Bench {
             state: opened.state.clone(),
             clock,
             sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            approved: self.approved,
             backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
         };
         let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
@@ -186,6 +199,7 @@ impl Bench {
             before = command;
             let ours = command.contains(TEMPORARY);
             match command.split(' ').next().unwrap() {
+                "DELE" if self.job.deletes.remote != RemoteDelete::Keep => {}
                 "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
                 // Onto itself: the end of a question.
                 "RNTO" => assert!(!ours || onto_itself, "{command}\n{transcript}"),

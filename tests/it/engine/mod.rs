@@ -7,6 +7,7 @@ mod drops;
 mod faults;
 mod liars;
 mod limits;
+mod removal;
 mod retire;
 mod runs;
 mod strangers;

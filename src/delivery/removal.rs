@@ -1,0 +1,360 @@
+//! Deleting remote files whose source is gone, or moving them to the trash: at the end of a run,
+//! only with a [`Permit`], and only what is still the file that was delivered.
+//!
+//! A remote file is ours when its size and time are those of our delivery, and its hash where the
+//! server tells one. Between the last look at a remote file and its deletion somebody may replace it; the protocol
+//! has no way to rule that out. The trash is for those who share their folder with others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_channel::{Receiver, Sender};
+use tokio::task::spawn_blocking;
+
+use super::failure::{DeliveryError, describe};
+use super::planner::Seen;
+use super::publish::is_ours;
+use super::shared::{Outcome, Shared};
+use super::worker::{NoSession, Worker};
+use crate::domain::{
+    Entry, EntryStatus, Failure, FailureClass, GuardTripped, Record, RelPath, RemoteDelete, RemotePath,
+    Removal, Removed, SourceSeen, Standing, Timestamp, TrashEmptied, Trashing,
+};
+use crate::plan::guard::{self, Facts, Marker, Missing, Permit, Tripped};
+use crate::remote::{Answer, Request};
+use crate::source::Filter;
+use crate::state::StateError;
+
+/// Files that are looked at in one write: four replies each at most, and a session takes in 32.
+const FILES_AT_ONCE: usize = 8;
+
+/// How often a lost session is replaced before the rest is left to the next run.
+const MAX_SESSIONS_LOST: u32 = 4;
+
+/// Most files that leave the trash in one run: what is left goes with the next ones.
+const MAX_EMPTIED: usize = 10_000;
+
+/// The folder of the trash, below the destination.
+const TRASH_FOLDER: &str = ".nightferry-trash";
+
+/// Deletes what the scan did not find, if the job wants it and the guard allows it, and empties
+/// the trash. Returns what is to be remembered of the source; nothing where it may be the wrong
+/// one.
+pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<SourceSeen> {
+    let policy = &shared.delivery.job.deletes;
+    let mut remover = Remover { worker: Worker::new(Arc::clone(shared)), made: BTreeSet::new(), lost: 0 };
+    let mut remembered = (seen.source.files > 0 || seen.known == 0).then_some(seen.source);
+    if policy.remote != RemoteDelete::Keep && seen.missing.files > 0 {
+        match permit(shared, seen).await {
+            Ok(Ok(permit)) => {
+                remembered = Some(seen.source);
+                remover.remove(permit).await;
+            }
+            Ok(Err(tripped)) => {
+                remembered = None;
+                stop_short(shared, seen, &tripped).await;
+            }
+            Err(error) => shared.tell(stopped(&error)).await,
+        }
+    }
+    if !shared.stop.is_cancelled() {
+        remover.empty_trash().await;
+    }
+    remover.worker.end().await;
+    remembered
+}
+
+fn stopped(error: &DeliveryError) -> Outcome {
+    Outcome::Stop { failure: Failure::new(error.disposition().class, describe(error)) }
+}
+
+async fn permit(shared: &Arc<Shared>, seen: &Seen) -> Result<Result<Permit, Tripped>, DeliveryError> {
+    let reader = Arc::clone(shared);
+    let looked = spawn_blocking(move || {
+        let job = &reader.delivery.job;
+        let manifest = reader.delivery.state.manifest(reader.target)?;
+        let marker = job.deletes.marker.as_ref().map(|marker| match reader.root.open_file(marker) {
+            Ok(_) => Marker::Stands,
+            Err(_) => Marker::Missing,
+        });
+        let approved =
+            manifest.stopped_deletes()?.filter(|stopped| Some(stopped.run) == reader.delivery.approved);
+        Ok::<_, StateError>((manifest.source_seen()?, marker, approved))
+    });
+    let (before, marker, approved) =
+        looked.await.map_err(|_| DeliveryError::Internal("what deletes remote files died"))??;
+    let approved = approved.map(|stopped| Missing { files: stopped.missing, paths: stopped.paths });
+    let facts =
+        Facts { now: seen.source, before, known: seen.known, missing: seen.missing, marker, approved };
+    Ok(guard::check(seen.complete, &shared.delivery.job.deletes, &facts))
+}
+
+/// Nothing is deleted: a person has to look.
+async fn stop_short(shared: &Shared, seen: &Seen, tripped: &Tripped) {
+    let cause = format!("{tripped}; nothing was deleted on the server; {}", tripped.remedy(shared.run));
+    let record = GuardTripped {
+        run: shared.run,
+        missing: seen.missing.files,
+        paths: seen.missing.paths,
+        cause: cause.clone(),
+    };
+    if let Err(error) = shared.commit(Record::GuardTripped(record)).await {
+        return shared.tell(stopped(&error.into())).await;
+    }
+    shared.tell(Outcome::Stop { failure: Failure::new(FailureClass::Source, cause) }).await;
+}
+
+struct Remover {
+    worker: Worker,
+    /// Folders of the trash that were asked for.
+    made: BTreeSet<RemotePath>,
+    /// Sessions that were lost.
+    lost: u32,
+}
+
+type Candidate = (RelPath, Entry);
+
+impl Remover {
+    async fn remove(&mut self, _: Permit) {
+        let shared = self.worker.shared();
+        let (found, to_remove) = async_channel::bounded(FILES_AT_ONCE);
+        let finder = Arc::clone(&shared);
+        let search = spawn_blocking(move || find_missing(&finder, &found));
+        while let Some(batch) = next_batch(&to_remove).await {
+            if shared.stop.is_cancelled() {
+                break;
+            }
+            if let Err(error) = self.remove_batch(&batch).await {
+                shared.tell(stopped(&error)).await;
+                break;
+            }
+        }
+        drop(to_remove);
+        match search.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => shared.tell(stopped(&error)).await,
+            Err(_) => shared.tell(stopped(&DeliveryError::Internal("what deletes remote files died"))).await,
+        }
+    }
+
+    /// Brings some files to their end; an error ends the run.
+    async fn remove_batch(&mut self, batch: &[Candidate]) -> Result<(), DeliveryError> {
+        let shared = self.worker.shared();
+        let looks = batch.iter().flat_map(|(path, _)| {
+            let there = shared.destination(path);
+            [Request::Size(there.clone()), Request::Modified(there.clone()), Request::Hash(there)]
+        });
+        let bytes = batch.iter().map(|(_, entry)| entry.size).sum();
+        let Some(answers) = self.ask(&looks.collect::<Vec<_>>(), bytes).await? else {
+            return Ok(());
+        };
+        let mut ours = Vec::new();
+        for ((path, entry), answers) in batch.iter().zip(answers.chunks(3)) {
+            match judge(answers, entry, shared.delivery.job.deletes.remote) {
+                Verdict::Ours => ours.push(path.clone()),
+                Verdict::Settled(removal) => record(&shared, path, removal).await?,
+                Verdict::Unclear(cause) => not_removed(&shared, path, FailureClass::File, cause).await,
+            }
+        }
+        if ours.is_empty() {
+            return Ok(());
+        }
+        match shared.delivery.job.deletes.remote {
+            RemoteDelete::Keep => Ok(()),
+            RemoteDelete::Delete => self.delete(&ours).await,
+            RemoteDelete::Trash => self.trash(&ours).await,
+        }
+    }
+
+    async fn delete(&mut self, ours: &[RelPath]) -> Result<(), DeliveryError> {
+        let shared = self.worker.shared();
+        let requests: Vec<_> = ours.iter().map(|path| Request::Delete(shared.destination(path))).collect();
+        let Some(answers) = self.ask(&requests, 0).await? else { return Ok(()) };
+        for (path, answer) in ours.iter().zip(answers) {
+            match answer {
+                Answer::Done => record(&shared, path, Removal::Deleted).await?,
+                answer => refused(&shared, path, &answer).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn trash(&mut self, ours: &[RelPath]) -> Result<(), DeliveryError> {
+        let shared = self.worker.shared();
+        let day = shared.delivery.clock.now().to_utc().format("%Y-%m-%d").to_string();
+        // The run's number keeps two files of one path apart.
+        let folder = format!("{TRASH_FOLDER}/{day}-run-{}", shared.run);
+        let mut requests = Vec::with_capacity(ours.len() * 2);
+        for path in ours {
+            let Ok(below) = RelPath::new(format!("{folder}/{path}")) else {
+                let cause = "its path in the trash is longer than a server takes".to_owned();
+                not_removed(&shared, path, FailureClass::File, cause).await;
+                continue;
+            };
+            let to = shared.destination(&below);
+            self.make_folders(&to).await?;
+            let trashing = Trashing { run: shared.run, path: path.clone(), to: to.clone() };
+            shared.commit(Record::Trashing(trashing)).await?;
+            requests.push((path, [Request::RenameFrom(shared.destination(path)), Request::RenameTo(to)]));
+        }
+        let batch: Vec<_> = requests.iter().flat_map(|(_, pair)| pair.clone()).collect();
+        let Some(answers) = self.ask(&batch, 0).await? else { return Ok(()) };
+        for ((path, _), answers) in requests.iter().zip(answers.chunks(2)) {
+            match answers {
+                [Answer::Done, Answer::Done] => record(&shared, path, Removal::Trashed).await?,
+                [Answer::Done, answer] | [answer, _] => refused(&shared, path, answer).await,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the folders above a path in the trash, each once a run.
+    async fn make_folders(&mut self, path: &RemotePath) -> Result<(), DeliveryError> {
+        let destination = self.worker.shared().delivery.job.destination.clone();
+        let above = std::iter::successors(path.folder(), RemotePath::folder);
+        let mut missing: Vec<_> = above
+            .take_while(|folder| *folder != destination)
+            .take_while(|folder| !self.made.contains(folder))
+            .collect();
+        missing.reverse();
+        for batch in missing.chunks(Shared::MAX_FOLDERS_AT_ONCE) {
+            let requests: Vec<_> = batch.iter().cloned().map(Request::MakeFolder).collect();
+            // Servers refuse folders that exist in many ways; the rename shows whether it is there.
+            let _asked = self.ask(&requests, 0).await?;
+        }
+        self.made.extend(missing);
+        Ok(())
+    }
+
+    /// Deletes what has been in the trash for longer than the job wants.
+    async fn empty_trash(&mut self) {
+        let shared = self.worker.shared();
+        let days = i64::from(shared.delivery.job.deletes.trash_days);
+        // Whole seconds, rounded up.
+        let now = shared.delivery.clock.now().to_utc().timestamp().saturating_add(1);
+        let then = Timestamp::from_unix(now - days * 86_400, 0);
+        let reader = Arc::clone(&shared);
+        let old = spawn_blocking(move || {
+            reader.delivery.state.manifest(reader.target)?.trash_before(then, MAX_EMPTIED)
+        });
+        let Ok(Ok(old)) = old.await else { return };
+        for batch in old.chunks(FILES_AT_ONCE) {
+            let requests: Vec<_> = batch.iter().cloned().map(Request::Delete).collect();
+            let answers = match self.ask(&requests, 0).await {
+                Ok(Some(answers)) if !shared.stop.is_cancelled() => answers,
+                Ok(_) => return,
+                Err(error) => return shared.tell(stopped(&error)).await,
+            };
+            for (from, answer) in batch.iter().zip(answers) {
+                if matches!(answer, Answer::Done | Answer::Absent(_)) {
+                    let emptied = TrashEmptied { run: shared.run, from: from.clone() };
+                    if let Err(error) = shared.commit(Record::TrashEmptied(emptied)).await {
+                        return shared.tell(stopped(&error.into())).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks on a session, on a new one where the last was lost. `None` where that does not help,
+    /// or the run stops: the next run goes on. What was asked may have been done. `bytes` is how
+    /// much the server may have to hash.
+    async fn ask(&mut self, requests: &[Request], bytes: u64) -> Result<Option<Vec<Answer>>, DeliveryError> {
+        let connection = match self.worker.connection().await {
+            Ok(connection) => connection,
+            Err(NoSession::Stopped) => return Ok(None),
+            Err(NoSession::Failed(error)) => return Err(error.into()),
+        };
+        match connection.perform(requests, bytes).await {
+            Ok(answers) => Ok(Some(answers)),
+            Err(error) => {
+                self.lost += 1;
+                if self.lost > MAX_SESSIONS_LOST { Err(error.into()) } else { Ok(None) }
+            }
+        }
+    }
+}
+
+/// Finds the delivered files that the source has no more: looked for one by one, since a scan may
+/// miss what is renamed meanwhile. Blocks.
+fn find_missing(shared: &Shared, found: &Sender<Candidate>) -> Result<(), DeliveryError> {
+    let job = &shared.delivery.job;
+    let filter = Filter::new(&job.include, &job.exclude)
+        .map_err(|_| DeliveryError::Internal("patterns that were good are not any more"))?;
+    let manifest = shared.delivery.state.manifest(shared.target)?;
+    for entry in manifest.entries() {
+        let (path, entry) = entry?;
+        let gone = entry.status == EntryStatus::Delivered && filter.admits(&path) && shared.root.lacks(&path);
+        if gone && found.send_blocking((path, entry)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn next_batch(to_remove: &Receiver<Candidate>) -> Option<Vec<Candidate>> {
+    let mut batch = vec![to_remove.recv().await.ok()?];
+    while batch.len() < FILES_AT_ONCE
+        && let Ok(next) = to_remove.recv().await
+    {
+        batch.push(next);
+    }
+    Some(batch)
+}
+
+/// What a look at a remote file came to.
+enum Verdict {
+    /// It is the one that was delivered.
+    Ours,
+    /// There is nothing to delete.
+    Settled(Removal),
+    /// It cannot be told.
+    Unclear(String),
+}
+
+fn judge(answers: &[Answer], entry: &Entry, how: RemoteDelete) -> Verdict {
+    let modified = match answers {
+        [_, Answer::Modified(time), _] => Some(time.clone()),
+        _ => None,
+    };
+    let size = match answers.first() {
+        Some(Answer::Size(size)) => *size,
+        Some(Answer::Absent(_)) => return Verdict::Settled(Removal::AlreadyGone),
+        Some(Answer::Refused(refusal)) => return Verdict::Unclear(refusal.to_string()),
+        _ => return Verdict::Unclear("the server does not tell what stands there (SIZE)".to_owned()),
+    };
+    let same_bytes = match answers {
+        [.., Answer::Digest(digest)] => Some(*digest == entry.digest),
+        _ => None,
+    };
+    let told = same_bytes.is_some() || (modified.is_some() && entry.modified.is_some());
+    if !is_ours(&Standing::File { size, modified }, Some(entry)) || same_bytes == Some(false) {
+        return Verdict::Settled(Removal::NotOurs);
+    }
+    if how == RemoteDelete::Delete && !told {
+        let cause = "the server tells neither the time of files (MDTM) nor their hash, so that it may be another file of the same size: it \
+                     was left alone; `delete: {remote: trash}` moves it away instead";
+        return Verdict::Unclear(cause.to_owned());
+    }
+    Verdict::Ours
+}
+
+async fn record(shared: &Shared, path: &RelPath, removal: Removal) -> Result<(), DeliveryError> {
+    shared.commit(Record::Removed(Removed { run: shared.run, path: path.clone(), removal })).await?;
+    shared.tell(Outcome::Removed { path: path.clone(), removal }).await;
+    Ok(())
+}
+
+async fn refused(shared: &Shared, path: &RelPath, answer: &Answer) {
+    let cause = match answer {
+        Answer::Refused(refusal) | Answer::Absent(refusal) => refusal.to_string(),
+        _ => "the server does not do that".to_owned(),
+    };
+    not_removed(shared, path, FailureClass::Refused, cause).await;
+}
+
+async fn not_removed(shared: &Shared, path: &RelPath, class: FailureClass, cause: String) {
+    let failure = Failure::new(class, format!("not deleted on the server: {cause}"));
+    shared.tell(Outcome::NotRemoved { path: path.clone(), failure }).await;
+}

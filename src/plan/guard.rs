@@ -1,0 +1,206 @@
+//! Whether remote files may be deleted because their sources are gone.
+//!
+//! An unmounted disk looks like an empty folder, and a ransomed one like another tree. So a
+//! deletion needs a [`Permit`], which only [`check`] makes.
+
+use super::CompleteScan;
+use crate::domain::{Deletes, Digest, RunId, SourceSeen};
+
+/// What is known when the question is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// What the scan of this run saw.
+    pub now: SourceSeen,
+    /// What the last complete scan saw.
+    pub before: Option<SourceSeen>,
+    /// Files that were delivered and that the job's patterns admit.
+    pub known: u64,
+    /// Those of them that the scan did not find.
+    pub missing: Missing,
+    /// Whether the marker stands in the source; `None` where the job names none.
+    pub marker: Option<Marker>,
+    /// What a person approved.
+    pub approved: Option<Missing>,
+}
+
+/// The files that a scan did not find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// How many.
+    pub files: u64,
+    /// The SHA-256 of their paths, each with a line end, in their order: an approval is good for
+    /// these and no others.
+    pub paths: Digest,
+}
+
+/// Whether a marker stands in the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// It does.
+    Stands,
+    /// It does not, or is no regular file.
+    Missing,
+}
+
+/// The leave to delete the files that a scan did not find. Each one is looked for once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit(());
+
+/// Why nothing is deleted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Tripped {
+    /// The marker is not there.
+    #[error(
+        "the marker file of `delete.marker` does not stand in the source: something else may be mounted there"
+    )]
+    NoMarker,
+    /// There is not one file in the source.
+    #[error("the source is empty, and {known} files were delivered from it: it may not be mounted")]
+    Empty {
+        /// Files that were delivered.
+        known: u64,
+    },
+    /// The source folder stands on another file system.
+    #[error(
+        "the source stands on another file system than in the last run: it may not be mounted, or another disk is"
+    )]
+    OtherMount,
+    /// More than `max_files`.
+    #[error(
+        "{missing} delivered files are gone from the source, more than `delete.max_files: {limit}` allows"
+    )]
+    TooManyFiles {
+        /// Files that are gone.
+        missing: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More than `max_percent`.
+    #[error(
+        "{missing} of {known} delivered files are gone from the source, more than `delete.max_percent: {limit}` \
+         allows"
+    )]
+    TooLargeAShare {
+        /// Files that are gone.
+        missing: u64,
+        /// Files that were delivered.
+        known: u64,
+        /// The limit in percent.
+        limit: u8,
+    },
+}
+
+impl Tripped {
+    /// Whether a person's approval helps. What may be a missing disk must be mended, not approved.
+    pub const fn can_be_approved(&self) -> bool {
+        match self {
+            Self::TooManyFiles { .. }
+            | Self::TooLargeAShare { .. }
+            | Self::Empty { .. }
+            | Self::OtherMount => true,
+            Self::NoMarker => false,
+        }
+    }
+
+    /// What to do, besides mending the source. `run` is the one that was stopped.
+    pub fn remedy(&self, run: RunId) -> String {
+        if self.can_be_approved() {
+            format!("if they are really meant to go: `nightferry sync --approve-deletes {run}`")
+        } else {
+            "put the right disk or the marker back".to_owned()
+        }
+    }
+}
+
+/// Whether the files that a complete scan did not find may be deleted on the server.
+pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts) -> Result<Permit, Tripped> {
+    if facts.marker == Some(Marker::Missing) {
+        return Err(Tripped::NoMarker);
+    }
+    let Facts { now, before, known, missing, .. } = *facts;
+    if facts.approved == Some(missing) {
+        return Ok(Permit(()));
+    }
+    if now.files == 0 && known > 0 {
+        return Err(Tripped::Empty { known });
+    }
+    if before.is_some_and(|before| !before.same_place(&now)) {
+        return Err(Tripped::OtherMount);
+    }
+    if missing.files > policy.max_files {
+        return Err(Tripped::TooManyFiles { missing: missing.files, limit: policy.max_files });
+    }
+    let limit = policy.max_percent;
+    if u128::from(missing.files) * 100 > u128::from(known) * u128::from(limit) {
+        return Err(Tripped::TooLargeAShare { missing: missing.files, known, limit });
+    }
+    Ok(Permit(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(files: u64) -> Missing {
+        Missing { files, paths: Digest::of(&files.to_be_bytes()) }
+    }
+
+    fn facts(files: u64, known: u64) -> Facts {
+        let seen = SourceSeen { device: 1, filesystem: 7, files: known - files };
+        Facts { now: seen, before: Some(seen), known, missing: missing(files), marker: None, approved: None }
+    }
+
+    fn ask(policy: &Deletes, facts: &Facts) -> Result<(), Tripped> {
+        check(CompleteScan::new(), policy, facts).map(|_| ())
+    }
+
+    #[test]
+    fn a_few_files_may_go_and_many_may_not() {
+        let policy = Deletes { max_percent: 10, max_files: 50, ..Deletes::default() };
+        assert_eq!(ask(&policy, &facts(10, 100)), Ok(()));
+        assert_eq!(
+            ask(&policy, &facts(11, 100)),
+            Err(Tripped::TooLargeAShare { missing: 11, known: 100, limit: 10 })
+        );
+        assert_eq!(ask(&policy, &facts(51, 10_000)), Err(Tripped::TooManyFiles { missing: 51, limit: 50 }));
+        assert!(ask(&policy, &facts(u64::MAX / 2, u64::MAX)).is_err());
+        let all = Deletes { max_percent: 100, max_files: u64::MAX, ..Deletes::default() };
+        assert_eq!(ask(&all, &facts(99, 100)), Ok(()));
+        assert_eq!(
+            ask(&all, &facts(100, 100)),
+            Err(Tripped::Empty { known: 100 }),
+            "whatever the limits are"
+        );
+    }
+
+    #[test]
+    fn another_disk_or_none_deletes_nothing() {
+        let policy = Deletes::default();
+        let mut elsewhere = facts(1, 100);
+        elsewhere.now.device = 2;
+        assert_eq!(ask(&policy, &elsewhere), Ok(()), "device numbers change with a restart");
+        elsewhere.now.filesystem = 8;
+        assert_eq!(ask(&policy, &elsewhere), Err(Tripped::OtherMount));
+        let nameless = SourceSeen { filesystem: 0, ..elsewhere.now };
+        let before = Some(SourceSeen { device: 1, ..nameless });
+        assert_eq!(ask(&policy, &Facts { now: nameless, before, ..elsewhere }), Err(Tripped::OtherMount));
+        let first = Facts { before: None, ..elsewhere };
+        assert_eq!(ask(&policy, &first), Ok(()));
+        let unmarked = Facts { marker: Some(Marker::Missing), ..facts(1, 100) };
+        assert_eq!(ask(&policy, &unmarked), Err(Tripped::NoMarker));
+        assert_eq!(ask(&policy, &Facts { marker: Some(Marker::Stands), ..unmarked }), Ok(()));
+    }
+
+    #[test]
+    fn an_approval_is_for_the_same_files_only() {
+        let policy = Deletes::default();
+        let many = facts(60, 100);
+        assert!(ask(&policy, &many).is_err());
+        assert_eq!(ask(&policy, &Facts { approved: Some(missing(60)), ..many }), Ok(()));
+        assert!(ask(&policy, &Facts { approved: Some(missing(59)), ..many }).is_err());
+        let others = Missing { files: 60, paths: Digest::of(b"others") };
+        assert!(ask(&policy, &Facts { approved: Some(others), ..many }).is_err());
+        let unmarked = Facts { approved: Some(missing(60)), marker: Some(Marker::Missing), ..many };
+        assert_eq!(ask(&policy, &unmarked), Err(Tripped::NoMarker), "a missing disk cannot be approved");
+    }
+}

@@ -1,0 +1,179 @@
+//! Deleting remote files whose source is gone, and all that must keep them.
+
+use std::fs;
+
+use ftps_server::{Action, Dialect, Fault, Moment};
+use nightferry::domain::{Deletes, Exit, RelPath, RemoteDelete, RunReport};
+
+use super::bench::{Bench, cause};
+
+const FILES: usize = 20;
+
+async fn delivered(remote: RemoteDelete, faults: Vec<Fault>) -> Bench {
+    let mut bench = Bench::new(Dialect::full(), faults);
+    for n in 0..FILES {
+        bench.write(&format!("sub/{n:02}.csv"), format!("{n}"));
+    }
+    assert_eq!(bench.run().await.counts.delivered, 20);
+    bench.job.deletes = Deletes { remote, ..Deletes::default() };
+    bench
+}
+
+fn remove(bench: &Bench, files: std::ops::Range<usize>) {
+    for n in files {
+        fs::remove_file(bench.job.source.join(format!("sub/{n:02}.csv"))).unwrap();
+    }
+}
+
+/// The files on the server but for those in the trash.
+fn standing(bench: &Bench) -> usize {
+    bench.all_stored().keys().filter(|path| !path.contains("trash")).count()
+}
+
+fn trash(bench: &Bench) -> Vec<(String, Vec<u8>)> {
+    bench.all_stored().into_iter().filter(|(path, _)| path.contains("/.nightferry-trash/")).collect()
+}
+
+#[track_caller]
+fn assert_nothing_deleted(bench: &Bench, report: &RunReport, sign: &str) {
+    assert!(cause(report).contains(sign), "{sign}: {report:#?}");
+    assert_eq!((report.exit(), report.counts.removed), (Exit::Source, 0));
+    assert_eq!(standing(bench), FILES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_left_the_source_leaves_the_server() {
+    let bench = delivered(RemoteDelete::Delete, vec![]).await;
+    remove(&bench, 3..5);
+    let report = bench.run().await;
+    assert_eq!((report.counts.removed, report.exit()), (2, Exit::Done), "{report:#?}");
+    assert_eq!((standing(&bench), trash(&bench).len()), (FILES - 2, 0));
+    bench.expect_no_connection(18).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trash_keeps_paths_and_bytes_and_is_emptied_in_time() {
+    let mut bench = delivered(RemoteDelete::Trash, vec![]).await;
+    remove(&bench, 3..4);
+    assert_eq!(bench.run().await.counts.removed, 1);
+    let kept = trash(&bench);
+    let [(path, bytes)] = kept.as_slice() else { panic!("{kept:?}") };
+    assert!(path.ends_with("/sub/03.csv") && path.starts_with("/in/.nightferry-trash/20"), "{path}");
+    assert_eq!((bytes.as_slice(), standing(&bench)), (&b"3"[..], FILES - 1));
+    bench.expect_no_connection(19).await;
+    // Its time is over at once.
+    bench.job.deletes.trash_days = 0;
+    bench.run().await;
+    assert_eq!((trash(&bench).len(), standing(&bench)), (0, FILES - 1));
+    bench.expect_no_connection(19).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_being_asked_nothing_is_deleted() {
+    let bench = delivered(RemoteDelete::Keep, vec![]).await;
+    remove(&bench, 0..FILES);
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(standing(&bench), FILES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_source_deletes_nothing() {
+    let mut bench = delivered(RemoteDelete::Delete, vec![]).await;
+    bench.job.deletes.max_percent = 100;
+    remove(&bench, 0..FILES);
+    for _ in 0..2 {
+        assert_nothing_deleted(&bench, &bench.run().await, "the source is empty");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_source_deletes_nothing() {
+    let bench = delivered(RemoteDelete::Delete, vec![]).await;
+    fs::rename(&bench.job.source, bench.job.source.with_file_name("elsewhere")).unwrap();
+    assert_nothing_deleted(&bench, &bench.run().await, "does not exist");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_limits_a_person_decides_about_these_very_files() {
+    let mut bench = delivered(RemoteDelete::Delete, vec![]).await;
+    remove(&bench, 0..3);
+    let report = bench.run().await;
+    assert_nothing_deleted(&bench, &report, "`delete.max_percent: 10`");
+    let told = format!("sync --approve-deletes {}", report.run);
+    assert!(cause(&report).contains(&told), "{}", cause(&report));
+    // Meanwhile another one is gone: the approval was not for it.
+    bench.approved = Some(report.run);
+    remove(&bench, 3..4);
+    let report = bench.run().await;
+    assert_nothing_deleted(&bench, &report, "4 of 20");
+    // An approval of a run that is not the last that was stopped is worth nothing.
+    assert_nothing_deleted(&bench, &bench.run().await, "4 of 20");
+    let last = bench.run().await;
+    bench.approved = Some(last.run);
+    assert_eq!(bench.run().await.counts.removed, 4);
+    assert_eq!(standing(&bench), FILES - 4);
+    bench.job.deletes.max_files = 1;
+    bench.job.deletes.max_percent = 100;
+    remove(&bench, 4..6);
+    let report = bench.run().await;
+    assert!(cause(&report).contains("`delete.max_files: 1`"), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_marker_deletes_nothing_whoever_approves() {
+    let mut bench = delivered(RemoteDelete::Delete, vec![]).await;
+    bench.job.deletes.marker = Some(RelPath::new(".mounted").unwrap());
+    remove(&bench, 0..1);
+    let report = bench.run().await;
+    assert_nothing_deleted(&bench, &report, "marker");
+    bench.approved = Some(report.run);
+    assert_nothing_deleted(&bench, &bench.run().await, "marker");
+    bench.write(".mounted", "");
+    assert_eq!(bench.run().await.counts.removed, 1);
+}
+
+/// What somebody else put there is never deleted, whatever its size.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_ours_any_more_stays() {
+    for remote in [RemoteDelete::Delete, RemoteDelete::Trash] {
+        let bench = delivered(remote, vec![]).await;
+        bench.put("in/sub/00.csv", "x");
+        fs::remove_file(bench.server.root().join("in/sub/01.csv")).unwrap();
+        remove(&bench, 0..2);
+        let report = bench.run().await;
+        assert_eq!((report.counts.removed, report.exit()), (0, Exit::Done), "{report:#?}");
+        assert_eq!(bench.stored("in/sub/00.csv").unwrap(), b"x");
+        bench.expect_no_connection(18).await;
+    }
+}
+
+/// A reply that never came, a refusal: the next run goes on, and nothing else goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_off_deletions_are_ended_by_the_next_run() {
+    for remote in [RemoteDelete::Delete, RemoteDelete::Trash] {
+        let verb = if remote == RemoteDelete::Delete { "DELE" } else { "RNTO" };
+        // All renames of the first delivery come before.
+        let nth = if remote == RemoteDelete::Delete { 1 } else { FILES + 1 };
+        for moment in [Moment::Before, Moment::Unanswered] {
+            let fault = Fault::on(verb, Action::DropControl(moment)).nth(nth.try_into().unwrap());
+            let bench = delivered(remote, vec![fault]).await;
+            remove(&bench, 3..5);
+            bench.run().await;
+            bench.run().await;
+            assert_eq!(standing(&bench), FILES - 2);
+            assert_eq!(trash(&bench).len(), if remote == RemoteDelete::Trash { 2 } else { 0 });
+            bench.expect_no_connection(18).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_deletion_is_told() {
+    let fault = Fault::on("DELE", Action::Reply("550 Permission denied".into())).from(1);
+    let bench = delivered(RemoteDelete::Delete, vec![fault]).await;
+    remove(&bench, 3..4);
+    let report = bench.run().await;
+    assert_eq!((report.counts.removed, report.counts.not_removed), (0, 1), "{report:#?}");
+    assert_eq!(report.exit(), Exit::Refused);
+    assert!(cause(&report).contains("Permission denied"), "{report:#?}");
+}
