@@ -57,7 +57,7 @@ pub(super) fn make_plan(
         if shared.cut_off.is_cancelled() {
             return None;
         }
-        action.iter().for_each(|action| tally.add(action));
+        let _counted = action.as_ref().map(|action| tally.add(action));
         let (path, size, known, kind) = match action {
             Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
             Ok(Action::Hash { path, reason: Reason::TooCloseToTrust, .. }) if shared.is_settled(&path) => {
