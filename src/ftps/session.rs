@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
-use self::transfer::Passive;
+pub(super) use self::transfer::DataPlan;
 pub use self::transfer::{DataFacts, DataHandshake};
 use super::command::{Argument, Command};
 use super::control::TlsControl;
@@ -67,7 +67,7 @@ pub struct Session {
     features: Features,
     home: Option<Argument>,
     deadlines: Deadlines,
-    passive: Passive,
+    data: DataPlan,
     last_data: Option<DataFacts>,
     state: State,
     /// TLS tickets that had come in when the login was done; more come with data connections.
@@ -81,6 +81,7 @@ impl Session {
         jar: Arc<SessionJar>,
         info: SessionInfo,
         deadlines: Deadlines,
+        data: DataPlan,
     ) -> Self {
         Self {
             control,
@@ -90,7 +91,7 @@ impl Session {
             features: Features::default(),
             home: None,
             deadlines,
-            passive: Passive::Extended,
+            data,
             last_data: None,
             state: State::Ready,
             tickets_at_login: 0,
@@ -282,6 +283,11 @@ pub struct Upload<'a> {
 }
 
 impl Upload<'_> {
+    /// The session that it goes over.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
     /// Whether the data connection resumed a session of the control connection.
     pub fn is_resumed(&self) -> bool {
         self.data.is_resumed()

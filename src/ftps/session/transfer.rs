@@ -1,25 +1,36 @@
 //! Data connections of a session: asked for, opened beside a command, and ended in order.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::{Session, State};
+use crate::ftps::active::Listener;
 use crate::ftps::command::Command;
+use crate::ftps::connect::no_answer;
 use crate::ftps::data::DataConnection;
-use crate::ftps::error::{FtpsError, Renewal, Step};
-use crate::ftps::limits::{MAX_PASSIVE_ATTEMPTS, PASSIVE_RETRY_DELAY};
-use crate::ftps::passive::{epsv_port, pasv_port};
+use crate::ftps::error::{FtpsError, Renewal, Step, Uncalled};
+use crate::ftps::limits::{EXCUSE_PATIENCE, MAX_PASSIVE_ATTEMPTS, PASSIVE_RETRY_DELAY};
+use crate::ftps::passive::{epsv_port, pasv_address};
 use crate::ftps::reply::{Reply, ReplyKind};
 use crate::ftps::tls::{Stock, TlsError};
+use crate::ftps::way::{ActiveWay, DataWay, NamedAddress, PassiveVerb, can_be_followed};
 
 /// What is known of the data connection that was asked for last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataFacts {
-    /// Where it leads: the control connection's peer, with the port that the server named.
+    /// Where it leads: to the control connection's peer, or the address that the server named where
+    /// that is followed, and the port that the server named. In active mode: what the server was
+    /// told to connect to.
     pub address: SocketAddr,
-    /// How the port was asked for: `EPSV` or `PASV`.
+    /// How it was asked for: `EPSV` or `PASV`, or `EPRT` or `PORT` in active mode.
     pub verb: &'static str,
+    /// The address in the server's reply to `PASV` where it is not the control connection's peer and
+    /// was not followed: NAT stands in between, or something worse.
+    pub ignored: Option<IpAddr>,
     /// How its TLS began.
     pub handshake: DataHandshake,
 }
@@ -35,12 +46,53 @@ pub enum DataHandshake {
     Resumed,
 }
 
-/// How data connections are asked for.
+/// How a session's data connections are asked for, and what has turned out about that.
+#[derive(Debug)]
+pub(in crate::ftps) struct DataPlan {
+    way: DataWay,
+    /// Our end of the control connection.
+    local: SocketAddr,
+    passive: PassiveVerb,
+    /// What the server took in place of what it refused for good.
+    learned: Option<PassiveVerb>,
+    active: ActiveVerb,
+    /// Counts active ports, so that each is another one of the range.
+    turn: u16,
+}
+
+/// How a server is told an active port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passive {
-    Extended,
-    /// The server knows no EPSV.
-    Plain,
+enum ActiveVerb {
+    Eprt,
+    /// The server knows no `EPRT`.
+    Port,
+}
+
+impl DataPlan {
+    pub(in crate::ftps) fn new(way: DataWay, local: SocketAddr) -> Self {
+        let passive = match &way {
+            DataWay::Passive(way) => way.first,
+            DataWay::Active(_) => PassiveVerb::default(),
+        };
+        // Sessions side by side begin at different ports of a range.
+        let turn = local.port();
+        Self { way, local, passive, learned: None, active: ActiveVerb::Eprt, turn }
+    }
+}
+
+/// Where a data connection comes from, as agreed with the server.
+enum Agreed {
+    /// We open it.
+    To(SocketAddr),
+    /// The server opens it.
+    From(Listener),
+}
+
+/// Whether the server has said that a transfer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Awaited,
+    Said,
 }
 
 /// What comes first behind a command that transfers.
@@ -50,42 +102,114 @@ enum First {
 }
 
 impl Session {
-    /// Opens a data connection for a command: the passive port, the command, then its reply and
-    /// the handshake side by side. File bytes may go once both are there.
+    /// What names passive ports here, where the other command was refused for good.
+    pub fn passive_verb(&self) -> Option<PassiveVerb> {
+        self.data.learned
+    }
+
+    /// Opens a data connection for a command: the way, the command, then its reply and the
+    /// connection with its handshake side by side. File bytes may go once both are there.
     pub(super) async fn open_data(&mut self, command: Command) -> Result<DataConnection, FtpsError> {
         self.check_stock()?;
-        let address = self.passive_address().await?;
+        let agreed = match self.data.way.clone() {
+            DataWay::Passive(way) => Agreed::To(self.passive_address(way.named).await?),
+            DataWay::Active(way) => Agreed::From(self.active_port(&way).await?),
+        };
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
-        let limit = self.deadlines.reply;
-        let open = DataConnection::open(address, self.identity.clone(), self.deadlines);
-        tokio::pin!(open);
-        let first = tokio::select! {
-            biased;
-            reply = self.control.reply(Step::Command(verb), limit) => First::Reply(reply?),
-            data = &mut open => First::Data(Box::new(data)),
-        };
-        let data = match first {
-            First::Reply(reply) => {
-                self.check_started(verb, reply)?;
-                open.await
+        let (tcp, start) = self.reach(agreed, verb).await?;
+        let data = self.secure(tcp, start, verb).await?;
+        let handshake = if data.is_resumed() { DataHandshake::Resumed } else { DataHandshake::Full };
+        self.last_data = self.last_data.map(|facts| DataFacts { handshake, ..facts });
+        Ok(data)
+    }
+
+    /// Gets the TCP connection, whoever opens it, and listens to what the server says meanwhile: some
+    /// say that a transfer begins only when it is there, some before, and some that it cannot be had.
+    async fn reach(&mut self, agreed: Agreed, verb: &'static str) -> Result<(TcpStream, Start), FtpsError> {
+        let limit = self.deadlines.data_connect;
+        // The connection ends the wait: it has a limit of its own.
+        let patience = self.deadlines.reply.saturating_add(limit);
+        let tcp = open_tcp(agreed, limit);
+        tokio::pin!(tcp);
+        let mut start = Start::Awaited;
+        loop {
+            let reply = tokio::select! {
+                biased;
+                reply = self.control.reply(Step::Command(verb), patience) => reply?,
+                tcp = &mut tcp => match tcp {
+                    Ok(tcp) => return Ok((tcp, start)),
+                    Err(error) => return self.explain(error, verb).await,
+                },
+            };
+            if start == Start::Said && reply.kind() == ReplyKind::Preliminary {
+                return Err(FtpsError::Unexpected { verb, reply });
             }
-            First::Data(data) => {
-                if data.is_ok() {
-                    let reply = self.control.reply(Step::Command(verb), limit).await?;
-                    self.check_started(verb, reply)?;
+            self.check_started(verb, reply).map_err(|error| self.unreached(error))?;
+            start = Start::Said;
+        }
+    }
+
+    /// Makes the handshake and, where it has not come yet, waits for the word that a transfer begins.
+    async fn secure(
+        &mut self,
+        tcp: TcpStream,
+        start: Start,
+        verb: &'static str,
+    ) -> Result<DataConnection, FtpsError> {
+        let limit = self.deadlines.reply;
+        let open = DataConnection::over(tcp, self.identity.clone(), self.deadlines.handshake);
+        tokio::pin!(open);
+        let data = match start {
+            Start::Said => open.await,
+            Start::Awaited => {
+                let first = tokio::select! {
+                    biased;
+                    reply = self.control.reply(Step::Command(verb), limit) => First::Reply(reply?),
+                    data = &mut open => First::Data(Box::new(data)),
+                };
+                match first {
+                    First::Reply(reply) => {
+                        self.check_started(verb, reply)?;
+                        open.await
+                    }
+                    First::Data(data) => {
+                        if data.is_ok() {
+                            let reply = self.control.reply(Step::Command(verb), limit).await?;
+                            self.check_started(verb, reply)?;
+                        }
+                        *data
+                    }
                 }
-                *data
             }
         };
         match data {
-            Ok(data) => {
-                let handshake = if data.is_resumed() { DataHandshake::Resumed } else { DataHandshake::Full };
-                self.last_data = self.last_data.map(|facts| DataFacts { handshake, ..facts });
-                Ok(data)
-            }
+            Ok(data) => Ok(data),
             Err(error) => self.explain(error, verb).await,
+        }
+    }
+
+    /// A refusal that came before there was a connection, in terms of that where it is about it: the
+    /// port is what a person has to look at.
+    fn unreached(&self, error: FtpsError) -> FtpsError {
+        match (error, self.last_data) {
+            (FtpsError::Refused { reply, .. }, Some(facts)) if reply.code() == NO_DATA_CONNECTION => {
+                let address = facts.address;
+                match self.data.way {
+                    DataWay::Passive(_) => FtpsError::DataConnect {
+                        address,
+                        source: io::Error::new(
+                            io::ErrorKind::TimedOut,
+                            format!("the server gave up waiting ({reply})"),
+                        ),
+                    },
+                    DataWay::Active(_) => {
+                        FtpsError::NotCalled { announced: address, why: Uncalled::Refused(reply) }
+                    }
+                }
+            }
+            (error, _) => error,
         }
     }
 
@@ -111,12 +235,16 @@ impl Session {
         if ours {
             return Err(error);
         }
-        match self.control.final_reply(Step::FinalReply, self.deadlines.data_connect).await {
+        let unreached = matches!(error, FtpsError::DataConnect { .. } | FtpsError::NotCalled { .. });
+        let patience = if unreached { EXCUSE_PATIENCE } else { self.deadlines.data_connect };
+        match self.control.final_reply(Step::FinalReply, patience).await {
             Ok(reply) if matches!(reply.kind(), ReplyKind::Transient | ReplyKind::Permanent) => {
                 self.state = State::Ready;
-                Err(FtpsError::Refused { verb, reply })
+                // It knows no more than we do, and not the port.
+                let says_no_more = unreached && reply.code() == NO_DATA_CONNECTION;
+                Err(if says_no_more { error } else { FtpsError::Refused { verb, reply } })
             }
-            Err(closing @ FtpsError::Closing { .. }) => Err(closing),
+            Err(closing @ FtpsError::Closing { .. }) if !unreached => Err(closing),
             Ok(_) | Err(_) => Err(error),
         }
     }
@@ -135,37 +263,84 @@ impl Session {
         }
     }
 
-    /// Asks for a passive port. The address is always the control connection's peer.
-    async fn passive_address(&mut self) -> Result<SocketAddr, FtpsError> {
+    /// Asks for a passive port. The address is the control connection's peer, unless the server's word
+    /// for it is to be followed.
+    async fn passive_address(&mut self, named: NamedAddress) -> Result<SocketAddr, FtpsError> {
+        let first = self.data.passive;
         let mut attempt = 1;
         loop {
-            let command = match self.passive {
-                Passive::Extended => Command::Epsv,
-                Passive::Plain => Command::Pasv,
+            let passive = self.data.passive;
+            let command = match passive {
+                PassiveVerb::Epsv => Command::Epsv,
+                PassiveVerb::Pasv => Command::Pasv,
             };
             let verb = command.verb();
             let reply = self.ask(command).await?;
-            let port = match self.passive {
-                Passive::Extended => epsv_port(&reply),
-                Passive::Plain => pasv_port(&reply),
+            let peer = self.info.peer.ip();
+            let found = match passive {
+                PassiveVerb::Epsv => epsv_port(&reply).map(|port| (SocketAddr::new(peer, port), None)),
+                PassiveVerb::Pasv => pasv_address(&reply).map(|address| to_connect(address, peer, named)),
             };
-            match (port, reply.kind()) {
-                (Some(port), _) => {
-                    let address = SocketAddr::new(self.info.peer.ip(), port);
-                    self.last_data = Some(DataFacts { address, verb, handshake: DataHandshake::None });
+            match (found, reply.kind()) {
+                (Some((address, ignored)), _) => {
+                    self.last_data =
+                        Some(DataFacts { address, verb, ignored, handshake: DataHandshake::None });
+                    if passive != first {
+                        self.data.learned = Some(passive);
+                    }
                     return Ok(address);
                 }
                 (None, ReplyKind::Transient) if attempt < MAX_PASSIVE_ATTEMPTS => {
                     attempt += 1;
                     sleep(PASSIVE_RETRY_DELAY).await;
                 }
-                (None, ReplyKind::Permanent) if self.passive == Passive::Extended => {
-                    self.passive = Passive::Plain;
+                (None, ReplyKind::Permanent) if passive == first => {
+                    self.data.passive = match passive {
+                        PassiveVerb::Epsv => PassiveVerb::Pasv,
+                        PassiveVerb::Pasv => PassiveVerb::Epsv,
+                    };
                 }
                 (None, ReplyKind::Transient | ReplyKind::Permanent) => {
+                    self.data.passive = first;
                     return Err(FtpsError::Refused { verb, reply });
                 }
                 (None, _) => return Err(FtpsError::Unexpected { verb, reply }),
+            }
+        }
+    }
+
+    /// Listens at a port and tells it to the server.
+    async fn active_port(&mut self, way: &ActiveWay) -> Result<Listener, FtpsError> {
+        self.data.turn = self.data.turn.wrapping_add(1);
+        let local = self.data.local.ip();
+        let listener = Listener::open(way, local, self.info.peer.ip(), self.data.turn)?;
+        let announced = listener.announced();
+        loop {
+            let command = match (self.data.active, announced) {
+                (ActiveVerb::Port, SocketAddr::V4(announced)) => Command::Port(announced),
+                (ActiveVerb::Eprt | ActiveVerb::Port, _) => Command::Eprt(announced),
+            };
+            let verb = command.verb();
+            let is_port = matches!(command, Command::Port(_));
+            let reply = self.ask(command).await?;
+            match reply.kind() {
+                ReplyKind::Done => {
+                    let (address, handshake) = (announced, DataHandshake::None);
+                    self.last_data = Some(DataFacts { address, verb, ignored: None, handshake });
+                    return Ok(listener);
+                }
+                ReplyKind::Permanent if !is_port && announced.is_ipv4() => {
+                    self.data.active = ActiveVerb::Port;
+                }
+                ReplyKind::Permanent => return Err(FtpsError::ActiveRefused { verb, announced, reply }),
+                // pyftpdlib 2.2.0 connects before it answers.
+                ReplyKind::Transient if reply.code() == NO_DATA_CONNECTION => {
+                    return Err(FtpsError::NotCalled { announced, why: Uncalled::Refused(reply) });
+                }
+                ReplyKind::Transient => return Err(FtpsError::Refused { verb, reply }),
+                ReplyKind::Preliminary | ReplyKind::Continue => {
+                    return Err(FtpsError::Unexpected { verb, reply });
+                }
             }
         }
     }
@@ -198,5 +373,31 @@ impl Session {
             ReplyKind::Done => Ok(reply),
             _ => Err(FtpsError::Refused { verb, reply }),
         }
+    }
+}
+
+/// By this servers say that there is no data connection (RFC 959).
+const NO_DATA_CONNECTION: u16 = 425;
+
+/// The TCP connection, by whoever opens it.
+async fn open_tcp(agreed: Agreed, limit: Duration) -> Result<TcpStream, FtpsError> {
+    match agreed {
+        Agreed::From(listener) => listener.accept(limit).await,
+        Agreed::To(address) => match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => Ok(tcp),
+            Ok(Err(source)) => Err(FtpsError::DataConnect { address, source }),
+            Err(_) => Err(FtpsError::DataConnect { address, source: no_answer(limit) }),
+        },
+    }
+}
+
+/// Where to connect after a reply to `PASV`, and the address in it that is not followed.
+fn to_connect(named: SocketAddrV4, peer: IpAddr, follow: NamedAddress) -> (SocketAddr, Option<IpAddr>) {
+    let other = IpAddr::V4(*named.ip());
+    let followed = follow == NamedAddress::Followed && can_be_followed(*named.ip(), peer);
+    if followed || other == peer.to_canonical() {
+        (SocketAddr::V4(named), None)
+    } else {
+        (SocketAddr::new(peer, named.port()), Some(other))
     }
 }
