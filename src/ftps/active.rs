@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -23,6 +24,7 @@ pub(super) struct Listener {
     tcp: TcpListener,
     announced: SocketAddr,
     peer: IpAddr,
+    stranger: Arc<OnceLock<IpAddr>>,
 }
 
 impl Listener {
@@ -57,7 +59,7 @@ impl Listener {
         let port = tcp.local_addr().map_err(|source| FtpsError::Listen { address, source })?.port();
         let own = if address.is_unspecified() { local } else { address };
         let announced = SocketAddr::new(way.announce.unwrap_or(own), port);
-        Ok(Self { tcp, announced, peer })
+        Ok(Self { tcp, announced, peer, stranger: Arc::default() })
     }
 
     /// Where the server is told to connect to.
@@ -65,10 +67,14 @@ impl Listener {
         self.announced
     }
 
+    /// Who called though the port is not for them: the first of them, once there is one.
+    pub(super) fn stranger(&self) -> Arc<OnceLock<IpAddr>> {
+        Arc::clone(&self.stranger)
+    }
+
     /// The first connection from the control connection's peer. The port is closed when this ends.
     pub(super) async fn accept(self, limit: Duration) -> Result<TcpStream, FtpsError> {
-        let Self { tcp, announced, peer } = self;
-        let mut last = None;
+        let Self { tcp, announced, peer, stranger } = self;
         let accept = async {
             for _ in 0..=MAX_STRANGERS {
                 // An error is a connection that was gone before it was accepted.
@@ -76,13 +82,14 @@ impl Listener {
                 if from.ip().to_canonical() == peer {
                     return Some(stream);
                 }
-                last = Some(from.ip());
+                stranger.get_or_init(|| from.ip().to_canonical());
             }
             None
         };
         let accepted = timeout(limit, accept).await.unwrap_or_default();
         accepted.ok_or_else(|| {
-            let why = last.map_or(Uncalled::Silence { limit }, |last| Uncalled::Strangers { last });
+            let silence = Uncalled::Silence { limit };
+            let why = stranger.get().map_or(silence, |&who| Uncalled::Stranger { who });
             FtpsError::NotCalled { announced, why }
         })
     }
@@ -144,7 +151,7 @@ mod tests {
         let flood = async { while call(port, "127.0.0.2").await.is_ok() {} };
         let (accepted, ()) = tokio::join!(listener.accept(LIMIT), flood);
         let error = accepted.unwrap_err().to_string();
-        assert!(error.contains("127.0.0.2 last"), "{error}");
+        assert!(error.contains("127.0.0.2 did"), "{error}");
     }
 
     #[tokio::test]

@@ -316,10 +316,11 @@ pub enum Uncalled {
         /// How long it was waited for.
         limit: Duration,
     },
-    /// Others than the control connection's peer did, and were turned away.
-    Strangers {
-        /// Who did last.
-        last: IpAddr,
+    /// Somebody else than the control connection's peer did, and was turned away: somebody on the
+    /// network, or the server itself from another of its addresses.
+    Stranger {
+        /// The address that it came from.
+        who: IpAddr,
     },
 }
 
@@ -328,8 +329,8 @@ impl std::fmt::Display for Uncalled {
         match self {
             Self::Refused(reply) => write!(f, "it says {reply}"),
             Self::Silence { limit } => write!(f, "nobody did within {} s", limit.as_secs_f32()),
-            Self::Strangers { last } => {
-                write!(f, "others did, {last} last, and only the control connection's server may")
+            Self::Stranger { who } => {
+                write!(f, "{who} did instead, and only the address that the control connection leads to may")
             }
         }
     }
@@ -399,7 +400,7 @@ impl FtpsError {
             | Self::BadReply(_)
             | Self::Unexpected { .. }
             | Self::DataConnect { .. }
-            | Self::NotCalled { why: Uncalled::Silence { .. } | Uncalled::Strangers { .. }, .. }
+            | Self::NotCalled { why: Uncalled::Silence { .. } | Uncalled::Stranger { .. }, .. }
             | Self::TooLong { .. }
             | Self::Abandoned
             // vsftpd says `500 OOPS` in plain text where its data connection fails.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -131,6 +132,10 @@ impl Session {
         let limit = self.deadlines.data_connect;
         // The connection ends the wait: it has a limit of its own.
         let patience = self.deadlines.reply.saturating_add(limit);
+        let stranger = match &agreed {
+            Agreed::From(listener) => listener.stranger(),
+            Agreed::To(_) => Arc::default(),
+        };
         let tcp = open_tcp(agreed, limit);
         tokio::pin!(tcp);
         let mut start = Start::Awaited;
@@ -146,7 +151,8 @@ impl Session {
             if start == Start::Said && reply.kind() == ReplyKind::Preliminary {
                 return Err(FtpsError::Unexpected { verb, reply });
             }
-            self.check_started(verb, reply).map_err(|error| self.unreached(error))?;
+            self.check_started(verb, reply)
+                .map_err(|error| self.unreached(error, stranger.get().copied()))?;
             start = Start::Said;
         }
     }
@@ -192,7 +198,7 @@ impl Session {
 
     /// A refusal that came before there was a connection, in terms of that where it is about it: the
     /// port is what a person has to look at.
-    fn unreached(&self, error: FtpsError) -> FtpsError {
+    fn unreached(&self, error: FtpsError, stranger: Option<IpAddr>) -> FtpsError {
         match (error, self.last_data) {
             (FtpsError::Refused { reply, .. }, Some(facts)) if reply.code() == NO_DATA_CONNECTION => {
                 let address = facts.address;
@@ -205,7 +211,9 @@ impl Session {
                         ),
                     },
                     DataWay::Active(_) => {
-                        FtpsError::NotCalled { announced: address, why: Uncalled::Refused(reply) }
+                        let said = Uncalled::Refused(reply);
+                        let why = stranger.map_or(said, |who| Uncalled::Stranger { who });
+                        FtpsError::NotCalled { announced: address, why }
                     }
                 }
             }
@@ -236,7 +244,8 @@ impl Session {
             return Err(error);
         }
         let unreached = matches!(error, FtpsError::DataConnect { .. } | FtpsError::NotCalled { .. });
-        let patience = if unreached { EXCUSE_PATIENCE } else { self.deadlines.data_connect };
+        let whole = self.deadlines.data_connect;
+        let patience = if unreached { whole.min(EXCUSE_PATIENCE) } else { whole };
         match self.control.final_reply(Step::FinalReply, patience).await {
             Ok(reply) if matches!(reply.kind(), ReplyKind::Transient | ReplyKind::Permanent) => {
                 self.state = State::Ready;

@@ -97,7 +97,12 @@ impl Session {
     }
 
     async fn open_passive(&mut self) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind((self.control.local().ip(), 0)).await?;
+        let elsewhere = self.actions.iter().find_map(|action| match action {
+            Action::OpenAt(address) => Some(*address),
+            _ => None,
+        });
+        let address = elsewhere.unwrap_or(self.control.local().ip());
+        let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
         self.agreed = Some(Agreed::Passive(listener));
         Ok(address)

@@ -105,6 +105,8 @@ pub enum Action {
     WrongHash,
     /// `RNTO`: 550 where a file stands under the new name.
     RefuseReplace,
+    /// `EPSV`, `PASV`: the port is opened at this address, which a reply to `PASV` then names.
+    OpenAt(IpAddr),
     /// `EPSV`, `PASV`: another address in the reply.
     AdvertiseAddress(IpAddr),
     /// `EPSV`, `PASV`: another port in the reply.
