@@ -48,7 +48,7 @@ impl Agent {
              agent: {{state_dir: {home}/state}}\n\
              servers:\n  \
                there:\n    \
-                 host: {host}\n    port: {port}\n    tls: {tls}\n    username: {user}\n    password: {{env: {PASSWORD}}}\n    \
+                 host: \"{host}\"\n    port: {port}\n    tls: {tls}\n    username: {user}\n    password: {{env: {PASSWORD}}}\n    \
                  trust: {{ca_file: {ca}}}\n    connections: 4\n\
              jobs:\n  \
                out:\n    \
