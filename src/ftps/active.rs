@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +19,11 @@ const MAX_STRANGERS: u32 = 32;
 /// Connections that may wait to be accepted: the server's, behind some strangers'.
 const BACKLOG: u32 = 16;
 
+/// Where the search for a free port of a range begins, for all sessions: servers that call from port
+/// 20 (Pure-FTPd 1.0.50) or 1 below their own (ProFTPD) cannot call the same port again for a minute,
+/// while the last connection's end is remembered (TIME_WAIT, RFC 9293).
+static TURN: AtomicU16 = AtomicU16::new(0);
+
 /// A port that waits for one connection from one address.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -28,10 +34,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Listens at the address and in the range of `way`, or at any free port of `local`, the control
-    /// connection's own address. `turn` picks where in the range the search for a free port begins:
-    /// a port that was just in use would meet its own last connection.
-    pub(super) fn open(way: &ActiveWay, local: IpAddr, peer: IpAddr, turn: u16) -> Result<Self, FtpsError> {
+    /// Listens at the address of `way`, or `local`, the control connection's own; at the next free
+    /// port of the range of `way`, or any free one.
+    pub(super) fn open(way: &ActiveWay, local: IpAddr, peer: IpAddr) -> Result<Self, FtpsError> {
+        Self::open_in_turn(way, local, peer, TURN.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn open_in_turn(way: &ActiveWay, local: IpAddr, peer: IpAddr, turn: u16) -> Result<Self, FtpsError> {
         let (local, peer) = (local.to_canonical(), peer.to_canonical());
         for (key, address) in [("listen", way.listen), ("announce", way.announce)] {
             if let Some(address) = address
@@ -114,7 +123,7 @@ mod tests {
     }
 
     fn open(way: &ActiveWay) -> Result<Listener, FtpsError> {
-        Listener::open(way, ip("127.0.0.1"), ip("127.0.0.1"), 0)
+        Listener::open(way, ip("127.0.0.1"), ip("127.0.0.1"))
     }
 
     async fn call(to: SocketAddr, from: &str) -> io::Result<TcpStream> {
@@ -177,7 +186,7 @@ mod tests {
             }
         };
         let way = ActiveWay { ports: Some(ports), ..ActiveWay::default() };
-        let turn = |turn| Listener::open(&way, ip("127.0.0.1"), ip("127.0.0.1"), turn);
+        let turn = |turn| Listener::open_in_turn(&way, ip("127.0.0.1"), ip("127.0.0.1"), turn);
         let last = turn(2).unwrap();
         assert_eq!(last.announced().port(), first + 2);
         let (one, two) = (turn(2).unwrap(), turn(2).unwrap());

@@ -213,8 +213,8 @@ pub enum FtpsError {
     /// Active mode: the server did not connect to the port that it was told.
     #[error(
         "the server did not open the data connection to {announced}: {why}; in active mode it must be able to \
-         reach this port: open `ports` in this machine's firewall, and give `announce` where NAT stands \
-         between, or use `mode: passive`"
+         reach this port: open `ports` in this machine's firewall (a wide range: many servers cannot use a port \
+         again for a minute), and give `announce` where NAT stands between, or use `mode: passive`"
     )]
     NotCalled {
         /// What it was told.

@@ -73,6 +73,13 @@ impl Agent {
         fs::write(path, yaml.replace(before, &format!("{before}    {line}\n"))).unwrap();
     }
 
+    /// Has one connection opened to the server at a time.
+    pub(crate) fn one_connection(&self) {
+        let path = self.home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        fs::write(path, yaml.replace("    connections: 4\n", "    connections: 1\n")).unwrap();
+    }
+
     /// The folder whose files are sent.
     pub(crate) fn source(&self) -> PathBuf {
         self.home.path().join("source")

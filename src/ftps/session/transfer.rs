@@ -57,8 +57,6 @@ pub(in crate::ftps) struct DataPlan {
     /// What the server took in place of what it refused for good.
     learned: Option<PassiveVerb>,
     active: ActiveVerb,
-    /// Counts active ports, so that each is another one of the range.
-    turn: u16,
 }
 
 /// How a server is told an active port.
@@ -75,9 +73,7 @@ impl DataPlan {
             DataWay::Passive(way) => way.first,
             DataWay::Active(_) => PassiveVerb::default(),
         };
-        // Sessions side by side begin at different ports of a range.
-        let turn = local.port();
-        Self { way, local, passive, learned: None, active: ActiveVerb::Eprt, turn }
+        Self { way, local, passive, learned: None, active: ActiveVerb::Eprt }
     }
 }
 
@@ -320,9 +316,8 @@ impl Session {
 
     /// Listens at a port and tells it to the server.
     async fn active_port(&mut self, way: &ActiveWay) -> Result<Listener, FtpsError> {
-        self.data.turn = self.data.turn.wrapping_add(1);
         let local = self.data.local.ip();
-        let listener = Listener::open(way, local, self.info.peer.ip(), self.data.turn)?;
+        let listener = Listener::open(way, local, self.info.peer.ip())?;
         let announced = listener.announced();
         loop {
             let command = match (self.data.active, announced) {

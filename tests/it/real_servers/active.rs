@@ -6,7 +6,7 @@ use crate::support::{Agent, assert_same_tree, write_big_file, write_file};
 /// Enough for several rounds over each of four connections.
 const FILES: u64 = 40;
 
-/// What the configuration says of data connections: nothing, or active mode.
+/// What the configuration says where data connections are passive.
 const PASSIVE: &str = "address_family: any";
 
 /// A tree crosses in both TLS versions.
@@ -16,6 +16,11 @@ fn a_tree_crosses(name: &str, line: &str, destination: &str) {
         let agent = Agent::new(&server, &format!("{destination}-{version}"));
         agent.configure_server(&format!("tls_version: {{min: {version}, max: {version}}}"));
         agent.configure_server(line);
+        if name.starts_with("pyftpd") {
+            // Of several active connections at once, pyftpdlib 2.2.0 leaves one hanging now and then,
+            // and gives it up after 30 s: 421 Active data channel timed out.
+            agent.one_connection();
+        }
         std::fs::create_dir(agent.source().join("folder")).unwrap();
         for nth in 0..FILES {
             let folder = if nth % 2 == 0 { "" } else { "folder/" };
@@ -30,11 +35,15 @@ fn a_tree_crosses(name: &str, line: &str, destination: &str) {
     }
 }
 
-/// In active mode over both families, at any port and, from `first` on, at some few ports; and in
-/// passive mode over IPv6.
+/// Ports of a range: more than there are data connections in a minute, since Pure-FTPd calls from port
+/// 20 and then cannot call the same port for that long.
+const PORTS: u16 = 300;
+
+/// In active mode over both families, at any port and in a range of ports; and in passive mode over
+/// IPv6.
 fn both_families(name: &str, first: u16) {
     let ipv6 = format!("{name}-ipv6");
-    let range = format!("data: {{mode: active, ports: {first}-{}}}", first + 7);
+    let range = format!("data: {{mode: active, ports: {first}-{}}}", first + PORTS - 1);
     a_tree_crosses(name, "data: {mode: active}", "active");
     a_tree_crosses(name, &range, "active-range");
     a_tree_crosses(&ipv6, "data: {mode: active}", "active");
@@ -49,15 +58,15 @@ fn vsftpd_opens_data_connections_over_ipv4_and_ipv6() {
 
 #[test]
 fn proftpd_opens_data_connections_over_ipv4_and_ipv6() {
-    both_families("proftpd", 61_010);
+    both_families("proftpd", 61_300);
 }
 
 #[test]
 fn pure_ftpd_opens_data_connections_over_ipv4_and_ipv6() {
-    both_families("pureftpd", 61_020);
+    both_families("pureftpd", 61_600);
 }
 
 #[test]
 fn pyftpdlib_opens_data_connections_over_ipv4_and_ipv6() {
-    both_families("pyftpd", 61_030);
+    both_families("pyftpd", 61_900);
 }

@@ -63,7 +63,7 @@ impl Network {
     /// Adds nftables' rules to a namespace.
     fn rules(namespace: &str, rules: &str) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), rules).unwrap();
+        fs::write(file.path(), format!("{rules}\n")).unwrap();
         sh(&format!("ip netns exec {namespace} nft -f {}", file.path().display()));
     }
 
@@ -71,7 +71,7 @@ impl Network {
     fn firewall(namespace: &str, open: &str) {
         let rules = format!(
             "table inet firewall {{ chain input {{ type filter hook input priority 0; \
-             iifname \"cable\" tcp flags & (syn | ack) == syn tcp dport != {open} drop; }} }}"
+             iifname \"cable\" tcp flags & (syn | ack) == syn tcp dport != {open} drop; }}\n}}"
         );
         Self::rules(namespace, &rules);
     }
@@ -194,7 +194,7 @@ fn a_server_behind_nat_that_knows_its_private_address_only_is_reached() {
     sh(&format!("ip -n {} address add {PRIVATE}/32 dev lo", network.server));
     let nat = format!(
         "table ip nat {{ chain prerouting {{ type nat hook prerouting priority dstnat; \
-         ip daddr {SERVER} dnat to {PRIVATE}; }} }}"
+         ip daddr {SERVER} dnat to {PRIVATE}; }}\n}}"
     );
     Network::rules(&network.server, &nat);
     for dialect in [Dialect::full(), Dialect::no_epsv()] {
