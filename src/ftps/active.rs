@@ -21,7 +21,7 @@ const BACKLOG: u32 = 16;
 
 /// Where the search for a free port of a range begins, for all sessions: servers that call from port
 /// 20 (Pure-FTPd 1.0.50) or 1 below their own (ProFTPD) cannot call the same port again for a minute,
-/// while the last connection's end is remembered (TIME_WAIT, RFC 9293).
+/// while the last connection's end is remembered (`TIME_WAIT`, RFC 9293).
 static TURN: AtomicU16 = AtomicU16::new(0);
 
 /// A port that waits for one connection from one address.

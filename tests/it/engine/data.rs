@@ -111,7 +111,7 @@ async fn a_server_that_does_not_call_is_told_with_the_port_by_the_deadline() {
     let began = Instant::now();
     fails(&bench, Exit::Temporary, &["127.0.0.1:", "within 0.7 s", "firewall", "`announce`", "`ports`"])
         .await;
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_mins(1), "{:?}", began.elapsed());
 
     // It says so itself: the session goes on.
     let unreachable = Fault::on("STOR", Action::CallFrom([192, 0, 2, 1].into()));

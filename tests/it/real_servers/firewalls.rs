@@ -25,6 +25,9 @@ const PRIVATE: &str = "10.99.0.2";
 /// The control connection's port.
 const PORT: u16 = 2121;
 
+/// Tells the networks of one process apart.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// Two namespaces and the cable between them, gone when dropped.
 #[derive(Debug)]
 struct Network {
@@ -44,7 +47,6 @@ impl Network {
     /// None where `tests/run` does not run, which installs what this takes and runs as root.
     fn new() -> Option<Self> {
         lab::folder("network namespaces and nftables")?;
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let network = Self { client: format!("nf-client-{id}"), server: format!("nf-server-{id}") };
         let (client, server) = (&network.client, &network.server);
