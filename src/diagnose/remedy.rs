@@ -1,7 +1,5 @@
 //! What an error means to the person who runs the network: the likely cause, and what to do.
 
-use std::io;
-
 use super::finding::Check;
 use crate::domain::{Exit, Server, TlsMode};
 use crate::ftps::{DataFacts, FtpsError, Step, TlsError, Trouble};
@@ -32,7 +30,7 @@ pub(super) fn help(
             "is `host` spelled right? `getent hosts {host}` must find it on this machine; if it does not, \
              look at this machine's DNS, or ask for the server's full name"
         ),
-        FtpsError::Connect { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => format!(
+        FtpsError::Connect { causes, .. } if causes.are_refusals() => format!(
             "nothing listens on port {port} there, or a firewall refuses: is the FTPS service running, and is \
              this its port? (21 is usual for `tls: explicit`, 990 for `tls: implicit`)"
         ),
@@ -109,6 +107,11 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
 pub(super) fn is_about_data(error: &FtpsError) -> bool {
     match error {
         FtpsError::DataConnect { .. }
+        | FtpsError::NotCalled { .. }
+        | FtpsError::ActiveRefused { .. }
+        | FtpsError::Listen { .. }
+        | FtpsError::PortsInUse { .. }
+        | FtpsError::OtherFamily { .. }
         | FtpsError::DataTls(_)
         | FtpsError::OtherPeer
         | FtpsError::SessionsUsedUp { .. }
@@ -118,7 +121,7 @@ pub(super) fn is_about_data(error: &FtpsError) -> bool {
         }
         | FtpsError::Io { step: Step::DataConnect | Step::DataHandshake | Step::Transfer, .. } => true,
         FtpsError::Refused { verb, reply } => {
-            matches!(*verb, "EPSV" | "PASV") || matches!(reply.code(), 425 | 426 | 522)
+            matches!(*verb, "EPSV" | "PASV" | "EPRT" | "PORT") || matches!(reply.code(), 425 | 426 | 522)
         }
         _ => false,
     }
@@ -134,6 +137,16 @@ fn data_help(error: &FtpsError, data: Option<DataFacts>) -> String {
         FtpsError::Refused { reply, .. } if reply.code() == 522 => {
             "the server wants TLS sessions to be resumed on data connections and gave none to resume: look at \
              its settings for session reuse (vsftpd: require_ssl_reuse)"
+                .to_owned()
+        }
+        FtpsError::NotCalled { .. }
+        | FtpsError::ActiveRefused { .. }
+        | FtpsError::Listen { .. }
+        | FtpsError::PortsInUse { .. }
+        | FtpsError::OtherFamily { .. } => {
+            "in active mode the server connects to this machine, so that firewalls and NAT on both sides must \
+             let it: give `ports`, open them for the server's address, and `announce` the address that NAT has \
+             for this machine. Passive mode (take `data` out) needs none of that on this side"
                 .to_owned()
         }
         _ => {

@@ -2,6 +2,7 @@
 
 use crate::domain::{Server, TlsMode};
 use crate::ftps::{Deadlines, FtpsError, LookAt, Seen, TlsStart};
+use crate::remote::family;
 
 /// Asks a server for its certificate and hangs up. Neither user nor password is sent, and nothing
 /// is trusted or kept.
@@ -10,6 +11,12 @@ pub async fn look(server: &Server, deadlines: Deadlines) -> Result<Seen, FtpsErr
         TlsMode::Explicit => TlsStart::Explicit,
         TlsMode::Implicit => TlsStart::Implicit,
     };
-    let at = LookAt { host: server.host.clone(), port: server.port, start, deadlines };
+    let at = LookAt {
+        host: server.host.clone(),
+        port: server.port,
+        family: family(server.network.family),
+        start,
+        deadlines,
+    };
     crate::ftps::look(&at).await
 }

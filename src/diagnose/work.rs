@@ -6,7 +6,7 @@ use super::remedy::{is_about_data, refusal_help};
 use crate::domain::{
     AgentId, Digest, Evidence, Exit, ProofMethod, RemotePath, Sent, TlsVersion, VerifyPolicy, compare,
 };
-use crate::ftps::{DataHandshake, FtpsError, HashSupport, TlsError};
+use crate::ftps::{DataFacts, DataHandshake, FtpsError, HashSupport, TlsError};
 use crate::remote::{Answer, Refusal, Request};
 
 /// Data connections on one control connection before session reuse counts as lasting: servers
@@ -196,11 +196,7 @@ impl Doctor<'_> {
 
     fn data_works(&mut self) {
         let facts = self.connection.as_ref().and_then(crate::remote::Connection::last_data);
-        let text = facts.map_or_else(
-            || "opened".to_owned(),
-            |facts| format!("{} named port {}, which takes connections", facts.verb, facts.address.port()),
-        );
-        self.fine(Check::Data, text);
+        self.fine(Check::Data, facts.map_or_else(|| "opened".to_owned(), |facts| data_text(&facts)));
     }
 
     /// Stores again and again, until there were enough data connections or no more can be had.
@@ -496,5 +492,18 @@ impl Doctor<'_> {
             }
         }
         Ok(stands)
+    }
+}
+
+/// How a data connection came about, for people.
+fn data_text(facts: &DataFacts) -> String {
+    let (verb, port) = (facts.verb, facts.address.port());
+    match facts.ignored {
+        _ if matches!(verb, "EPRT" | "PORT") => format!("{verb}: the server connected to our port {port}"),
+        None => format!("{verb} named port {port}, which takes connections"),
+        Some(address) => format!(
+            "{verb} named port {port}, which takes connections, and {address}, which was ignored: a NAT \
+             address, most likely"
+        ),
     }
 }

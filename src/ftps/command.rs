@@ -1,6 +1,7 @@
 //! Commands of the control connection, and the only place that puts them into bytes.
 
 use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
@@ -100,6 +101,8 @@ pub enum Command {
     Feat,
     Epsv,
     Pasv,
+    Eprt(SocketAddr),
+    Port(SocketAddrV4),
     Stor(Argument),
     Retr(Argument),
     Mkd(Argument),
@@ -138,6 +141,8 @@ impl Command {
             Self::Feat => "FEAT",
             Self::Epsv => "EPSV",
             Self::Pasv => "PASV",
+            Self::Eprt(_) => "EPRT",
+            Self::Port(_) => "PORT",
             Self::Stor(_) => "STOR",
             Self::Retr(_) => "RETR",
             Self::Mkd(_) => "MKD",
@@ -176,6 +181,15 @@ impl Command {
             | Self::Mlsd(text)
             | Self::NlstAll(text) => Some(text.to_string()),
             Self::SetTime(_, time, path) => Some(format!("{time} {path}")),
+            // RFC 2428, section 2: 1 is IPv4, 2 is IPv6.
+            Self::Eprt(address) => {
+                let family = if address.is_ipv4() { 1 } else { 2 };
+                Some(format!("|{family}|{}|{}|", address.ip(), address.port()))
+            }
+            Self::Port(address) => {
+                let ([a, b, c, d], [high, low]) = (address.ip().octets(), address.port().to_be_bytes());
+                Some(format!("{a},{b},{c},{d},{high},{low}"))
+            }
             Self::Pass(_) => Some("****".to_owned()),
             Self::AuthTls
             | Self::Pbsz
@@ -236,6 +250,10 @@ mod tests {
     fn lines_as_servers_want_them() {
         assert_eq!(line(&Command::AuthTls), "AUTH TLS\r\n");
         assert_eq!(line(&Command::Stor(argument("-a b\"ü"))), "STOR -a b\"ü\r\n");
+        assert_eq!(line(&Command::Eprt("192.0.2.7:50001".parse().unwrap())), "EPRT |1|192.0.2.7|50001|\r\n");
+        let long = Command::Eprt("[2001:db8::7%3]:50001".parse().unwrap());
+        assert_eq!(line(&long), "EPRT |2|2001:db8::7|50001|\r\n");
+        assert_eq!(line(&Command::Port("192.0.2.7:50001".parse().unwrap())), "PORT 192,0,2,7,195,81\r\n");
         let time = argument("20010203040506");
         assert_eq!(
             line(&Command::SetTime(TimeDialect::Mdtm, time, argument("/x y"))),

@@ -1,6 +1,5 @@
 //! Data connections: opened beside a session, bound to its control connection's peer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::control::handshake_error;
 use super::error::{FtpsError, Step};
-use super::limits::Deadlines;
 use super::tls::TlsError;
 
 /// A data connection under TLS, whose other end is the control connection's peer.
@@ -35,24 +33,13 @@ pub(super) struct Identity {
 }
 
 impl DataConnection {
-    /// Connects, and makes sure of the other end: it resumes a session of the control
-    /// connection, or shows the same certificate. The handshake needs no reply of the server
-    /// to its `STOR`, so both go on at once.
-    pub(super) async fn open(
-        address: SocketAddr,
-        identity: Identity,
-        deadlines: Deadlines,
-    ) -> Result<Self, FtpsError> {
-        let limit = deadlines.data_connect;
-        let tcp = match timeout(limit, TcpStream::connect(address)).await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(source)) => return Err(FtpsError::DataConnect { address, source }),
-            Err(elapsed) => return Err(FtpsError::DataConnect { address, source: elapsed.into() }),
-        };
+    /// Makes sure of the other end: it resumes a session of the control connection, or shows the same
+    /// certificate. We are TLS's client also where the server has connected to us (RFC 4217, section
+    /// 7). The handshake needs no reply of the server to its `STOR`, so both go on at once.
+    pub(super) async fn over(tcp: TcpStream, identity: Identity, limit: Duration) -> Result<Self, FtpsError> {
         // Pure-FTPd in TLS 1.3 says nothing after the handshake: without this the first record
         // waits for a delayed acknowledgement.
         tcp.set_nodelay(true).map_err(|source| FtpsError::Io { step: Step::DataConnect, source })?;
-        let limit = deadlines.handshake;
         let handshake = TlsConnector::from(identity.config).connect(identity.name, tcp);
         let stream = match timeout(limit, handshake).await {
             Ok(Ok(stream)) => stream,

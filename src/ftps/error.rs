@@ -1,12 +1,15 @@
 //! What can go wrong with a session, as situations.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::command::ArgumentError;
+use super::connect::Causes;
 use super::reply::{Reply, ReplyError, ReplyKind};
 use super::tls::TlsError;
+use super::way::family_name;
 
 /// What was being done when something went wrong, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,15 +69,26 @@ pub enum FtpsError {
         /// Why.
         source: io::Error,
     },
+    /// The host name has addresses, but none of the family that the configuration asks for.
+    #[error(
+        "{host} has no {} address, which `address_family` asks for; it has {other}",
+        if other.is_ipv4() { "IPv6" } else { "IPv4" }
+    )]
+    NoAddress {
+        /// The configured host.
+        host: String,
+        /// An address of the other family.
+        other: IpAddr,
+    },
     /// No address of the host takes a connection.
-    #[error("cannot connect to {host} port {port}: {source}; check `host`, `port` and firewalls on the way")]
+    #[error("cannot connect to {host} port {port} ({causes}); check `host`, `port` and firewalls on the way")]
     Connect {
         /// The configured host.
         host: String,
         /// The configured port.
         port: u16,
-        /// Why, for the address tried last.
-        source: io::Error,
+        /// Why, for each address.
+        causes: Causes,
     },
     /// Something took longer than it may.
     #[error("{step} took longer than {} s{}", limit.as_secs_f32(), silence(*step))]
@@ -196,6 +210,67 @@ pub enum FtpsError {
         /// Why.
         source: io::Error,
     },
+    /// Active mode: the server did not connect to the port that it was told.
+    #[error(
+        "the server did not open the data connection to {announced}: {why}; in active mode it must be able to \
+         reach this port: open `ports` in this machine's firewall (a wide range: many servers cannot use a port \
+         again for a minute), and give `announce` where NAT stands between, or use `mode: passive`"
+    )]
+    NotCalled {
+        /// What it was told.
+        announced: SocketAddr,
+        /// What happened instead.
+        why: Uncalled,
+    },
+    /// Active mode: the server does not connect to clients, or not to this address.
+    #[error(
+        "the server refused active mode ({verb} {announced}: {reply}); `announce` must be the address that the \
+         server sees, or use `mode: passive`"
+    )]
+    ActiveRefused {
+        /// The command that it refused last.
+        verb: &'static str,
+        /// What it was told.
+        announced: SocketAddr,
+        /// Its reply.
+        reply: Reply,
+    },
+    /// Active mode: no port can be listened at.
+    #[error(
+        "cannot listen at {address} for data connections: {source}; `listen` must be an address of this machine"
+    )]
+    Listen {
+        /// The local address.
+        address: IpAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Active mode: other programs, or other transfers, have all the ports.
+    #[error(
+        "all `ports` from {} to {} are in use at {address}: widen the range, or lower `connections`",
+        ports.start(),
+        ports.end()
+    )]
+    PortsInUse {
+        /// The local address.
+        address: IpAddr,
+        /// The configured ports.
+        ports: RangeInclusive<u16>,
+    },
+    /// Active mode: a configured address is of another family than the control connection.
+    #[error(
+        "`{key}` is {address}, and the server was reached over {}: give an address of that family, or another \
+         `address_family`",
+        family_name(*peer)
+    )]
+    OtherFamily {
+        /// `listen` or `announce`.
+        key: &'static str,
+        /// The configured address.
+        address: IpAddr,
+        /// The control connection's peer.
+        peer: IpAddr,
+    },
     /// The TLS 1.3 tickets of this session are used up. Nothing was sent.
     #[error("the server gave no more TLS sessions to resume on data connections")]
     SessionsUsedUp {
@@ -229,6 +304,36 @@ pub enum Renewal {
     /// They do not (ProFTPD 1.3.8): TLS 1.2, whose sessions can be resumed any number of times,
     /// is the way.
     Never,
+}
+
+/// What happened in place of the server's call in active mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncalled {
+    /// The server said that it could not, and the session goes on.
+    Refused(Reply),
+    /// Nobody called.
+    Silence {
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// Somebody else than the control connection's peer did, and was turned away: somebody on the
+    /// network, or the server itself from another of its addresses.
+    Stranger {
+        /// The address that it came from.
+        who: IpAddr,
+    },
+}
+
+impl std::fmt::Display for Uncalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(reply) => write!(f, "it says {reply}"),
+            Self::Silence { limit } => write!(f, "nobody did within {} s", limit.as_secs_f32()),
+            Self::Stranger { who } => {
+                write!(f, "{who} did instead, and only the address that the control connection leads to may")
+            }
+        }
+    }
 }
 
 /// What a silence may mean.
@@ -286,6 +391,7 @@ impl FtpsError {
     pub fn trouble(&self) -> Trouble {
         match self {
             Self::Resolve { .. }
+            | Self::NoAddress { .. }
             | Self::Connect { .. }
             | Self::Timeout { .. }
             | Self::Closed { .. }
@@ -294,6 +400,7 @@ impl FtpsError {
             | Self::BadReply(_)
             | Self::Unexpected { .. }
             | Self::DataConnect { .. }
+            | Self::NotCalled { why: Uncalled::Silence { .. } | Uncalled::Stranger { .. }, .. }
             | Self::TooLong { .. }
             | Self::Abandoned
             // vsftpd says `500 OOPS` in plain text where its data connection fails.
@@ -312,7 +419,11 @@ impl FtpsError {
                         .any(|sign| text.contains(sign));
                 if busy { Trouble::Busy } else { Trouble::Barred }
             }
-            Self::AccountWanted { .. } => Trouble::Barred,
+            Self::AccountWanted { .. } | Self::ActiveRefused { .. } | Self::OtherFamily { .. } => Trouble::Barred,
+            // Nothing was sent, and other transfers end.
+            Self::NotCalled { why: Uncalled::Refused(_), .. }
+            | Self::Listen { .. }
+            | Self::PortsInUse { .. } => Trouble::NotNow,
             Self::TlsRefused { .. }
             | Self::ProtectionRefused { .. }
             | Self::OtherProtocol(_)

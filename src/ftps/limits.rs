@@ -31,6 +31,10 @@ pub const MAX_PASSIVE_ATTEMPTS: u32 = 5;
 /// How long to wait before a passive port is asked for again.
 pub const PASSIVE_RETRY_DELAY: Duration = Duration::from_millis(20);
 
+/// How long a server may take to say why a data connection could not be opened. A reply on its way
+/// comes by then; most servers wait on for a minute (vsftpd: `accept_timeout`), and know no more.
+pub const EXCUSE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long the steps of a session may take. All are limits for a whole exchange, not for a
 /// byte of it, so that a server that sends a byte a second does not hold a session for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

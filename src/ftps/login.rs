@@ -1,22 +1,21 @@
 //! From nothing to a session: TCP, greeting, TLS, login, protection of data connections.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::command::{Argument, Command, Password};
+use super::connect::connect;
 use super::control::{ClearControl, Control, TlsControl};
 use super::data::Identity;
 use super::error::{FtpsError, Step};
 use super::features::{Features, HashSupport};
 use super::limits::Deadlines;
 use super::reply::{Reply, ReplyKind};
-use super::session::{Session, SessionInfo, fingerprint};
+use super::session::{DataPlan, Session, SessionInfo, fingerprint};
 use super::tls::{TlsError, TlsSettings, Version, server_name};
+use super::way::{DataWay, Family};
 
 /// When TLS begins (RFC 4217).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +33,10 @@ pub struct Endpoint {
     pub host: String,
     /// The TCP port of the control connection.
     pub port: u16,
+    /// Which of its addresses are used.
+    pub family: Family,
+    /// Who opens data connections.
+    pub data: DataWay,
     /// When TLS begins.
     pub start: TlsStart,
     /// The oldest TLS version to speak.
@@ -85,7 +88,10 @@ impl Session {
         let deadlines = &endpoint.deadlines;
         let name = server_name(&endpoint.host).map_err(FtpsError::Tls)?;
         let (config, jar) = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
-        let (tcp, peer) = connect(&endpoint.host, endpoint.port, deadlines.connect, note).await?;
+        let (host, port) = (&endpoint.host, endpoint.port);
+        let (tcp, peer) = connect(host, port, endpoint.family, deadlines.connect, note).await?;
+        let local = tcp.local_addr().map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
+        let data = DataPlan::new(endpoint.data.clone(), local);
         let clear = ClearControl::new(tcp, peer);
         let mut control = match endpoint.start {
             TlsStart::Implicit => {
@@ -106,7 +112,7 @@ impl Session {
         let info = session_info(&control)?;
         let Setup { features, home } = login(&mut control, endpoint, note).await?;
         let identity = Identity { config, name, certificate: info.certificate_der.clone() };
-        let mut session = Session::new(control, identity, jar, info, *deadlines);
+        let mut session = Session::new(control, identity, jar, info, *deadlines, data);
         let choose_hash = features.hash() == HashSupport::Hash;
         session.set_up(features, home);
         if choose_hash {
@@ -115,38 +121,6 @@ impl Session {
         }
         Ok(session)
     }
-}
-
-/// Connects to the first of the host's addresses that answers.
-pub(super) async fn connect(
-    host: &str,
-    port: u16,
-    limit: Duration,
-    note: Noted<'_>,
-) -> Result<(TcpStream, SocketAddr), FtpsError> {
-    let attempt = async {
-        let resolve_error = |source| FtpsError::Resolve { host: host.to_owned(), source };
-        let addresses = tokio::net::lookup_host((host, port)).await.map_err(resolve_error)?;
-        let addresses: Vec<SocketAddr> = addresses.collect();
-        note(Milestone::Resolved(addresses.clone()));
-        // So that one which swallows packets leaves time for the others.
-        let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(tcp)) => return Ok((tcp, address)),
-                Ok(Err(error)) => last = error,
-                Err(elapsed) => last = elapsed.into(),
-            }
-        }
-        Err(FtpsError::Connect { host: host.to_owned(), port, source: last })
-    };
-    // The name's resolution has a limit of its own, and may be slow as well.
-    let connected = timeout(limit * 2, attempt).await;
-    let (tcp, address) = connected.unwrap_or(Err(FtpsError::Timeout { step: Step::Connect, limit }))?;
-    tcp.set_nodelay(true).map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
-    note(Milestone::Connected(address));
-    Ok((tcp, address))
 }
 
 pub(super) async fn greeting<S>(control: &mut Control<S>, limit: Duration) -> Result<Reply, FtpsError>

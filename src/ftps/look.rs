@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use super::connect::connect;
 use super::control::{ClearControl, handshake_error};
 use super::error::{FtpsError, Step};
 use super::limits::Deadlines;
-use super::login::{TlsStart, auth_tls, connect, greeting};
+use super::login::{TlsStart, auth_tls, greeting};
 use super::tls::{CertificateFacts, TlsError, ViewError, Viewer, server_name};
+use super::way::Family;
 
 /// Where to look. It names no user and no trust: neither is used.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct LookAt {
     pub host: String,
     /// The TCP port of the control connection.
     pub port: u16,
+    /// Which of its addresses are used.
+    pub family: Family,
     /// When TLS begins.
     pub start: TlsStart,
     /// How long things may take.
@@ -33,10 +37,10 @@ pub struct Seen {
 /// Asks a server for its certificate and hangs up. Nothing but `AUTH TLS` is sent, and nothing that
 /// was seen is trusted: what comes back is for people to compare.
 pub async fn look(at: &LookAt) -> Result<Seen, FtpsError> {
-    let LookAt { host, port, start, deadlines } = at;
+    let LookAt { host, port, family, start, deadlines } = at;
     let name = server_name(host).map_err(FtpsError::Tls)?;
     let viewer = Viewer::new().map_err(FtpsError::Tls)?;
-    let (tcp, peer) = connect(host, *port, deadlines.connect, &mut |_| {}).await?;
+    let (tcp, peer) = connect(host, *port, *family, deadlines.connect, &mut |_| {}).await?;
     let mut clear = ClearControl::new(tcp, peer);
     if *start == TlsStart::Explicit {
         greeting(&mut clear, deadlines.greeting).await?;

@@ -8,12 +8,14 @@
 //! What holds for every session:
 //! - Nothing but `AUTH TLS` is ever sent in clear; there is no mode without TLS, on either
 //!   connection.
-//! - Data connections go to the control connection's peer, and resume its TLS session or show
-//!   its certificate.
+//! - Data connections lead to the control connection's peer (unless a server's own word for the
+//!   address is to be followed), and resume its TLS session or show its certificate.
 //! - Each exchange has a deadline, each answer a limit ([`Deadlines`], `limits.rs`).
 //! - The reply that ends an upload proves nothing about what was stored.
 
+mod active;
 mod command;
+mod connect;
 mod control;
 mod data;
 mod error;
@@ -26,9 +28,11 @@ mod passive;
 mod reply;
 mod session;
 mod tls;
+mod way;
 
 pub use self::command::{Argument, ArgumentError, Command, MAX_ARGUMENT_BYTES, Password, TimeDialect};
-pub use self::error::{FtpsError, OtherProtocol, Renewal, Step, Trouble};
+pub use self::connect::Causes;
+pub use self::error::{FtpsError, OtherProtocol, Renewal, Step, Trouble, Uncalled};
 pub use self::features::{Features, HashSupport, sha256_of};
 pub use self::limits::Deadlines;
 pub use self::listing::{mlsd_names, nlst_names};
@@ -39,3 +43,4 @@ pub use self::session::{DataFacts, DataHandshake, Listing, Session, SessionInfo,
 pub use self::tls::{
     CertificateFacts, SignedBy, TlsError, TlsOptions, TlsSettings, TlsSettingsError, Version,
 };
+pub use self::way::{ActiveWay, DataWay, Family, NamedAddress, PassiveVerb, PassiveWay};

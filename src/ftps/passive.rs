@@ -1,5 +1,7 @@
 //! Where a data connection goes: the replies to `EPSV` (RFC 2428) and `PASV` (RFC 959).
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use super::reply::Reply;
 
 /// Lowest port that a data connection goes to: servers do not pick from below, and an attacker
@@ -19,9 +21,9 @@ pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
     }
 }
 
-/// The port in a reply to `PASV`: six numbers, of which the address is never used. NAT makes
-/// it wrong and attackers make it theirs.
-pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
+/// The address and port in a reply to `PASV`: six numbers. The address is what the server takes for
+/// its own: NAT makes it wrong, and attackers make it theirs.
+pub(super) fn pasv_address(reply: &Reply) -> Option<SocketAddrV4> {
     if reply.code() != 227 {
         return None;
     }
@@ -30,7 +32,10 @@ pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
     let numbers = line.get(start..)?.split(|c: char| !c.is_ascii_digit() && c != ',').next()?;
     let numbers: Vec<u8> = numbers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
     match numbers.as_slice() {
-        [_, _, _, _, high, low] => Some(u16::from_be_bytes([*high, *low])).filter(|port| *port >= MIN_PORT),
+        [a, b, c, d, high, low] => {
+            let port = u16::from_be_bytes([*high, *low]);
+            (port >= MIN_PORT).then(|| SocketAddrV4::new(Ipv4Addr::new(*a, *b, *c, *d), port))
+        }
         _ => None,
     }
 }
@@ -74,9 +79,12 @@ mod tests {
 
     #[test]
     fn passive() {
-        let check = |text, port| assert_eq!(pasv_port(&reply(text)), port, "{text}");
-        check("227 Entering Passive Mode (127,0,0,1,82,108).", Some(21100));
-        check("227 Entering Passive Mode. 10,0,0,1,82,108", Some(21100));
+        let check = |text, address: Option<&str>| {
+            let address = address.map(|address| address.parse().unwrap());
+            assert_eq!(pasv_address(&reply(text)), address, "{text}");
+        };
+        check("227 Entering Passive Mode (127,0,0,1,82,108).", Some("127.0.0.1:21100"));
+        check("227 Entering Passive Mode. 10,0,0,9,82,108", Some("10.0.0.9:21100"));
         for bad in [
             "227 (127,0,0,1,82)",
             "227 (127,0,0,1,82,108,1)",

@@ -2,6 +2,7 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::lessons::Lessons;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{
@@ -13,6 +14,7 @@ use crate::ftps::{
 pub struct Connection {
     session: Session,
     facts: SessionFacts,
+    lessons: Lessons,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -26,8 +28,13 @@ pub struct Incoming {
 }
 
 impl Connection {
-    pub(super) fn new(session: Session, facts: SessionFacts, permit: OwnedSemaphorePermit) -> Self {
-        Self { session, facts, _permit: permit }
+    pub(super) fn new(
+        session: Session,
+        facts: SessionFacts,
+        lessons: Lessons,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { session, facts, lessons, _permit: permit }
     }
 
     /// With whom and how it speaks.
@@ -92,7 +99,9 @@ impl Connection {
 
     /// Begins to store a file. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
-        self.session.upload(argument(path.as_str())?).await
+        let upload = self.session.upload(argument(path.as_str())?).await?;
+        self.lessons.note(upload.session());
+        Ok(upload)
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its

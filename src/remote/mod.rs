@@ -4,11 +4,14 @@
 //! Knows no job and no state. Delivery speaks to servers through this module only.
 
 mod connection;
+mod lessons;
+mod network;
 mod profile;
 mod request;
 mod server;
 
 pub use self::connection::{Connection, Incoming};
+pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError};

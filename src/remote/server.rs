@@ -7,11 +7,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::connection::Connection;
+use super::lessons::Lessons;
+use super::network::{data_way, family, first_passive};
 use super::profile::{LastingSessions, Profiles};
 use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session, TlsError,
-    TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password, Renewal,
+    Session, TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -40,7 +42,7 @@ pub enum RemoteSettingsError {
 /// A server, shared by all its jobs.
 #[derive(Debug)]
 pub struct Remote {
-    server: Server,
+    server: Arc<Server>,
     endpoint: Endpoint,
     permits: Arc<Semaphore>,
     profiles: Arc<Profiles>,
@@ -73,6 +75,8 @@ impl Remote {
         let endpoint = Endpoint {
             host: server.host.clone(),
             port: server.port,
+            family: family(server.network.family),
+            data: data_way(&server.network.data),
             start: match server.tls {
                 TlsMode::Explicit => TlsStart::Explicit,
                 TlsMode::Implicit => TlsStart::Implicit,
@@ -85,7 +89,7 @@ impl Remote {
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
         let permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
-        Ok(Self { server, endpoint, permits, profiles })
+        Ok(Self { server: Arc::new(server), endpoint, permits, profiles })
     }
 
     /// How long things may take.
@@ -128,20 +132,27 @@ impl Remote {
             certificate: crate::domain::Digest::from_bytes(info.certificate),
         };
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
-        Connection::new(session, facts, permit)
+        let lessons = Lessons::new(Arc::clone(&self.server), Arc::clone(&self.profiles));
+        Connection::new(session, facts, lessons, permit)
     }
 
-    /// Opens a session in the TLS version whose sessions last.
+    /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the
+    /// command that the server knows.
     async fn open(&self) -> Result<Session, FtpsError> {
-        let lasting = self.profiles.of(&self.server).lasting_sessions;
-        if lasting != LastingSessions::Tls12 || self.endpoint.min_version > Version::Tls12 {
-            return Session::open(&self.endpoint).await;
+        let profile = self.profiles.of(&self.server);
+        let mut endpoint = self.endpoint.clone();
+        if let DataWay::Passive(PassiveWay { first, .. }) = &mut endpoint.data {
+            *first = first_passive(profile.passive);
         }
-        let tls12 = Endpoint { max_version: Version::Tls12, ..self.endpoint.clone() };
+        let lasting = profile.lasting_sessions;
+        if lasting != LastingSessions::Tls12 || endpoint.min_version > Version::Tls12 {
+            return Session::open(&endpoint).await;
+        }
+        let tls12 = Endpoint { max_version: Version::Tls12, ..endpoint.clone() };
         match Session::open(&tls12).await {
             Err(FtpsError::Tls(TlsError::NothingInCommon { .. })) => {
                 self.learn_lasting(LastingSessions::Nowhere);
-                Session::open(&self.endpoint).await
+                Session::open(&endpoint).await
             }
             opened => opened,
         }

@@ -38,17 +38,23 @@ impl Server {
     }
 }
 
-/// The server of this name. None where the lab does not run, after saying so: the test is then
+/// The folder of the lab. None where it does not run, after saying what is needed: the test is then
 /// left out. Where the lab is required (`NIGHTFERRY_REQUIRE_SERVERS`), its absence fails the test.
-pub(crate) fn server(name: &str) -> Option<Server> {
-    let Some(folder) = env::var_os("NIGHTFERRY_LAB").map(PathBuf::from) else {
+pub(crate) fn folder(needed: &str) -> Option<PathBuf> {
+    let folder = env::var_os("NIGHTFERRY_LAB").map(PathBuf::from);
+    if folder.is_none() {
         assert!(
             env::var_os("NIGHTFERRY_REQUIRE_SERVERS").is_none(),
             "NIGHTFERRY_REQUIRE_SERVERS is set, but NIGHTFERRY_LAB is not: run tests/run, which starts the lab"
         );
-        println!("left out: needs {name}, which tests/run starts");
-        return None;
-    };
+        println!("left out: needs {needed}, as tests/run sees to");
+    }
+    folder
+}
+
+/// The server of this name. None where the lab does not run: the test is then left out.
+pub(crate) fn server(name: &str) -> Option<Server> {
+    let folder = folder(name)?;
     let table = folder.join("servers.tsv");
     let rows = fs::read_to_string(&table).unwrap_or_else(|error| panic!("{}: {error}", table.display()));
     let row =

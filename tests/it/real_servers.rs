@@ -1,5 +1,8 @@
 //! The binary against real FTPS servers: everything arrives, is proved, and is never half there.
 
+mod active;
+mod firewalls;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::TcpListener;

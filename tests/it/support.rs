@@ -48,7 +48,7 @@ impl Agent {
              agent: {{state_dir: {home}/state}}\n\
              servers:\n  \
                there:\n    \
-                 host: {host}\n    port: {port}\n    tls: {tls}\n    username: {user}\n    password: {{env: {PASSWORD}}}\n    \
+                 host: \"{host}\"\n    port: {port}\n    tls: {tls}\n    username: {user}\n    password: {{env: {PASSWORD}}}\n    \
                  trust: {{ca_file: {ca}}}\n    connections: 4\n\
              jobs:\n  \
                out:\n    \
@@ -71,6 +71,13 @@ impl Agent {
         let before = "    connections: 4\n";
         assert!(yaml.contains(before), "{yaml}");
         fs::write(path, yaml.replace(before, &format!("{before}    {line}\n"))).unwrap();
+    }
+
+    /// Has one connection opened to the server at a time.
+    pub(crate) fn one_connection(&self) {
+        let path = self.home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        fs::write(path, yaml.replace("    connections: 4\n", "    connections: 1\n")).unwrap();
     }
 
     /// The folder whose files are sent.

@@ -1,4 +1,4 @@
-//! Data connections: passive only, from the control connection's peer only, under TLS only.
+//! Data connections: with the control connection's peer only, under TLS only.
 
 use std::fmt;
 use std::io;
@@ -28,6 +28,15 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) struct Data {
     stream: TlsStream<TcpStream>,
     goodbye: Goodbye,
+}
+
+/// What was agreed with the client about its next data connection.
+#[derive(Debug)]
+pub(crate) enum Agreed {
+    /// It connects to this port.
+    Passive(TcpListener),
+    /// This side connects to this port of the client's.
+    Active(SocketAddr),
 }
 
 /// How this side ends a data connection.
@@ -88,9 +97,14 @@ impl Session {
     }
 
     async fn open_passive(&mut self) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind((self.control.local().ip(), 0)).await?;
+        let elsewhere = self.actions.iter().find_map(|action| match action {
+            Action::OpenAt(address) => Some(*address),
+            _ => None,
+        });
+        let address = elsewhere.unwrap_or(self.control.local().ip());
+        let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
-        self.passive = Some(listener);
+        self.agreed = Some(Agreed::Passive(listener));
         Ok(address)
     }
 
@@ -109,14 +123,56 @@ impl Session {
         })
     }
 
-    /// Accepts the data connection for which the client was given a port, and makes its handshake.
-    /// In place of a connection there may be the refusal to answer with.
-    pub(crate) async fn accept_data(&mut self, listener: TcpListener) -> Result<Data, Outcome> {
-        let Ok(Ok(stream)) = timeout(CONNECT, self.accept_peer(&listener)).await else {
-            return Err(refusal("Connection timed out"));
+    /// Says that a transfer starts, and opens its data connection with its handshake; the other way
+    /// round where a fault says so. In place of a connection there may be the refusal to answer with.
+    pub(crate) async fn open_data(
+        &mut self,
+        agreed: Agreed,
+        start: &Reply,
+    ) -> io::Result<Result<Data, Outcome>> {
+        let late = self.actions.iter().find_map(|action| match action {
+            Action::LateStart(delay) => Some(*delay),
+            _ => None,
+        });
+        let Some(delay) = late else {
+            self.send(start).await?;
+            return Ok(self.open(agreed).await);
         };
-        drop(listener);
+        let mut data = match self.open(agreed).await {
+            Ok(data) => data,
+            refusal @ Err(_) => return Ok(refusal),
+        };
+        if let Ok(Ok(early)) = timeout(delay, data.read(&mut [0; 1024])).await {
+            add(&self.shared.tally.early_bytes, early as u64);
+        }
+        self.send(start).await?;
+        Ok(Ok(data))
+    }
+
+    async fn open(&mut self, agreed: Agreed) -> Result<Data, Outcome> {
+        let stream = match agreed {
+            Agreed::Passive(listener) => match timeout(CONNECT, self.accept_peer(&listener)).await {
+                Ok(Ok(stream)) => stream,
+                _ => return Err(refusal("Connection timed out")),
+            },
+            Agreed::Active(client) => match timeout(CONNECT, self.call(client)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return Err(refusal(&error.to_string())),
+                Err(_) => return Err(refusal("Connection timed out")),
+            },
+        };
+        self.secure(stream).await
+    }
+
+    /// Makes the handshake. In place of a connection there may be the refusal to answer with.
+    async fn secure(&mut self, mut stream: TcpStream) -> Result<Data, Outcome> {
         add(&self.shared.tally.data_connections, 1);
+        if self.has(&Action::PlainData) {
+            // As vsftpd does where it fails: the client does not answer.
+            drop(stream.write_all(b"500 OOPS: something went wrong\r\n").await);
+            drop(timeout(PATIENCE, stream.read(&mut [0; 1024])).await);
+            return Err(refusal("TLS handshake failed"));
+        }
         let config = if self.has(&Action::OtherCertificate) { &self.tls.other } else { &self.tls.data };
         let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         let Ok(Ok(mut stream)) = timeout(PATIENCE, accepting).await else {

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 pub enum Feature {
     /// `EPSV`.
     Epsv,
+    /// `EPRT`.
+    Eprt,
     /// `HASH` with SHA-256, chosen from the start.
     Hash,
     /// `HASH` as ProFTPD has it: SHA-1 until `OPTS HASH SHA-256`, and a reply of two lines.
@@ -65,9 +67,9 @@ pub struct Dialect {
 impl Dialect {
     /// Everything the server can do, in ProFTPD's words; session reuse is left to the client.
     pub fn full() -> Self {
-        use Feature::{Epsv, Hash, ListsDotFiles, Mfmt, Mlsd, RestartStore, Utf8, XSha256};
+        use Feature::{Eprt, Epsv, Hash, ListsDotFiles, Mfmt, Mlsd, RestartStore, Utf8, XSha256};
         Self {
-            features: [Epsv, Hash, XSha256, Mlsd, Mfmt, ListsDotFiles, Utf8, RestartStore].into(),
+            features: [Epsv, Eprt, Hash, XSha256, Mlsd, Mfmt, ListsDotFiles, Utf8, RestartStore].into(),
             manner: Manner::ProFtpd,
             reuse: Reuse::Optional,
             control_tickets: 2,
@@ -93,9 +95,9 @@ impl Dialect {
     /// listings hide dot files; failures give no reason. (The real one takes any session of its own on
     /// a data connection; this one only those of the same control connection.)
     pub fn vsftpd() -> Self {
-        use Feature::{Epsv, MdtmSets, RestartStore, Utf8, WantsCloseNotify};
+        use Feature::{Eprt, Epsv, MdtmSets, RestartStore, Utf8, WantsCloseNotify};
         Self {
-            features: [Epsv, MdtmSets, RestartStore, Utf8, WantsCloseNotify].into(),
+            features: [Epsv, Eprt, MdtmSets, RestartStore, Utf8, WantsCloseNotify].into(),
             manner: Manner::Vsftpd,
             reuse: Reuse::RequiredOrClose,
             control_tickets: 2,
@@ -105,9 +107,9 @@ impl Dialect {
 
     /// Like Pure-FTPd 1.0.50: no `HASH`, replies of several lines, no TLS 1.3 session to resume.
     pub fn pure_ftpd() -> Self {
-        use Feature::{Epsv, Mfmt, Mlsd, RestartStore};
+        use Feature::{Eprt, Epsv, Mfmt, Mlsd, RestartStore};
         Self {
-            features: [Epsv, Mfmt, Mlsd, RestartStore].into(),
+            features: [Epsv, Eprt, Mfmt, Mlsd, RestartStore].into(),
             manner: Manner::PureFtpd,
             reuse: Reuse::Optional,
             control_tickets: 0,

@@ -77,6 +77,19 @@ pub enum Action {
     /// Transfers: this side of the data connection ends with FIN and no `close_notify`, though all is
     /// well, as with IIS.
     WithholdCloseNotify,
+    /// Transfers: the data connection is opened and its handshake made first, and so much later the
+    /// 150 is sent; bytes that come before it are counted (`Counters::early_bytes`).
+    LateStart(Duration),
+    /// Transfers in active mode: somebody at this address connects first, then the server.
+    StrangerFirst(IpAddr),
+    /// Transfers in active mode: the server connects from this address and no other.
+    CallFrom(IpAddr),
+    /// Transfers in active mode: the server connects so much later.
+    CallLate(Duration),
+    /// Transfers in active mode: the server does not connect, and says so after ten seconds.
+    NeverCall,
+    /// Transfers: this side of the data connection sends a line in clear in place of a handshake.
+    PlainData,
     /// Transfers: the data connection shows another certificate of the same authority, and no session
     /// can be resumed.
     OtherCertificate,
@@ -92,6 +105,8 @@ pub enum Action {
     WrongHash,
     /// `RNTO`: 550 where a file stands under the new name.
     RefuseReplace,
+    /// `EPSV`, `PASV`: the port is opened at this address, which a reply to `PASV` then names.
+    OpenAt(IpAddr),
     /// `EPSV`, `PASV`: another address in the reply.
     AdvertiseAddress(IpAddr),
     /// `EPSV`, `PASV`: another port in the reply.

@@ -26,10 +26,11 @@
 //! | `server` | the builder, the listening socket, the thread |
 //! | `session` | one control connection: read a line, let the faults speak, perform, reply |
 //! | `commands` | what each command does |
-//! | `data` | passive data connections |
+//! | `data`, `active` | data connections, whoever opens them |
 //! | `tls`, `pki` | sessions that may be resumed; certificates |
 //! | `faults`, `dialect` | how it misbehaves; whom it plays |
 
+mod active;
 mod commands;
 mod control;
 mod data;

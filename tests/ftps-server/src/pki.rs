@@ -48,6 +48,11 @@ impl Pki {
         self.sign(params_for(&LOCAL_NAMES, "localhost"))
     }
 
+    /// As [`Pki::server`], for other names and addresses.
+    pub fn server_for(&self, names: &[&str]) -> Identity {
+        self.sign(params_for(names, "elsewhere"))
+    }
+
     /// As [`Pki::server`], but it ended in 2001.
     pub fn expired(&self) -> Identity {
         let mut params = params_for(&LOCAL_NAMES, "localhost");

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::commands::{Command, Facts, Outcome};
 use crate::control::{Channel, Control};
+use crate::data::Agreed;
 use crate::dialect::{Feature, Manner};
 use crate::digest::Algorithm;
 use crate::faults::{Action, Moment};
@@ -62,7 +63,7 @@ pub(crate) struct Session {
     pub(crate) protection: Protection,
     pub(crate) representation: Representation,
     pub(crate) folder: VirtualPath,
-    pub(crate) passive: Option<TcpListener>,
+    pub(crate) agreed: Option<Agreed>,
     pub(crate) rename_from: Option<VirtualPath>,
     pub(crate) restart_at: u64,
     pub(crate) algorithm: Algorithm,
@@ -98,7 +99,7 @@ impl Session {
             protection: Protection::Clear,
             representation: Representation::Ascii,
             folder: VirtualPath::default(),
-            passive: None,
+            agreed: None,
             rename_from: None,
             restart_at: 0,
             algorithm,

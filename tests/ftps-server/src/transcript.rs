@@ -128,6 +128,8 @@ pub struct Counters {
     pub strangers: u64,
     /// Uploads that were answered with 226, or would have been.
     pub stores: u64,
+    /// File bytes that came in before the 150, where a fault looks for them.
+    pub early_bytes: u64,
     /// Bytes that came in over data connections.
     pub bytes_received: u64,
     /// File bytes that went out over data connections.
@@ -143,6 +145,7 @@ pub(crate) struct Tally {
     pub(crate) resumed_data_handshakes: AtomicU64,
     pub(crate) strangers: AtomicU64,
     pub(crate) stores: AtomicU64,
+    pub(crate) early_bytes: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
 }
@@ -156,6 +159,7 @@ impl Tally {
             resumed_data_handshakes: self.resumed_data_handshakes.load(Ordering::SeqCst),
             strangers: self.strangers.load(Ordering::SeqCst),
             stores: self.stores.load(Ordering::SeqCst),
+            early_bytes: self.early_bytes.load(Ordering::SeqCst),
             bytes_received: self.bytes_received.load(Ordering::SeqCst),
             bytes_sent: self.bytes_sent.load(Ordering::SeqCst),
         }

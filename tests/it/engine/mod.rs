@@ -1,6 +1,7 @@
 //! The engine against the test server: runs of one job, without the command line.
 
 mod bench;
+mod data;
 mod doctor;
 mod doors;
 mod drops;

@@ -143,12 +143,12 @@ impl Session {
 
     async fn send_listing(&mut self, lines: &[Vec<u8>]) -> io::Result<Outcome> {
         let text: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\r\n"].concat()).collect();
-        let listener = match self.take_passive() {
-            Ok(listener) => listener,
+        let agreed = match self.take_agreed() {
+            Ok(agreed) => agreed,
             Err(refusal) => return Ok(refusal),
         };
-        self.send(&Reply::new(150, "Opening data connection for file list")).await?;
-        let data = match self.accept_data(listener).await {
+        let start = Reply::new(150, "Opening data connection for file list");
+        let data = match self.open_data(agreed, &start).await? {
             Ok(data) => data,
             Err(refusal) => return Ok(refusal),
         };

@@ -97,6 +97,7 @@ impl Session {
                 .into();
         let optional = [
             (Feature::Epsv, "EPSV".to_owned()),
+            (Feature::Eprt, "EPRT".to_owned()),
             (Feature::Hash, "HASH SHA-256*".to_owned()),
             (Feature::HashAfterOpts, self.hash_feature()),
             (Feature::XSha256, "XSHA256".to_owned()),

@@ -119,6 +119,8 @@ impl Session {
             "XSHA256" if has(Feature::XSha256) => self.xsha256(argument).await,
             "EPSV" if has(Feature::Epsv) => return self.epsv(argument).await,
             "PASV" => return self.pasv().await,
+            "EPRT" if has(Feature::Eprt) => self.eprt(argument),
+            "PORT" => self.port(argument),
             "REST" => self.rest(argument),
             "STOR" | "APPE" | "RETR" => return self.transfer(command).await,
             "MLST" if has(Feature::Mlsd) => self.mlst(argument),

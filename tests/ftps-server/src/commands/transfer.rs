@@ -5,10 +5,8 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use tokio::net::TcpListener;
-
 use super::{Command, Outcome};
-use crate::data::{Data, End};
+use crate::data::{Agreed, Data, End};
 use crate::dialect::{Feature, Manner};
 use crate::digest::{Algorithm, of_file};
 use crate::event::Event;
@@ -39,8 +37,8 @@ impl Session {
     }
 
     pub(super) async fn transfer(&mut self, command: &Command) -> io::Result<Outcome> {
-        let listener = match self.take_passive() {
-            Ok(listener) => listener,
+        let agreed = match self.take_agreed() {
+            Ok(agreed) => agreed,
             Err(refusal) => return Ok(refusal),
         };
         let offset = std::mem::take(&mut self.restart_at);
@@ -56,8 +54,7 @@ impl Session {
             Err(error) => return Ok(self.failed(&command.verb, &command.argument, &error)),
         };
         let text = [b"Opening BINARY mode data connection for ", command.argument.as_slice()].concat();
-        self.send(&Reply::new(150, text)).await?;
-        let data = match self.accept_data(listener).await {
+        let data = match self.open_data(agreed, &Reply::new(150, text)).await? {
             Ok(data) => data,
             Err(refusal) => return Ok(refusal),
         };
@@ -67,12 +64,12 @@ impl Session {
         }
     }
 
-    /// The port that the client was given, if its data may come over it.
-    pub(super) fn take_passive(&mut self) -> Result<TcpListener, Outcome> {
+    /// What was agreed with the client, if its data may come over it.
+    pub(super) fn take_agreed(&mut self) -> Result<Agreed, Outcome> {
         if self.protection == Protection::Clear {
             return Err(Outcome::Reply(Reply::unprotected(self.shared.dialect.manner)));
         }
-        self.passive.take().ok_or_else(|| Outcome::reply(425, "Use PORT or PASV first."))
+        self.agreed.take().ok_or_else(|| Outcome::reply(425, "Use PORT or PASV first."))
     }
 
     fn open_to_write(&self, local: &Path, verb: &str, offset: u64) -> io::Result<File> {
