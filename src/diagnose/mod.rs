@@ -3,8 +3,12 @@
 //! Knows no state and keeps nothing: it works under temporary names of its own, and deletes them.
 //! The verbs `doctor` and `trust` call it, and nothing else does.
 
+mod clean;
+mod data;
 mod doctor;
+mod files;
 mod finding;
+mod proof;
 mod remedy;
 mod trust;
 mod work;
