@@ -100,6 +100,8 @@ pub enum Command {
     Feat,
     Epsv,
     Pasv,
+    /// Where the next transfer begins, in bytes (RFC 3659, section 5).
+    Rest(u64),
     Stor(Argument),
     Retr(Argument),
     Mkd(Argument),
@@ -138,6 +140,7 @@ impl Command {
             Self::Feat => "FEAT",
             Self::Epsv => "EPSV",
             Self::Pasv => "PASV",
+            Self::Rest(_) => "REST",
             Self::Stor(_) => "STOR",
             Self::Retr(_) => "RETR",
             Self::Mkd(_) => "MKD",
@@ -176,6 +179,7 @@ impl Command {
             | Self::Mlsd(text)
             | Self::NlstAll(text) => Some(text.to_string()),
             Self::SetTime(_, time, path) => Some(format!("{time} {path}")),
+            Self::Rest(offset) => Some(offset.to_string()),
             Self::Pass(_) => Some("****".to_owned()),
             Self::AuthTls
             | Self::Pbsz

@@ -1,5 +1,7 @@
 //! Where a data connection goes: the replies to `EPSV` (RFC 2428) and `PASV` (RFC 959).
 
+use std::net::Ipv4Addr;
+
 use super::reply::Reply;
 
 /// Lowest port that a data connection goes to: servers do not pick from below, and an attacker
@@ -22,6 +24,17 @@ pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
 /// The port in a reply to `PASV`: six numbers, of which the address is never used. NAT makes
 /// it wrong and attackers make it theirs.
 pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
+    let [_, _, _, _, high, low] = pasv_numbers(reply)?;
+    Some(u16::from_be_bytes([high, low])).filter(|port| *port >= MIN_PORT)
+}
+
+/// The address in a reply to `PASV`, for people to look at.
+pub(super) fn pasv_host(reply: &Reply) -> Option<Ipv4Addr> {
+    let [a, b, c, d, _, _] = pasv_numbers(reply)?;
+    Some(Ipv4Addr::new(a, b, c, d))
+}
+
+fn pasv_numbers(reply: &Reply) -> Option<[u8; 6]> {
     if reply.code() != 227 {
         return None;
     }
@@ -29,10 +42,7 @@ pub(super) fn pasv_port(reply: &Reply) -> Option<u16> {
     let start = line.find('(').map_or_else(|| line.find(|c: char| c.is_ascii_digit()), |at| Some(at + 1))?;
     let numbers = line.get(start..)?.split(|c: char| !c.is_ascii_digit() && c != ',').next()?;
     let numbers: Vec<u8> = numbers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-    match numbers.as_slice() {
-        [_, _, _, _, high, low] => Some(u16::from_be_bytes([*high, *low])).filter(|port| *port >= MIN_PORT),
-        _ => None,
-    }
+    numbers.try_into().ok()
 }
 
 fn usable(port: &str) -> Option<u16> {
@@ -77,6 +87,7 @@ mod tests {
         let check = |text, port| assert_eq!(pasv_port(&reply(text)), port, "{text}");
         check("227 Entering Passive Mode (127,0,0,1,82,108).", Some(21100));
         check("227 Entering Passive Mode. 10,0,0,1,82,108", Some(21100));
+        assert_eq!(pasv_host(&reply("227 Entering (10,0,0,1,82,108)")), Some(Ipv4Addr::new(10, 0, 0, 1)));
         for bad in [
             "227 (127,0,0,1,82)",
             "227 (127,0,0,1,82,108,1)",

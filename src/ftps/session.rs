@@ -1,6 +1,6 @@
 //! A session: a control connection under TLS, logged in, with its data connections.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::data::{DataConnection, Identity};
 use super::error::{FtpsError, Renewal, Step};
 use super::features::Features;
 use super::limits::{Deadlines, MAX_LISTING_BYTES, MAX_PASSIVE_ATTEMPTS, PASSIVE_RETRY_DELAY};
-use super::passive::{epsv_port, pasv_port};
+use super::passive::{epsv_port, pasv_host, pasv_port};
 use super::reply::{Reply, ReplyKind};
 use super::tls::{CertificateFacts, SessionJar, Stock, TlsError, Version};
 
@@ -230,7 +230,13 @@ impl Session {
     /// Begins to store a file under `path`. The caller writes its bytes and then calls
     /// [`Upload::finish`].
     pub async fn upload(&mut self, path: Argument) -> Result<Upload<'_>, FtpsError> {
-        let data = self.open_data(Command::Stor(path)).await?;
+        self.upload_from(path, 0).await
+    }
+
+    /// Begins to store the bytes of a file from `offset` on, behind those that the server has
+    /// (RFC 3659, section 5.4). A refusal of `REST` or `STOR` leaves the session usable.
+    pub async fn upload_from(&mut self, path: Argument, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        let data = self.open_data_from(Command::Stor(path), offset).await?;
         Ok(Upload { session: self, data })
     }
 
@@ -315,8 +321,19 @@ impl Session {
     /// Opens a data connection for a command: the passive port, the command, then its reply and
     /// the handshake side by side. File bytes may go once both are there.
     async fn open_data(&mut self, command: Command) -> Result<DataConnection, FtpsError> {
+        self.open_data_from(command, 0).await
+    }
+
+    async fn open_data_from(&mut self, command: Command, offset: u64) -> Result<DataConnection, FtpsError> {
         self.check_stock()?;
         let address = self.passive_address().await?;
+        if offset > 0 {
+            // Directly before the transfer (RFC 3659, section 5.3).
+            let reply = self.ask(Command::Rest(offset)).await?;
+            if reply.kind() != ReplyKind::Continue {
+                return Err(FtpsError::Refused { verb: "REST", reply });
+            }
+        }
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
@@ -429,6 +446,29 @@ impl Session {
                 }
                 (None, _) => return Err(FtpsError::Unexpected { verb, reply }),
             }
+        }
+    }
+
+    /// Asks for a passive port by `PASV`, and gives the address that the server names: for people,
+    /// since behind NAT it is often wrong. `None` where it refuses, or names none.
+    pub async fn named_address(&mut self) -> Result<Option<Ipv4Addr>, FtpsError> {
+        Ok(pasv_host(&self.ask(Command::Pasv).await?))
+    }
+
+    /// Sends nothing until the server ends the session, and says how it did. `None` where it has
+    /// not within `limit`.
+    pub async fn keep_silent(&mut self, limit: Duration) -> Option<FtpsError> {
+        if let Err(error) = self.begin() {
+            return Some(error);
+        }
+        let step = Step::Command("nothing");
+        match self.control.reply(step, limit).await {
+            Err(FtpsError::Timeout { .. }) => {
+                self.state = State::Ready;
+                None
+            }
+            Err(error) => Some(error),
+            Ok(reply) => Some(FtpsError::Unexpected { verb: "nothing", reply }),
         }
     }
 

@@ -1,5 +1,8 @@
 //! A session under a server's limit, in Nightferry's terms.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
@@ -93,6 +96,24 @@ impl Connection {
     /// Begins to store a file. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
         self.session.upload(argument(path.as_str())?).await
+    }
+
+    /// Begins to store a file's bytes from `offset` on, behind those that stand there. Not cancel
+    /// safe.
+    pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        self.session.upload_from(argument(path.as_str())?, offset).await
+    }
+
+    /// The address that the server names for data connections when it is asked by `PASV`. `None`
+    /// where it names none. Not cancel safe.
+    pub async fn named_address(&mut self) -> Result<Option<Ipv4Addr>, FtpsError> {
+        self.session.named_address().await
+    }
+
+    /// Sends nothing until the server ends the session, and says how it did. `None` where it has
+    /// not within `limit`.
+    pub async fn keep_silent(&mut self, limit: Duration) -> Option<FtpsError> {
+        self.session.keep_silent(limit).await
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its
