@@ -108,7 +108,7 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
 async fn carry_out(shared: Arc<Shared>) -> Leftovers {
     let Some(unsettled) = recover(&shared).await else { return Leftovers::AllStaged };
     let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
-    let workers = usize::from(shared.delivery.remote.server().connections.get());
+    let workers = usize::from(shared.delivery.remote.sessions().get());
     shared.begin_work(workers);
     let planner = Arc::clone(&shared);
     let mut plan = spawn_blocking(move || make_plan(&planner, &queue_in, &unsettled));

@@ -37,7 +37,7 @@ impl Doctor<'_> {
     /// Deletes, and gives what stands all the same.
     async fn delete(&mut self, litter: &[RemotePath]) -> Result<Vec<RemotePath>, FtpsError> {
         if self.connection().is_err() {
-            self.reopen(self.server().tls_versions.max).await?;
+            self.reopen(self.max).await?;
         }
         let mut stands = Vec::new();
         for path in litter {

@@ -1,17 +1,54 @@
 //! The layer of data connections: the first one, and how long TLS sessions last on them.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use super::doctor::{Doctor, Halt, Tally};
 use super::finding::Check;
 use super::remedy::is_about_data;
 use super::work::FIRST;
-use crate::domain::{RemotePath, TlsVersion};
+use crate::domain::{DataMode, PasvAddress, RemotePath, TlsVersion};
 use crate::ftps::{FtpsError, TlsError};
+use crate::remote::{LastingSessions, PassiveCommand};
 
 /// Data connections on one control connection before session reuse counts as lasting: servers
 /// whose TLS 1.3 tickets run out do so at the third.
 const CONNECTIONS: u32 = 6;
 
 impl Doctor<'_> {
+    /// Which address the server would have data connections go to. Nobody has to believe it, but
+    /// one that is wrong tells of NAT, and breaks other programs.
+    pub(super) async fn pasv_address(&mut self) -> Result<(), Halt> {
+        let check = Check::PasvAddress;
+        let address = match &self.server().network.data {
+            DataMode::Passive { address } => *address,
+            DataMode::Active(_) => {
+                self.fine(check, "not asked: data connections are active");
+                return Ok(());
+            }
+        };
+        let (peer, named) = match self.connection() {
+            Ok(connection) => {
+                let peer = connection.facts().peer.ip().to_canonical();
+                if peer.is_ipv6() {
+                    self.fine(check, "not asked: there is none in IPv6");
+                    return Ok(());
+                }
+                (peer, connection.named_address().await)
+            }
+            Err(error) => return Err(self.fail(check, &error)),
+        };
+        match named {
+            Ok(Some(named)) if peer == named => self.fine(check, format!("{named}, the server's own")),
+            Ok(Some(named)) => {
+                let text = format!("{named}, but the server is reached at {peer}: {}", likely(named));
+                self.lacking(check, text, Some(address_help(address, peer)));
+            }
+            Ok(None) => self.lacking(check, "PASV names none", None),
+            Err(error) => return self.went_wrong(check, &error).await,
+        }
+        Ok(())
+    }
+
     /// A listing opens the first data connection; where none is allowed, the upload does.
     pub(super) async fn data_and_upload(&mut self, path: &RemotePath) -> Result<(), Halt> {
         let folder = self.folder.clone();
@@ -28,7 +65,7 @@ impl Doctor<'_> {
             // A listing that is longer than we take came over a data connection that works.
             Err(FtpsError::TooLong { .. }) => {
                 self.data_works();
-                let renewed = self.reopen(self.server().tls_versions.max).await;
+                let renewed = self.reopen(self.max).await;
                 renewed.map_err(|error| self.fail(Check::Upload, &error))?;
             }
             Err(error) => return Err(self.fail(Check::Data, &error)),
@@ -50,6 +87,10 @@ impl Doctor<'_> {
             || "opened".to_owned(),
             |facts| format!("{} named port {}, which takes connections", facts.verb, facts.address.port()),
         );
+        if let Some(facts) = facts {
+            let passive = if facts.verb == "PASV" { PassiveCommand::Pasv } else { PassiveCommand::Epsv };
+            self.remote.learn(|profile| profile.passive = passive);
+        }
         self.fine(Check::Data, text);
     }
 
@@ -63,7 +104,13 @@ impl Doctor<'_> {
 
     pub(super) async fn reuse(&mut self, path: &RemotePath) -> Result<(), Halt> {
         let told = match self.fill(path).await {
-            Ok(tally) if tally.opened >= CONNECTIONS => Ok(self.lasting(tally)),
+            Ok(tally) if tally.opened >= CONNECTIONS => {
+                // What was learned of TLS 1.3 stays true where only TLS 1.2 may be spoken.
+                if self.max > TlsVersion::V1_2 {
+                    self.learn_lasting(LastingSessions::Anywhere);
+                }
+                Ok(self.lasting(tally))
+            }
             Ok(tally) => self.reuse_in_tls12(path, tally).await,
             Err(error) => Err(error),
         };
@@ -74,6 +121,10 @@ impl Doctor<'_> {
             }
             Err(error) => Err(self.fail(Check::Reuse, &error)),
         }
+    }
+
+    fn learn_lasting(&self, lasting: LastingSessions) {
+        self.remote.learn(|profile| profile.lasting_sessions = lasting);
     }
 
     fn lasting(&self, Tally { opened, resumed }: Tally) -> String {
@@ -93,18 +144,48 @@ impl Doctor<'_> {
         let renewed = format!("{ran_out}, so that jobs open new control connections as they go");
         let versions = self.server().tls_versions;
         if versions.min > TlsVersion::V1_2 {
+            self.learn_lasting(LastingSessions::Nowhere);
             self.reopen(versions.max).await?;
             return Ok(format!("{renewed}; `tls_version: {{min: 1.2}}` may be faster"));
         }
         match self.reopen(TlsVersion::V1_2).await {
             Ok(()) => {}
             Err(FtpsError::Tls(TlsError::NothingInCommon { .. })) => {
+                self.learn_lasting(LastingSessions::Nowhere);
                 self.reopen(versions.max).await?;
                 return Ok(format!("{renewed}; the server does not speak TLS 1.2"));
             }
             Err(error) => return Err(error),
         }
         let tally = self.fill(path).await?;
+        self.max = TlsVersion::V1_2;
+        self.learn_lasting(LastingSessions::Tls12);
         Ok(format!("{ran_out}; {}, which jobs speak with this server", self.lasting(tally)))
+    }
+}
+
+/// What a wrong address most likely is.
+fn likely(named: Ipv4Addr) -> &'static str {
+    if named.is_private() || named.is_loopback() || named.is_link_local() {
+        "an address inside its own network, behind NAT"
+    } else if named.is_unspecified() {
+        "no address at all"
+    } else {
+        "another machine, or an old address"
+    }
+}
+
+fn address_help(address: PasvAddress, peer: IpAddr) -> String {
+    let remedy = "vsftpd: pasv_address; ProFTPD: MasqueradeAddress; Pure-FTPd: -P; pyftpdlib: masquerade_address; \
+        IIS: FTP Firewall Support; FileZilla Server: Passive mode, public IP";
+    match address {
+        PasvAddress::Ignore => format!(
+            "nothing to do for jobs, whose data connections go to {peer} all the same; programs that believe the \
+             server fail. To mend it there, name its outer address ({remedy})"
+        ),
+        PasvAddress::Trust => format!(
+            "jobs go there, as `pasv_address: trust` wants: does another machine take the data? If not, take that \
+             line out, or name the outer address on the server ({remedy})"
+        ),
     }
 }

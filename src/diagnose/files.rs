@@ -6,7 +6,7 @@ use super::remedy::refusal_help;
 use super::work::SECOND;
 use crate::domain::{Exit, RemotePath};
 use crate::ftps::FtpsError;
-use crate::remote::{Answer, Request};
+use crate::remote::{Ability, Answer, Request};
 
 /// A time that no file gets by itself: 2001-02-03 04:05:06 UTC.
 const TIME: &str = "20010203040506";
@@ -82,6 +82,7 @@ impl Doctor<'_> {
             return Err(self.fail(check, &error));
         }
         if !self.rename_to(check, from, to).await? {
+            self.remote.learn(|profile| profile.rename_over = Ability::No);
             return Ok(());
         }
         match self.ask(check, Request::Size(to.clone())).await? {
@@ -89,7 +90,10 @@ impl Doctor<'_> {
                 let text = "the server said that it replaced the file, and the old one stands there";
                 self.failed(check, Exit::Verification, text.to_owned(), None);
             }
-            _ => self.fine(check, "the new file took the old one's place"),
+            _ => {
+                self.remote.learn(|profile| profile.rename_over = Ability::Yes);
+                self.fine(check, "the new file took the old one's place");
+            }
         }
         Ok(())
     }

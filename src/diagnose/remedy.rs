@@ -96,7 +96,7 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
         }
         Check::RenameOver => {
             "new versions of a file replace the old one by a rename: allow overwriting (ProFTPD: \
-             AllowOverwrite on; FileZilla Server and IIS: permission to delete)"
+             AllowOverwrite on; FileZilla Server: 1.0 or newer, and permission to write); IIS never does it"
                 .to_owned()
         }
         Check::Delete => format!("allow {user} to delete here; leftovers of cut-off uploads are deleted too"),

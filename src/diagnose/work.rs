@@ -16,6 +16,7 @@ impl Doctor<'_> {
     pub(super) async fn work(&mut self) -> Result<(), Halt> {
         self.features()?;
         self.find_folder().await?;
+        self.pasv_address().await?;
         let first = self.fresh_name()?;
         self.data_and_upload(&first).await?;
         self.reuse(&first).await?;
@@ -27,7 +28,13 @@ impl Doctor<'_> {
         if let Some(renamed) = &renamed {
             self.rename_over(&first, renamed).await?;
         }
-        self.listing(renamed.as_ref().unwrap_or(&first)).await
+        let stands = renamed.as_ref().unwrap_or(&first);
+        self.listing(stands).await?;
+        self.names().await?;
+        self.resume().await?;
+        self.pipelining(stands).await?;
+        self.connections().await;
+        Ok(())
     }
 
     fn features(&mut self) -> Result<(), Halt> {
@@ -35,6 +42,7 @@ impl Doctor<'_> {
             Ok(connection) => connection.features().clone(),
             Err(error) => return Err(self.fail(Check::Features, &error)),
         };
+        self.features = Some(features.clone());
         let hash = match features.hash() {
             HashSupport::Hash => ("HASH SHA-256", true),
             HashSupport::Xsha256 => ("XSHA256", true),
@@ -139,7 +147,7 @@ impl Doctor<'_> {
         if self.connection()?.has_tls_session() {
             return Ok(());
         }
-        self.reopen(self.server().tls_versions.max).await
+        self.reopen(self.max).await
     }
 
     pub(super) async fn store(&mut self, path: &RemotePath, bytes: &[u8]) -> Result<(), FtpsError> {

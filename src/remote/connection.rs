@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{
@@ -16,6 +17,7 @@ use crate::ftps::{
 pub struct Connection {
     session: Session,
     facts: SessionFacts,
+    pipelining: Ability,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -29,8 +31,13 @@ pub struct Incoming {
 }
 
 impl Connection {
-    pub(super) fn new(session: Session, facts: SessionFacts, permit: OwnedSemaphorePermit) -> Self {
-        Self { session, facts, _permit: permit }
+    pub(super) fn new(
+        session: Session,
+        facts: SessionFacts,
+        pipelining: Ability,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { session, facts, pipelining, _permit: permit }
     }
 
     /// With whom and how it speaks.
@@ -63,7 +70,8 @@ impl Connection {
         self.session.is_usable()
     }
 
-    /// Asks several things in one write, and gives the answers in the same order. `size` is the
+    /// Asks several things in one write, or one after another where the server was seen not to
+    /// take that, and gives the answers in the same order. `size` is the
     /// size of the largest file that the server may have to hash. An error means that the
     /// session is lost. Not cancel safe.
     pub async fn perform(&mut self, requests: &[Request], size: u64) -> Result<Vec<Answer>, FtpsError> {
@@ -73,7 +81,16 @@ impl Connection {
             requests.iter().map(|request| commands(request, features, home)).collect::<Result<_, _>>()?;
         let batch: Vec<Command> = commands.iter().flatten().cloned().collect();
         let limit = self.session.deadlines().for_hashing(size);
-        let mut replies = self.session.exchange_within(&batch, limit).await?.into_iter();
+        let mut replies = Vec::with_capacity(batch.len());
+        match self.pipelining {
+            Ability::Unknown | Ability::Yes => replies = self.session.exchange_within(&batch, limit).await?,
+            Ability::No => {
+                for command in batch.chunks(1) {
+                    replies.extend(self.session.exchange_within(command, limit).await?);
+                }
+            }
+        }
+        let mut replies = replies.into_iter();
         let mut answers = Vec::with_capacity(requests.len());
         for (request, commands) in requests.iter().zip(&commands) {
             let mut asked = commands.iter().map(Command::verb).zip(replies.by_ref());
@@ -91,6 +108,16 @@ impl Connection {
             answers.push(answer(request, verb, &reply, hash));
         }
         Ok(answers)
+    }
+
+    /// How long a reply to a command may take.
+    pub fn reply_limit(&self) -> Duration {
+        self.session.deadlines().reply
+    }
+
+    /// Asks in one write from now on, whatever was learned: to learn it.
+    pub fn pipeline(&mut self) {
+        self.pipelining = Ability::Unknown;
     }
 
     /// Begins to store a file. Not cancel safe.
