@@ -99,9 +99,16 @@ async fn examine_one(
     }
     // A reader who is gone does not keep the walk from cleaning up.
     let mut written = Ok(());
+    let mut untried: Vec<&'static str> = Vec::new();
     let mut tell = |finding: Finding| {
         let told = match output.format {
-            Format::Text => output.data(line(&finding, output)),
+            Format::Text if finding.outcome == Outcome::NotTried => {
+                untried.push(finding.check.title());
+                return;
+            }
+            Format::Text => {
+                tell_untried(&mut untried, output).and_then(|()| output.data(line(&finding, output)))
+            }
             Format::Json => output.json(&json_line(server, &finding)),
         };
         if written.is_ok() {
@@ -110,6 +117,7 @@ async fn examine_one(
     };
     let Examination { exit, known } = Box::pin(examine(remote, &SystemClock, place, stop, &mut tell)).await;
     written?;
+    tell_untried(&mut untried, output)?;
     if output.format == Format::Json {
         output.json(&json!({
             "event": "profile",
@@ -174,6 +182,16 @@ fn heading(server: &Server, place: &Place) -> String {
         server.host,
         server.port
     )
+}
+
+/// Names what was not tried in one line: what depends on a failure may be most of it.
+fn tell_untried(untried: &mut Vec<&'static str>, output: &Output) -> Result<(), CliError> {
+    let titles = std::mem::take(untried).join(", ");
+    if titles.is_empty() {
+        return Ok(());
+    }
+    let titles = trust::wrapped(&titles, INDENT, output.data_width);
+    output.data(format_args!("  {}  {:<15}  {titles}", output.mark("--", Colour::Yellow), "not tried"))
 }
 
 /// A finding as a few lines: its mark, its title, what was seen, and what to do.

@@ -86,16 +86,19 @@ pub async fn examine(
         second: None,
     };
     let mut silences = JoinSet::new();
-    tokio::select! {
+    let walked = tokio::select! {
         biased;
-        () = stop.cancelled() => {}
-        () = Box::pin(doctor.walk(&mut silences)) => {}
-    }
+        () = stop.cancelled() => Err(Halt),
+        walked = Box::pin(doctor.walk(&mut silences)) => walked,
+    };
     Box::pin(doctor.clean()).await;
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = Box::pin(doctor.idle(&mut silences, place.silence)) => {}
+    // Who has something to mend need not wait.
+    if walked.is_ok() {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = Box::pin(doctor.idle(&mut silences, place.silence)) => {}
+        }
     }
     if stop.is_cancelled() {
         doctor.exit = doctor.exit.worst(Exit::Interrupted);
@@ -141,11 +144,10 @@ pub(super) struct Doctor<'a> {
 }
 
 impl Doctor<'_> {
-    async fn walk(&mut self, silences: &mut JoinSet<Silence>) {
-        if self.open().await.is_ok() {
-            self.leave_silent(silences, self.place.silence).await;
-            let _halted = self.work().await.is_err();
-        }
+    async fn walk(&mut self, silences: &mut JoinSet<Silence>) -> Result<(), Halt> {
+        self.open().await?;
+        self.leave_silent(silences, self.place.silence).await;
+        self.work().await
     }
 
     pub(super) fn server(&self) -> &Server {

@@ -52,7 +52,7 @@ pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Ser
 
 fn sessions(lasting: LastingSessions, server: &Server) -> &'static str {
     match (lasting, server.tls_versions.min) {
-        (LastingSessions::Anywhere, _) => "no end of them met; jobs speak the newest TLS version",
+        (LastingSessions::Anywhere, _) => "last, as far as was seen; jobs speak the newest TLS version",
         (LastingSessions::Tls12, TlsVersion::V1_2) => "last in TLS 1.2 only; jobs speak TLS 1.2",
         (LastingSessions::Tls12, TlsVersion::V1_3) => "last in TLS 1.2 only, which `tls_version` rules out",
         (LastingSessions::Nowhere, _) => "run out; jobs open new control connections as they go",
