@@ -155,6 +155,23 @@ async fn names_that_are_refused_or_the_same_are_told() {
     assert_eq!((windows.profile.names, windows.profile.case), (Ability::Yes, Ability::No));
 }
 
+/// A server that takes UTF-8 for another encoding: what it made of the name is deleted as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_come_back_otherwise_are_told_and_deleted() {
+    let bench = Bench::watched(Server::builder(), |event| {
+        if let ftps_server::Event::Stored { local, .. } = event {
+            let name = local.to_str().unwrap();
+            if name.contains('\u{fc}') {
+                std::fs::rename(local, name.replace('\u{fc}', "\u{c3}\u{bc}")).unwrap();
+            }
+        }
+    });
+    let walk = walk(&bench).await;
+    lacks(&walk, Check::Names, "a name with an umlaut comes back as `.nf-", "charset");
+    assert_eq!((walk.profile.names, walk.profile.composition), (Ability::No, Ability::Unknown));
+    assert_eq!(bench.all_stored().len(), 0);
+}
+
 /// EPSV works, and all that jobs need: the address is told all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_from_behind_nat_is_told() {
