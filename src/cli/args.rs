@@ -1,6 +1,7 @@
 //! The arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 
@@ -53,6 +54,15 @@ pub(super) enum Verb {
         /// The servers to look at; all where none is named
         #[arg(value_name = "SERVER")]
         servers: Vec<String>,
+
+        /// How long a session is left silent to see whether the server bears it; 0s: not at all
+        /// [default: 10s]
+        #[arg(long, value_name = "TIME", value_parser = silence)]
+        idle: Option<Duration>,
+
+        /// Forget what was learned of the servers, and look at none
+        #[arg(long, conflicts_with = "idle")]
+        forget: bool,
     },
     /// Show a server's certificate and the lines that would trust it; logs in nowhere
     Trust {
@@ -71,6 +81,14 @@ pub(super) enum Verb {
 pub(super) enum LedgerVerb {
     /// Check that no record is damaged, missing or altered
     Verify,
+}
+
+/// Longest silence that can be asked for: no server that was met has a limit above it.
+const MAX_SILENCE: Duration = Duration::from_hours(1);
+
+fn silence(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time <= MAX_SILENCE { Ok(time) } else { Err("at most 1h".to_owned()) }
 }
 
 #[cfg(test)]
@@ -92,5 +110,23 @@ mod tests {
             assert!(matches!(arguments.verb, Verb::Sync { jobs, .. } if jobs == ["a", "b"]));
         }
         assert!(Arguments::try_parse_from(["nightferry", "-v", "-q", "check"]).is_err());
+    }
+
+    #[test]
+    fn a_silence_is_a_time_of_at_most_an_hour() {
+        let idle = |text: &str| {
+            let arguments = Arguments::try_parse_from(["nightferry", "doctor", "--idle", text]).ok()?;
+            match arguments.verb {
+                Verb::Doctor { idle, .. } => idle,
+                _ => None,
+            }
+        };
+        assert_eq!(idle("0s"), Some(Duration::ZERO));
+        assert_eq!(idle("1h"), Some(Duration::from_hours(1)));
+        for bad in ["61m", "5", "-1s", "soon"] {
+            assert_eq!(idle(bad), None, "{bad}");
+        }
+        let line = ["nightferry", "doctor", "--forget", "--idle", "5s"];
+        assert!(Arguments::try_parse_from(line).is_err());
     }
 }

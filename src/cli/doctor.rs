@@ -1,6 +1,7 @@
 //! `nightferry doctor`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -11,31 +12,62 @@ use super::output::{Colour, Format, Output};
 use super::{engine, select, trust};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::diagnose::{Finding, Outcome, Place, examine};
+use crate::diagnose::{Examination, Finding, Outcome, Place, examine};
 use crate::domain::{Exit, RemotePath, Server, TlsMode};
 use crate::observe::escaped;
-use crate::remote::{Profiles, Remote};
+use crate::remote::Remote;
 
 /// Columns in front of a finding's text: mark and title.
 const INDENT: usize = 23;
 
-/// Walks through the layers of each server, and says what came of it.
-pub(super) fn run(config: &Config, names: &[String], output: &Output) -> Result<Exit, CliError> {
+/// Forgets what was learned of servers, and says so.
+pub(super) fn forget(config: &Config, names: &[String], output: &Output) -> Result<Exit, CliError> {
+    let profiles = engine::profiles(config);
+    for server in select::servers(config, names)? {
+        let known = profiles.forget(server);
+        match output.format {
+            Format::Text if known => {
+                output.data(format_args!("{}: what was learned is forgotten", server.name))?;
+            }
+            Format::Text => output.data(format_args!("{}: nothing was known", server.name))?,
+            Format::Json => output.json(&json!({
+                "event": "profile-forgotten",
+                "server": server.name,
+                "known": known,
+            }))?,
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Walks through the layers of each server, and says what came of it. One session of each is left
+/// silent for `idle`.
+pub(super) fn run(
+    config: &Config,
+    names: &[String],
+    idle: Duration,
+    output: &Output,
+) -> Result<Exit, CliError> {
     let servers = select::servers(config, names)?;
-    let profiles = Arc::new(Profiles::in_memory());
+    let profiles = Arc::new(engine::profiles(config));
     let remotes: Vec<Remote> = servers
         .iter()
         .map(|server| engine::remote(config, &server.name, &profiles))
         .collect::<Result<_, _>>()?;
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
-    let exit = runtime.block_on(examine_all(config, &remotes, output));
+    let exit = runtime.block_on(examine_all(config, &remotes, idle, output));
     runtime.shutdown_background();
     exit
 }
 
 /// One server after another, until a signal asks to stop: what was stored on the one under way is
 /// deleted first.
-async fn examine_all(config: &Config, remotes: &[Remote], output: &Output) -> Result<Exit, CliError> {
+async fn examine_all(
+    config: &Config,
+    remotes: &[Remote],
+    idle: Duration,
+    output: &Output,
+) -> Result<Exit, CliError> {
     let stop = CancellationToken::new();
     let mut exit = Exit::Done;
     let all = async {
@@ -46,7 +78,8 @@ async fn examine_all(config: &Config, remotes: &[Remote], output: &Output) -> Re
             if nth > 0 && output.format == Format::Text {
                 output.data("")?;
             }
-            exit = exit.worst(examine_one(config, remote, &stop, output).await?);
+            exit =
+                exit.worst(examine_one(remote, &place(config, remote.server(), idle)?, &stop, output).await?);
         }
         Ok::<(), CliError>(())
     };
@@ -55,54 +88,80 @@ async fn examine_all(config: &Config, remotes: &[Remote], output: &Output) -> Re
 }
 
 async fn examine_one(
-    config: &Config,
     remote: &Remote,
+    place: &Place,
     stop: &CancellationToken,
     output: &Output,
 ) -> Result<Exit, CliError> {
     let server = remote.server();
-    let place = place(config, server)?;
     if output.format == Format::Text {
-        output.data(trust::wrapped(&heading(server, &place), 2, output.data_width))?;
+        output.data(trust::wrapped(&heading(server, place), 2, output.data_width))?;
     }
     // A reader who is gone does not keep the walk from cleaning up.
     let mut written = Ok(());
+    let mut untried: Vec<&'static str> = Vec::new();
     let mut tell = |finding: Finding| {
         let told = match output.format {
-            Format::Text => output.data(line(&finding, output)),
+            Format::Text if finding.outcome == Outcome::NotTried => {
+                untried.push(finding.check.title());
+                return;
+            }
+            Format::Text => {
+                tell_untried(&mut untried, output).and_then(|()| output.data(line(&finding, output)))
+            }
             Format::Json => output.json(&json_line(server, &finding)),
         };
         if written.is_ok() {
             written = told;
         }
     };
-    let exit = Box::pin(examine(remote, &SystemClock, &place, stop, &mut tell)).await;
+    let Examination { exit, known } = Box::pin(examine(remote, &SystemClock, place, stop, &mut tell)).await;
     written?;
+    tell_untried(&mut untried, output)?;
     if output.format == Format::Json {
+        output.json(&json!({
+            "event": "profile",
+            "server": server.name,
+            "profile": remote.profile(),
+            "known": known.iter().map(|row| json!({"title": row.title, "text": row.text})).collect::<Vec<_>>(),
+        }))?;
         output.json(&json!({
             "event": "doctor-finished",
             "server": server.name,
             "ok": exit == Exit::Done,
             "exit": exit.code(),
         }))?;
-    } else if exit == Exit::Done {
-        output.data(format_args!("  all that jobs need works on {}", server.name))?;
+        return Ok(exit);
+    }
+    if !known.is_empty() {
+        output.data(format_args!("  What is known of {}, and what jobs make of it:", server.name))?;
+    }
+    for row in &known {
+        let text = trust::wrapped(&escaped(&row.text), INDENT, output.data_width);
+        output.data(format_args!("      {:<15}  {text}", row.title))?;
+    }
+    if exit == Exit::Done {
+        output.data(format_args!("  All that jobs need works on {}.", server.name))?;
     }
     Ok(exit)
 }
 
 /// The destination of the first job that uses the server, or the login folder.
-fn place(config: &Config, server: &Server) -> Result<Place, CliError> {
+fn place(config: &Config, server: &Server, silence: Duration) -> Result<Place, CliError> {
     let job = config.jobs.values().find(|job| job.server == server.name);
     Ok(match job {
-        Some(job) => {
-            Place { folder: job.destination.clone(), job: Some(job.name.clone()), verify: job.verify }
-        }
+        Some(job) => Place {
+            folder: job.destination.clone(),
+            job: Some(job.name.clone()),
+            verify: job.verify,
+            silence,
+        },
         None => Place {
             folder: RemotePath::new(".")
                 .map_err(|_| CliError::UnknownServer { name: server.name.clone() })?,
             job: None,
             verify: crate::domain::VerifyPolicy::Auto,
+            silence,
         },
     })
 }
@@ -123,6 +182,16 @@ fn heading(server: &Server, place: &Place) -> String {
         server.host,
         server.port
     )
+}
+
+/// Names what was not tried in one line: what depends on a failure may be most of it.
+fn tell_untried(untried: &mut Vec<&'static str>, output: &Output) -> Result<(), CliError> {
+    let titles = std::mem::take(untried).join(", ");
+    if titles.is_empty() {
+        return Ok(());
+    }
+    let titles = trust::wrapped(&titles, INDENT, output.data_width);
+    output.data(format_args!("  {}  {:<15}  {titles}", output.mark("--", Colour::Yellow), "not tried"))
 }
 
 /// A finding as a few lines: its mark, its title, what was seen, and what to do.

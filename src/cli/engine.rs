@@ -143,6 +143,13 @@ async fn run_each(
     }
 }
 
+/// What was learned of servers. Where there is no state yet, what is learned now is not kept: a
+/// state folder belongs to whoever runs the jobs, and that may be somebody else.
+pub(super) fn profiles(config: &Config) -> Profiles {
+    let folder = &config.agent.state_dir;
+    if folder.is_dir() { Profiles::open(&folder.join(PROFILES_FILE)) } else { Profiles::in_memory() }
+}
+
 /// A server, ready for sessions.
 pub(super) fn remote(
     config: &Config,

@@ -25,6 +25,7 @@ use clap::Parser as _;
 use self::args::{Arguments, LedgerVerb, Verb};
 use self::error::CliError;
 use self::output::Output;
+use crate::diagnose::Place;
 use crate::domain::{Exit, RunId};
 
 /// Runs the command with its arguments, the program's name first, and says how it ended.
@@ -54,7 +55,10 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
         Verb::Check => check::run(config, output),
         Verb::Plan { jobs } => plan::run(&config?, jobs, output),
         Verb::Sync { jobs, approve_deletes } => sync::run(&config?, jobs, approve_deletes.map(RunId), output),
-        Verb::Doctor { servers } => doctor::run(&config?, servers, output),
+        Verb::Doctor { servers, forget: true, .. } => doctor::forget(&config?, servers, output),
+        Verb::Doctor { servers, idle, forget: false } => {
+            doctor::run(&config?, servers, idle.unwrap_or(Place::SILENCE), output)
+        }
         Verb::Trust { server } => trust::run(&config?, server, output),
         Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),
     }

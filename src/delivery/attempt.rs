@@ -8,7 +8,7 @@ use super::shared::{Shared, Work};
 use crate::domain::{
     Entry, FileProgress, FileStat, Publishing, Record, RemotePath, Sent, Staging, Timestamp, Verified,
 };
-use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
+use crate::remote::{Ability, Answer, Connection, FtpsError, Request, Trouble};
 
 /// Why an attempt failed, and what it left on the server.
 #[derive(Debug)]
@@ -172,12 +172,25 @@ async fn publish(
     connection: &mut Connection,
     mut machine: Publish,
 ) -> Result<Verified, Broken> {
-    let mut step = machine.start();
+    let (mut step, mut over) = (machine.start(), false);
     loop {
         let size = machine.size();
+        over |= machine.is_over();
         let input = match step {
-            Step::Done(verified) => return Ok(verified),
-            Step::Failed(error) => return Err(Broken { error, left: machine.left() }),
+            Step::Done(verified) => {
+                if over {
+                    shared.delivery.remote.learn(|profile| profile.rename_over = Ability::Yes);
+                }
+                return Ok(verified);
+            }
+            Step::Failed(error) => {
+                if let DeliveryError::RenameRefused { refusal, over: true } = &error
+                    && !refusal.is_passing()
+                {
+                    shared.delivery.remote.learn(|profile| profile.rename_over = Ability::No);
+                }
+                return Err(Broken { error, left: machine.left() });
+            }
             step => perform(shared, connection, step, size).await,
         };
         step = match input {

@@ -368,12 +368,17 @@ impl Publish {
         }
     }
 
+    /// Whether a file stood under the final name when the rename was about to begin.
+    pub(super) fn is_over(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| matches!(intent.standing, Standing::File { .. }))
+    }
+
     fn judge(&mut self, renamed: Renamed, temporary: Temporary) -> Step {
         use {Answer as A, Temporary as T};
         let Some(intent) = self.intent.clone() else {
             return Step::Failed(DeliveryError::Internal("a file was renamed without an intent"));
         };
-        let over = matches!(intent.standing, Standing::File { .. });
+        let over = self.is_over();
         match (renamed.from, renamed.to, temporary) {
             (A::Done, A::Done, T::Gone) => match renamed.there {
                 Some(A::Size(size)) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),

@@ -117,7 +117,7 @@ async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
     }
     let Some(unsettled) = recover(&shared).await else { return CarriedOut::NOTHING };
     let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
-    let workers = usize::from(shared.delivery.remote.server().connections.get());
+    let workers = usize::from(shared.delivery.remote.sessions().get());
     shared.begin_work(workers);
     let (retirements, to_retire) = async_channel::bounded(FILES_WAITING);
     let mut tasks = JoinSet::new();

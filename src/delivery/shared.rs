@@ -214,7 +214,7 @@ impl Shared {
     /// A session was opened: the others need not wait for each other.
     pub(super) fn open_door(&self) {
         self.notes().let_in = true;
-        self.door.add_permits(usize::from(self.delivery.remote.server().connections.get()));
+        self.door.add_permits(usize::from(self.delivery.remote.sessions().get()));
     }
 
     /// No session could be opened. How often that happened while nobody had one yet: a server

@@ -1,17 +1,30 @@
 //! The walk through the layers, up to the login; `work` goes on from there.
 
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::finding::{Check, Finding, Outcome};
+use super::known::{Known, known};
+use super::limits::Silence;
 use super::remedy::{exit_of, help};
 use super::trust;
 use crate::clock::Clock;
 use crate::domain::{Exit, JobName, RemotePath, Server, TlsVersion, Trust, VerifyPolicy};
-use crate::ftps::{CertificateFacts, FtpsError, Milestone, SessionInfo, TlsError, Version};
+use crate::ftps::{
+    CertificateFacts, Features, FtpsError, Milestone, Reply, SessionInfo, TlsError, Trouble, Version,
+};
 use crate::remote::{Connection, Remote};
 
 /// Below this many days a certificate's end is worth a word: time enough to have it renewed.
 const FEW_DAYS: i64 = 30;
+
+/// How often a session is opened once more where the server is busy, and how long before: it may
+/// not have noticed yet that the last one has ended.
+const BUSY_ATTEMPTS: u32 = 20;
+const BUSY_DELAY: Duration = Duration::from_millis(100);
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -25,18 +38,36 @@ pub struct Place {
     pub job: Option<JobName>,
     /// Which proof the job wants.
     pub verify: VerifyPolicy,
+    /// How long a session is left in silence to see whether the server bears it; not at all where
+    /// it is zero.
+    pub silence: Duration,
+}
+
+impl Place {
+    /// How long a session is left in silence where nothing else is asked for: long enough for a
+    /// limit that disturbs jobs (5 s were met), and short enough to wait for.
+    pub const SILENCE: Duration = Duration::from_secs(10);
+}
+
+/// How a look at a server ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examination {
+    /// The gravest class of failure.
+    pub exit: Exit,
+    /// What is known of the server now, from this look and earlier ones.
+    pub known: Vec<Known>,
 }
 
 /// Looks at a server, layer by layer, and tells of each as it is known. What was stored is deleted
-/// in the end, also after a failure or when `stop` is cancelled, as far as the server lets us.
-/// Returns the gravest class of failure. Not cancel safe: stop it by the token.
+/// in the end, also after a failure or when `stop` is cancelled, as far as the server lets us; what
+/// was learned goes into the server's profile. Not cancel safe: stop it by the token.
 pub async fn examine(
     remote: &Remote,
     clock: &dyn Clock,
     place: &Place,
     stop: &CancellationToken,
     tell: &mut (dyn FnMut(Finding) + Send),
-) -> Exit {
+) -> Examination {
     let mut doctor = Doctor {
         remote,
         clock,
@@ -49,14 +80,27 @@ pub async fn examine(
         litter: Vec::new(),
         tally: Tally::default(),
         hash_proved: false,
+        greeting: None,
+        features: None,
+        max: remote.server().tls_versions.max,
+        second: None,
     };
-    let stopped = tokio::select! {
+    let mut silences = JoinSet::new();
+    let walked = tokio::select! {
         biased;
-        () = stop.cancelled() => true,
-        () = Box::pin(doctor.walk()) => false,
+        () = stop.cancelled() => Err(Halt),
+        walked = Box::pin(doctor.walk(&mut silences)) => walked,
     };
     Box::pin(doctor.clean()).await;
-    if stopped {
+    // Who has something to mend need not wait.
+    if walked.is_ok() {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = Box::pin(doctor.idle(&mut silences, place.silence)) => {}
+        }
+    }
+    if stop.is_cancelled() {
         doctor.exit = doctor.exit.worst(Exit::Interrupted);
     }
     doctor.finish().await
@@ -91,13 +135,19 @@ pub(super) struct Doctor<'a> {
     pub(super) tally: Tally,
     /// Whether the server's hash has proved the upload.
     pub(super) hash_proved: bool,
+    pub(super) greeting: Option<Reply>,
+    pub(super) features: Option<Features>,
+    /// The newest TLS version whose sessions last, as far as is known.
+    pub(super) max: TlsVersion,
+    /// Why a second session could not be opened.
+    pub(super) second: Option<FtpsError>,
 }
 
 impl Doctor<'_> {
-    async fn walk(&mut self) {
-        if self.open().await.is_ok() {
-            let _halted = self.work().await.is_err();
-        }
+    async fn walk(&mut self, silences: &mut JoinSet<Silence>) -> Result<(), Halt> {
+        self.open().await?;
+        self.leave_silent(silences, self.place.silence).await;
+        self.work().await
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -172,8 +222,20 @@ impl Doctor<'_> {
         if let Some(old) = self.connection.take() {
             old.quit().await;
         }
-        self.connection = Some(self.remote.approach(max, &mut |_| {}).await?);
-        Ok(())
+        let mut attempt = 1;
+        loop {
+            match self.remote.approach(max, &mut |_| {}).await {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    return Ok(());
+                }
+                Err(error) if attempt < BUSY_ATTEMPTS && error.trouble() == Trouble::Busy => {
+                    attempt += 1;
+                    sleep(BUSY_DELAY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// From nothing to a session.
@@ -215,7 +277,10 @@ impl Doctor<'_> {
                 self.fine(Check::Resolution, shown.join(", "));
             }
             Milestone::Connected(peer) => self.fine(Check::Tcp, format!("connected to {peer}")),
-            Milestone::Greeted(reply) => self.fine(Check::Greeting, reply.to_string()),
+            Milestone::Greeted(reply) => {
+                self.fine(Check::Greeting, reply.to_string());
+                self.greeting = Some(reply);
+            }
             Milestone::TlsAgreed(reply) => self.fine(Check::AuthTls, reply.to_string()),
             Milestone::Secured(info) => self.secured(&info),
             Milestone::LoggedIn(reply) => {
@@ -271,14 +336,15 @@ impl Doctor<'_> {
     }
 
     /// Closes what is open, tells what was not tried, and gives the gravest failure.
-    async fn finish(mut self) -> Exit {
+    async fn finish(mut self) -> Examination {
         if let Some(connection) = self.connection.take() {
             connection.quit().await;
         }
         for check in std::mem::take(&mut self.left) {
             self.not_tried(check);
         }
-        self.exit
+        let known = known(&self.remote.profile(), self.features.as_ref(), self.server());
+        Examination { exit: self.exit, known }
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Check {
     Features,
     /// The folder can be entered.
     Folder,
+    /// Which address the server names for data connections.
+    PasvAddress,
     /// A data connection can be opened.
     Data,
     /// A file can be stored.
@@ -49,12 +51,22 @@ pub enum Check {
     RenameOver,
     /// A listing shows our temporary names.
     Listing,
+    /// Names come back as they were sent, and which of them are the same.
+    Names,
+    /// An upload can go on where it stopped.
+    Resume,
+    /// Several commands in one write are answered in order.
+    Pipelining,
+    /// As many sessions as are configured can be open at once.
+    Connections,
     /// A file can be deleted, and nothing is left.
     Delete,
+    /// A session bears silence.
+    Idle,
 }
 
 impl Check {
-    const EXPLICIT: [Self; 21] = [
+    const EXPLICIT: [Self; 27] = [
         Self::Resolution,
         Self::Tcp,
         Self::Greeting,
@@ -65,6 +77,7 @@ impl Check {
         Self::Protection,
         Self::Features,
         Self::Folder,
+        Self::PasvAddress,
         Self::Data,
         Self::Upload,
         Self::Reuse,
@@ -75,7 +88,12 @@ impl Check {
         Self::Rename,
         Self::RenameOver,
         Self::Listing,
+        Self::Names,
+        Self::Resume,
+        Self::Pipelining,
+        Self::Connections,
         Self::Delete,
+        Self::Idle,
     ];
 
     /// The checks in their order: with implicit TLS the handshake comes first and there is no
@@ -104,6 +122,7 @@ impl Check {
             Self::Protection => "PROT P",
             Self::Features => "features",
             Self::Folder => "folder",
+            Self::PasvAddress => "PASV address",
             Self::Data => "data connection",
             Self::Upload => "upload",
             Self::Reuse => "session reuse",
@@ -114,7 +133,12 @@ impl Check {
             Self::Rename => "rename",
             Self::RenameOver => "rename over",
             Self::Listing => "listing",
+            Self::Names => "names",
+            Self::Resume => "resume",
+            Self::Pipelining => "pipelining",
+            Self::Connections => "connections",
             Self::Delete => "delete",
+            Self::Idle => "idle limit",
         }
     }
 }

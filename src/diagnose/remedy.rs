@@ -22,7 +22,7 @@ pub(super) fn help(
     data: Option<DataFacts>,
 ) -> Option<String> {
     if matches!(check, Check::Data | Check::Reuse) && is_about_data(error) {
-        return Some(data_help(error, data));
+        return Some(data_help(error, data, server.port));
     }
     let (host, port, name) = (&server.host, server.port, &server.name);
     Some(match error {
@@ -94,7 +94,7 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
         }
         Check::RenameOver => {
             "new versions of a file replace the old one by a rename: allow overwriting (ProFTPD: \
-             AllowOverwrite on; FileZilla Server and IIS: permission to delete)"
+             AllowOverwrite on; FileZilla Server: 1.0 or newer, and permission to write); IIS never does it"
                 .to_owned()
         }
         Check::Delete => format!("allow {user} to delete here; leftovers of cut-off uploads are deleted too"),
@@ -127,7 +127,7 @@ pub(super) fn is_about_data(error: &FtpsError) -> bool {
     }
 }
 
-fn data_help(error: &FtpsError, data: Option<DataFacts>) -> String {
+fn data_help(error: &FtpsError, data: Option<DataFacts>, port: u16) -> String {
     match error {
         FtpsError::OtherPeer => {
             "something else took the data connection: a proxy, a load balancer without affinity, or somebody \
@@ -150,13 +150,14 @@ fn data_help(error: &FtpsError, data: Option<DataFacts>) -> String {
                 .to_owned()
         }
         _ => {
-            let port = data.map_or_else(String::new, |data| {
+            let named = data.map_or_else(String::new, |data| {
                 format!(" ({} named {} port {})", data.verb, data.address.ip(), data.address.port())
             });
             format!(
-                "the server names a port for each transfer{port}, and it cannot be reached: open its range of \
-                 passive ports in the firewalls on both sides (vsftpd: pasv_min_port and pasv_max_port; \
-                 ProFTPD: PassivePorts; Pure-FTPd: -p), as well as port 21 or 990"
+                "the server names a port for each transfer{named}, and it cannot be reached: open its range of \
+                 passive ports in the firewalls on both sides, beside port {port} (vsftpd: pasv_min_port and \
+                 pasv_max_port; ProFTPD: PassivePorts; Pure-FTPd: -p; pyftpdlib: passive_ports; IIS: FTP \
+                 Firewall Support, data channel port range; FileZilla Server: Passive mode, port range)"
             )
         }
     }

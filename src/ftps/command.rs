@@ -103,6 +103,8 @@ pub enum Command {
     Pasv,
     Eprt(SocketAddr),
     Port(SocketAddrV4),
+    /// Where the next transfer begins, in bytes (RFC 3659, section 5).
+    Rest(u64),
     Stor(Argument),
     Retr(Argument),
     Mkd(Argument),
@@ -143,6 +145,7 @@ impl Command {
             Self::Pasv => "PASV",
             Self::Eprt(_) => "EPRT",
             Self::Port(_) => "PORT",
+            Self::Rest(_) => "REST",
             Self::Stor(_) => "STOR",
             Self::Retr(_) => "RETR",
             Self::Mkd(_) => "MKD",
@@ -190,6 +193,7 @@ impl Command {
                 let ([a, b, c, d], [high, low]) = (address.ip().octets(), address.port().to_be_bytes());
                 Some(format!("{a},{b},{c},{d},{high},{low}"))
             }
+            Self::Rest(offset) => Some(offset.to_string()),
             Self::Pass(_) => Some("****".to_owned()),
             Self::AuthTls
             | Self::Pbsz

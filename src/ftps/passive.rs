@@ -24,6 +24,18 @@ pub(super) fn epsv_port(reply: &Reply) -> Option<u16> {
 /// The address and port in a reply to `PASV`: six numbers. The address is what the server takes for
 /// its own: NAT makes it wrong, and attackers make it theirs.
 pub(super) fn pasv_address(reply: &Reply) -> Option<SocketAddrV4> {
+    let [a, b, c, d, high, low] = pasv_numbers(reply)?;
+    let port = u16::from_be_bytes([high, low]);
+    (port >= MIN_PORT).then(|| SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port))
+}
+
+/// The address in a reply to `PASV`, for people to look at.
+pub(super) fn pasv_host(reply: &Reply) -> Option<Ipv4Addr> {
+    let [a, b, c, d, _, _] = pasv_numbers(reply)?;
+    Some(Ipv4Addr::new(a, b, c, d))
+}
+
+fn pasv_numbers(reply: &Reply) -> Option<[u8; 6]> {
     if reply.code() != 227 {
         return None;
     }
@@ -31,13 +43,7 @@ pub(super) fn pasv_address(reply: &Reply) -> Option<SocketAddrV4> {
     let start = line.find('(').map_or_else(|| line.find(|c: char| c.is_ascii_digit()), |at| Some(at + 1))?;
     let numbers = line.get(start..)?.split(|c: char| !c.is_ascii_digit() && c != ',').next()?;
     let numbers: Vec<u8> = numbers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
-    match numbers.as_slice() {
-        [a, b, c, d, high, low] => {
-            let port = u16::from_be_bytes([*high, *low]);
-            (port >= MIN_PORT).then(|| SocketAddrV4::new(Ipv4Addr::new(*a, *b, *c, *d), port))
-        }
-        _ => None,
-    }
+    numbers.try_into().ok()
 }
 
 fn usable(port: &str) -> Option<u16> {
@@ -85,6 +91,7 @@ mod tests {
         };
         check("227 Entering Passive Mode (127,0,0,1,82,108).", Some("127.0.0.1:21100"));
         check("227 Entering Passive Mode. 10,0,0,9,82,108", Some("10.0.0.9:21100"));
+        assert_eq!(pasv_host(&reply("227 Entering (10,0,0,1,82,108)")), Some(Ipv4Addr::new(10, 0, 0, 1)));
         for bad in [
             "227 (127,0,0,1,82)",
             "227 (127,0,0,1,82,108,1)",

@@ -2,7 +2,7 @@
 
 mod transfer;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::data::{DataConnection, Identity};
 use super::error::{FtpsError, Step};
 use super::features::Features;
 use super::limits::{Deadlines, MAX_LISTING_BYTES};
+use super::passive::pasv_host;
 use super::reply::{Reply, ReplyKind};
 use super::tls::{CertificateFacts, SessionJar, Version};
 
@@ -201,6 +202,14 @@ impl Session {
         Ok(Upload { session: self, data })
     }
 
+    /// The same for the bytes from `offset` on: `REST` goes right before `STOR`, and where it is
+    /// refused nothing is stored. What a server does with an offset that is not the size of what
+    /// it has differs from one to the next.
+    pub async fn upload_from(&mut self, path: Argument, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        let data = self.open_data_from(Command::Stor(path), Some(offset)).await?;
+        Ok(Upload { session: self, data })
+    }
+
     /// Fetches a file of at most `limit` bytes and hands its bytes to `sink`, piece by piece.
     /// Returns their number. More than `limit` means that the file is longer: the rest is not
     /// fetched, and the session is abandoned.
@@ -251,6 +260,29 @@ impl Session {
         }
         self.close_data(data, verb).await?;
         Ok(total)
+    }
+
+    /// Asks for a passive port by `PASV`, and gives the address that the server names: for people,
+    /// since behind NAT it is often wrong. `None` where it refuses, or names none.
+    pub async fn named_address(&mut self) -> Result<Option<Ipv4Addr>, FtpsError> {
+        Ok(pasv_host(&self.ask(Command::Pasv).await?))
+    }
+
+    /// Sends nothing until the server ends the session, and says how it did. `None` where it has
+    /// not within `limit`.
+    pub async fn keep_silent(&mut self, limit: Duration) -> Option<FtpsError> {
+        if let Err(error) = self.begin() {
+            return Some(error);
+        }
+        let step = Step::Command("nothing");
+        match self.control.reply(step, limit).await {
+            Err(FtpsError::Timeout { .. }) => {
+                self.state = State::Ready;
+                None
+            }
+            Err(error) => Some(error),
+            Ok(reply) => Some(FtpsError::Unexpected { verb: "nothing", reply }),
+        }
     }
 
     /// Says goodbye and closes the connection. What the server answers does not matter.

@@ -1,8 +1,12 @@
 //! A session under a server's limit, in Nightferry's terms.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::lessons::Lessons;
+use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{
@@ -15,6 +19,7 @@ pub struct Connection {
     session: Session,
     facts: SessionFacts,
     lessons: Lessons,
+    pipelining: Ability,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -32,9 +37,10 @@ impl Connection {
         session: Session,
         facts: SessionFacts,
         lessons: Lessons,
+        pipelining: Ability,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { session, facts, lessons, _permit: permit }
+        Self { session, facts, lessons, pipelining, _permit: permit }
     }
 
     /// With whom and how it speaks.
@@ -67,7 +73,8 @@ impl Connection {
         self.session.is_usable()
     }
 
-    /// Asks several things in one write, and gives the answers in the same order. `size` is the
+    /// Asks several things in one write, or one after another where the server was seen not to
+    /// take that, and gives the answers in the same order. `size` is the
     /// size of the largest file that the server may have to hash. An error means that the
     /// session is lost. Not cancel safe.
     pub async fn perform(&mut self, requests: &[Request], size: u64) -> Result<Vec<Answer>, FtpsError> {
@@ -77,7 +84,16 @@ impl Connection {
             requests.iter().map(|request| commands(request, features, home)).collect::<Result<_, _>>()?;
         let batch: Vec<Command> = commands.iter().flatten().cloned().collect();
         let limit = self.session.deadlines().for_hashing(size);
-        let mut replies = self.session.exchange_within(&batch, limit).await?.into_iter();
+        let mut replies = Vec::with_capacity(batch.len());
+        match self.pipelining {
+            Ability::Unknown | Ability::Yes => replies = self.session.exchange_within(&batch, limit).await?,
+            Ability::No => {
+                for command in batch.chunks(1) {
+                    replies.extend(self.session.exchange_within(command, limit).await?);
+                }
+            }
+        }
+        let mut replies = replies.into_iter();
         let mut answers = Vec::with_capacity(requests.len());
         for (request, commands) in requests.iter().zip(&commands) {
             let mut asked = commands.iter().map(Command::verb).zip(replies.by_ref());
@@ -97,11 +113,39 @@ impl Connection {
         Ok(answers)
     }
 
+    /// How long a reply to a command may take.
+    pub fn reply_limit(&self) -> Duration {
+        self.session.deadlines().reply
+    }
+
+    /// Asks in one write from now on, whatever was learned: to learn it.
+    pub fn pipeline(&mut self) {
+        self.pipelining = Ability::Unknown;
+    }
+
     /// Begins to store a file. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
         let upload = self.session.upload(argument(path.as_str())?).await?;
         self.lessons.note(upload.session());
         Ok(upload)
+    }
+
+    /// Begins to store a file's bytes from `offset` on, behind those that stand there. Not cancel
+    /// safe.
+    pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        self.session.upload_from(argument(path.as_str())?, offset).await
+    }
+
+    /// The address that the server names for data connections when it is asked by `PASV`. `None`
+    /// where it names none. Not cancel safe.
+    pub async fn named_address(&mut self) -> Result<Option<Ipv4Addr>, FtpsError> {
+        self.session.named_address().await
+    }
+
+    /// Sends nothing until the server ends the session, and says how it did. `None` where it has
+    /// not within `limit`.
+    pub async fn keep_silent(&mut self, limit: Duration) -> Option<FtpsError> {
+        self.session.keep_silent(limit).await
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its

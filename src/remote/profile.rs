@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tracing::warn;
 
 use crate::domain::Server;
 
 /// What has been learned of a server. Everything here saves a detour and nothing else: without
-/// it, it is learned again.
+/// it, it is learned again. What another version of the program wrote is read as far as it is
+/// understood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Profile {
@@ -31,7 +33,8 @@ pub struct Profile {
     pub names: Ability,
     /// Whether it takes commands that are sent before the last one was answered.
     pub pipelining: Ability,
-    /// Most sessions that it allowed at once, where it refused one more.
+    /// Most sessions that it allowed at once, where it refused one more
+    /// ([`super::Remote::sessions`]).
     pub connections: Option<u16>,
     /// After how many seconds of silence it ended a session.
     pub idle_seconds: Option<u32>,
@@ -78,28 +81,26 @@ pub enum LastingSessions {
 /// The profiles of all servers, by host and port.
 #[derive(Debug)]
 pub struct Profiles {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     /// `None`: nothing is kept beyond this process.
     file: Option<PathBuf>,
-    known: Mutex<BTreeMap<String, Profile>>,
+    profiles: BTreeMap<String, Profile>,
 }
 
 impl Profiles {
     /// Profiles that are forgotten with the process.
     pub fn in_memory() -> Self {
-        Self { file: None, known: Mutex::default() }
+        Self { known: Mutex::default() }
     }
 
     /// Profiles kept in a JSON file. One that is missing or cannot be read is taken as empty.
     /// Blocks.
     pub fn open(file: &Path) -> Self {
-        let known = match std::fs::read(file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                warn!(file = %file.display(), %error, "What was learned of the servers cannot be read; it will be learned again.");
-                BTreeMap::new()
-            }),
-            Err(_) => BTreeMap::new(),
-        };
-        Self { file: Some(file.to_owned()), known: Mutex::new(known) }
+        Self { known: Mutex::new(Known { file: Some(file.to_owned()), profiles: read(file) }) }
     }
 
     fn key(server: &Server) -> String {
@@ -109,7 +110,7 @@ impl Profiles {
     /// What is known of a server.
     pub fn of(&self, server: &Server) -> Profile {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&Self::key(server)).copied().unwrap_or_default()
+        known.profiles.get(&Self::key(server)).copied().unwrap_or_default()
     }
 
     /// Forgets what was learned of a server. Returns whether there was something. Blocks.
@@ -121,19 +122,47 @@ impl Profiles {
     /// as long as writing a small file takes.
     pub fn learn(&self, server: &Server, change: impl FnOnce(&mut Profile)) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let profile = known.entry(Self::key(server)).or_default();
+        // `doctor` may have learned something while a job runs, and the other way round.
+        if let Some(file) = &known.file {
+            known.profiles = read(file);
+        }
+        let profile = known.profiles.entry(Self::key(server)).or_default();
         let before = *profile;
         change(profile);
         if *profile == before {
             return false;
         }
-        if let Some(file) = &self.file
-            && let Err(error) = write(file, &known)
+        if let Some(file) = &known.file
+            && let Err(error) = write(file, &known.profiles)
         {
             warn!(file = %file.display(), %error, "What was learned of a server cannot be kept; it will be learned again.");
+            known.file = None;
         }
         true
     }
+}
+
+/// The profiles in a file: none where there is no file, or one that holds something else.
+fn read(file: &Path) -> BTreeMap<String, Profile> {
+    let Ok(bytes) = std::fs::read(file) else { return BTreeMap::new() };
+    let servers = serde_json::from_slice::<BTreeMap<String, Value>>(&bytes).unwrap_or_else(|error| {
+        warn!(file = %file.display(), %error, "What was learned of the servers cannot be read; it will be learned again.");
+        BTreeMap::new()
+    });
+    servers.into_iter().map(|(server, known)| (server, understood(known))).collect()
+}
+
+/// What is understood of a profile; the rest is learned again.
+fn understood(known: Value) -> Profile {
+    let Value::Object(fields) = known else { return Profile::default() };
+    let mut kept = serde_json::Map::new();
+    for (name, value) in fields {
+        let alone = serde_json::Map::from_iter([(name.clone(), value.clone())]);
+        if serde_json::from_value::<Profile>(Value::Object(alone)).is_ok() {
+            kept.insert(name, value);
+        }
+    }
+    serde_json::from_value(Value::Object(kept)).unwrap_or_default()
 }
 
 /// Writes beside the file and renames, so that a crash leaves the old one or the new one.
@@ -183,5 +212,35 @@ mod tests {
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
         std::fs::write(&file, "{ not json").unwrap();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
+    }
+
+    #[test]
+    fn a_profile_of_another_version_is_read_as_far_as_it_is_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let text = r#"{
+            "old:21": {"lasting_sessions": "tls12"},
+            "new:21": {"lasting_sessions": "tls14", "resume": "yes", "names": {"since": 3},
+                       "connections": 70000, "idle_seconds": 5, "weather": "fine"},
+            "odd:21": 7
+        }"#;
+        std::fs::write(&file, text).unwrap();
+        let profiles = Profiles::open(&file);
+        let old = Profile { lasting_sessions: LastingSessions::Tls12, ..Profile::default() };
+        assert_eq!(profiles.of(&server("old")), old);
+        let new = Profile { resume: Ability::Yes, idle_seconds: Some(5), ..Profile::default() };
+        assert_eq!(profiles.of(&server("new")), new);
+        assert_eq!(profiles.of(&server("odd")), Profile::default());
+    }
+
+    #[test]
+    fn what_another_process_learned_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let (doctor, job) = (Profiles::open(&file), Profiles::open(&file));
+        assert!(doctor.learn(&server("host"), |profile| profile.connections = Some(2)));
+        assert!(job.learn(&server("host"), |profile| profile.rename_over = Ability::No));
+        let both = Profiles::open(&file).of(&server("host"));
+        assert_eq!((both.connections, both.rename_over), (Some(2), Ability::No));
     }
 }

@@ -1,5 +1,6 @@
 //! A server with what is needed to open sessions, and its limit of sessions.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -9,7 +10,7 @@ use tracing::info;
 use super::connection::Connection;
 use super::lessons::Lessons;
 use super::network::{data_way, family, first_passive};
-use super::profile::{LastingSessions, Profiles};
+use super::profile::{LastingSessions, Profile, Profiles};
 use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
 use crate::ftps::{
     Argument, ArgumentError, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password, Renewal,
@@ -44,7 +45,11 @@ pub enum RemoteSettingsError {
 pub struct Remote {
     server: Arc<Server>,
     endpoint: Endpoint,
+    /// As many as jobs may have open.
     permits: Arc<Semaphore>,
+    sessions: NonZeroU16,
+    /// As many as the configuration allows.
+    all_permits: Arc<Semaphore>,
     profiles: Arc<Profiles>,
 }
 
@@ -88,8 +93,30 @@ impl Remote {
             password: Password::new(password).map_err(login("password"))?,
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
-        let permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
-        Ok(Self { server: Arc::new(server), endpoint, permits, profiles })
+        let learned = profiles.of(&server).connections.and_then(NonZeroU16::new);
+        let sessions = learned.map_or(server.connections, |learned| learned.min(server.connections));
+        let permits = Arc::new(Semaphore::new(usize::from(sessions.get())));
+        let all_permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
+        Ok(Self { server: Arc::new(server), endpoint, permits, sessions, all_permits, profiles })
+    }
+
+    /// Most sessions that jobs have open at once: as many as the configuration allows, or fewer
+    /// where the server was seen to refuse one more. That is learned by `doctor` alone, which
+    /// tries it on purpose and as often as it is run. A run that is refused a session makes do
+    /// without for its own time: whoever else was there may be gone tomorrow.
+    pub fn sessions(&self) -> NonZeroU16 {
+        self.sessions
+    }
+
+    /// What has been learned of the server.
+    pub fn profile(&self) -> Profile {
+        self.profiles.of(&self.server)
+    }
+
+    /// Keeps what was learned of the server. Returns whether it is news. Blocks for as long as
+    /// writing a small file takes, if it is.
+    pub fn learn(&self, change: impl FnOnce(&mut Profile)) -> bool {
+        self.profiles.learn(&self.server, change)
     }
 
     /// How long things may take.
@@ -113,7 +140,28 @@ impl Remote {
     /// Opens a session in a TLS version of at most `max`, telling what is reached on the way, as
     /// soon as the server's limit allows one more. What was learned of the server is not heeded.
     pub async fn approach(&self, max: TlsVersion, note: Noted<'_>) -> Result<Connection, FtpsError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
+        let permit = Arc::clone(&self.all_permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
+        self.approach_with(permit, max, note).await
+    }
+
+    /// The same, if the configuration allows one more right now; else `None`.
+    pub async fn approach_another(&self, max: TlsVersion) -> Option<Result<Connection, FtpsError>> {
+        let permit = Arc::clone(&self.all_permits).try_acquire_owned().ok()?;
+        Some(self.approach_with(permit, max, &mut |_| {}).await)
+    }
+
+    /// How many sessions are open that were opened by [`Self::approach`].
+    pub fn approached(&self) -> u16 {
+        let free = u16::try_from(self.all_permits.available_permits()).unwrap_or(u16::MAX);
+        self.server.connections.get().saturating_sub(free)
+    }
+
+    async fn approach_with(
+        &self,
+        permit: OwnedSemaphorePermit,
+        max: TlsVersion,
+        note: Noted<'_>,
+    ) -> Result<Connection, FtpsError> {
         let max_version = version(max).min(self.endpoint.max_version);
         let endpoint = Endpoint { max_version, ..self.endpoint.clone() };
         let session = Session::open_noting(&endpoint, note).await?;
@@ -133,13 +181,13 @@ impl Remote {
         };
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
         let lessons = Lessons::new(Arc::clone(&self.server), Arc::clone(&self.profiles));
-        Connection::new(session, facts, lessons, permit)
+        Connection::new(session, facts, lessons, self.profile().pipelining, permit)
     }
 
     /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the
     /// command that the server knows.
     async fn open(&self) -> Result<Session, FtpsError> {
-        let profile = self.profiles.of(&self.server);
+        let profile = self.profile();
         let mut endpoint = self.endpoint.clone();
         if let DataWay::Passive(PassiveWay { first, .. }) = &mut endpoint.data {
             *first = first_passive(profile.passive);
@@ -159,13 +207,13 @@ impl Remote {
     }
 
     fn learn_lasting(&self, lasting: LastingSessions) -> bool {
-        self.profiles.learn(&self.server, |profile| profile.lasting_sessions = lasting)
+        self.learn(|profile| profile.lasting_sessions = lasting)
     }
 
     /// Takes in that a session's TLS tickets were used up. Returns a sentence for people when it
     /// leads to something new.
     pub fn sessions_used_up(&self, renewal: Renewal) -> Option<String> {
-        let untried = self.profiles.of(&self.server).lasting_sessions == LastingSessions::Anywhere;
+        let untried = self.profile().lasting_sessions == LastingSessions::Anywhere;
         if renewal == Renewal::Seen || !untried || self.server.tls_versions.min > TlsVersion::V1_2 {
             return None;
         }

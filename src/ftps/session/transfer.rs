@@ -107,11 +107,23 @@ impl Session {
     /// Opens a data connection for a command: the way, the command, then its reply and the
     /// connection with its handshake side by side. File bytes may go once both are there.
     pub(super) async fn open_data(&mut self, command: Command) -> Result<DataConnection, FtpsError> {
+        self.open_data_from(command, None).await
+    }
+
+    /// The same for a transfer that begins at a byte.
+    pub(super) async fn open_data_from(
+        &mut self,
+        command: Command,
+        offset: Option<u64>,
+    ) -> Result<DataConnection, FtpsError> {
         self.check_stock()?;
         let agreed = match self.data.way.clone() {
             DataWay::Passive(way) => Agreed::To(self.passive_address(way.named).await?),
             DataWay::Active(way) => Agreed::From(self.active_port(&way).await?),
         };
+        if let Some(offset) = offset {
+            self.restart_at(offset).await?;
+        }
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
@@ -120,6 +132,21 @@ impl Session {
         let handshake = if data.is_resumed() { DataHandshake::Resumed } else { DataHandshake::Full };
         self.last_data = self.last_data.map(|facts| DataFacts { handshake, ..facts });
         Ok(data)
+    }
+
+    /// Says where the next transfer begins: directly before it (RFC 3659, section 5.3).
+    async fn restart_at(&mut self, offset: u64) -> Result<(), FtpsError> {
+        let command = Command::Rest(offset);
+        let verb = command.verb();
+        let reply = self.ask(command).await?;
+        match (reply.code(), reply.kind()) {
+            (350, _) => Ok(()),
+            (_, ReplyKind::Transient | ReplyKind::Permanent) => Err(FtpsError::Refused { verb, reply }),
+            (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue) => {
+                self.abandon();
+                Err(FtpsError::Unexpected { verb, reply })
+            }
+        }
     }
 
     /// Gets the TCP connection, whoever opens it, and listens to what the server says meanwhile: some

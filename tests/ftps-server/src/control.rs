@@ -14,8 +14,8 @@ use tokio_rustls::server::TlsStream;
 
 /// The longest command line: a path of 4,096 bytes and its verb.
 const COMMAND_LINE: usize = 8 * 1024;
-/// How long a silent client is kept; tests are over sooner.
-const IDLE: Duration = Duration::from_mins(5);
+/// How long a silent client is kept where nothing else is asked for; tests are over sooner.
+pub(crate) const IDLE: Duration = Duration::from_mins(5);
 /// How long a TLS handshake may take, and how long a client may leave a reply unread.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,6 +26,7 @@ pub(crate) struct Control {
     input: Vec<u8>,
     peer: SocketAddr,
     local: SocketAddr,
+    idle: Duration,
 }
 
 #[derive(Debug)]
@@ -44,10 +45,10 @@ pub(crate) enum Channel {
 }
 
 impl Control {
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+    pub(crate) fn new(stream: TcpStream, idle: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-        Ok(Self { stream: Stream::Plain(stream), input: Vec::new(), peer, local })
+        Ok(Self { stream: Stream::Plain(stream), input: Vec::new(), peer, local, idle })
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -91,12 +92,17 @@ impl Control {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "command line too long"));
             }
             let mut chunk = [0; 4096];
-            let read = timeout(IDLE, self.read(&mut chunk)).await??;
+            let read = timeout(self.idle, self.read(&mut chunk)).await??;
             let Some(received) = chunk.get(..read).filter(|received| !received.is_empty()) else {
                 return Ok(None);
             };
             self.input.extend(received);
         }
+    }
+
+    /// Forgets what the client has sent already.
+    pub(crate) fn forget_input(&mut self) {
+        self.input.clear();
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -116,7 +122,7 @@ impl Control {
     /// Waits until the client is gone, whatever it still sends.
     pub(crate) async fn ignore(&mut self) -> io::Result<()> {
         let mut chunk = [0; 4096];
-        while timeout(IDLE, self.read(&mut chunk)).await?? > 0 {}
+        while timeout(self.idle, self.read(&mut chunk)).await?? > 0 {}
         Ok(())
     }
 

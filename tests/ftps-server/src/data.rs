@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::commands::Outcome;
 use crate::control::PATIENCE;
-use crate::dialect::Reuse;
+use crate::dialect::{Manner, Reuse};
 use crate::faults::{Action, Cut};
 use crate::reply::Reply;
 use crate::session::Session;
@@ -183,7 +183,12 @@ impl Session {
             add(&self.shared.tally.resumed_data_handshakes, 1);
         }
         match self.shared.dialect.reuse {
-            Reuse::Required if !resumed => Err(refusal("Operation not permitted")),
+            Reuse::Required if !resumed => Err(refusal(match self.shared.dialect.manner {
+                Manner::FileZilla => "TLS session of data connection not resumed.",
+                Manner::ProFtpd | Manner::Vsftpd | Manner::PureFtpd | Manner::Iis => {
+                    "Operation not permitted"
+                }
+            })),
             Reuse::RequiredOrClose if !resumed => {
                 // The client learns the reason from the reply, whether or not it reads this.
                 drop(stream.shutdown().await);

@@ -26,6 +26,14 @@ pub enum Feature {
     ListsDotFiles,
     /// `OPTS UTF8 ON`.
     Utf8,
+    /// Names as Windows has them: a backslash parts folders, case makes no difference, and some
+    /// characters are not allowed.
+    WindowsNames,
+    /// `RNTO` replaces no file.
+    KeepsOnRename,
+    /// Data connections of uploads stay open until the client closes them, and no `close_notify`
+    /// is answered.
+    NeverCloses,
     /// `REST` before `STOR`, and `APPE` to an existing file.
     RestartStore,
     /// An upload that ends without `close_notify` is answered with 426, not 226.
@@ -41,6 +49,10 @@ pub enum Manner {
     Vsftpd,
     /// Pure-FTPd 1.0.50: greeting and 226 of several lines, 553 and 451 where others say 550.
     PureFtpd,
+    /// IIS 8 to 10: the system's messages with 550.
+    Iis,
+    /// FileZilla Server 1.x: 550 with a few texts of its own.
+    FileZilla,
 }
 
 /// Whether a data connection must resume a session of its control connection.
@@ -117,6 +129,41 @@ impl Dialect {
         }
     }
 
+    /// Like Microsoft's IIS 8 to 10, from what is publicly known of it; it was never seen here.
+    /// Greeting, `AUTH`, `FEAT` and `OPTS UTF8` as in logs in the issue trackers of `FluentFTP` (179,
+    /// 1541) and ftpConnect (73); `534 Policy requires SSL` without `PROT P` (publish-over-ftp-plugin
+    /// 115); no answer to `close_notify` (curl 17130); `550 Cannot create a file when that file
+    /// already exists.` to a rename over a file (jsftp 290, aeroftp 864); no `MLSD` and no `MFMT`;
+    /// `LIST` as DOS has it. The status codes stand in Microsoft's KB 969061. Which TLS sessions it
+    /// gives is not known.
+    pub fn iis() -> Self {
+        use Feature::{Epsv, KeepsOnRename, ListsDotFiles, NeverCloses, RestartStore, Utf8, WindowsNames};
+        Self {
+            features: [Epsv, KeepsOnRename, ListsDotFiles, NeverCloses, RestartStore, Utf8, WindowsNames]
+                .into(),
+            manner: Manner::Iis,
+            reuse: Reuse::Optional,
+            control_tickets: 2,
+            data_tickets: 2,
+        }
+    }
+
+    /// Like FileZilla Server 1.x, from its published source (`src/filezilla/ftp/commander.cpp`,
+    /// `strresult.cpp`; libfilezilla's `rename_file` replaces an existing file, which the older
+    /// 0.9 refuses) and from logs in issue trackers (`FluentFTP` 996, 1270, 1738): sessions must be
+    /// resumed on data connections (425), `MLSD` and `MFMT` but no hash, 202 to `OPTS UTF8 ON`, 425
+    /// to an upload without `close_notify`. How many TLS 1.3 tickets it gives is not known.
+    pub fn filezilla() -> Self {
+        use Feature::{Epsv, ListsDotFiles, Mfmt, Mlsd, RestartStore, Utf8, WantsCloseNotify};
+        Self {
+            features: [Epsv, ListsDotFiles, Mfmt, Mlsd, RestartStore, Utf8, WantsCloseNotify].into(),
+            manner: Manner::FileZilla,
+            reuse: Reuse::Required,
+            control_tickets: 2,
+            data_tickets: 1,
+        }
+    }
+
     /// As [`Dialect::full`], but `EPSV` is an unknown command.
     pub fn no_epsv() -> Self {
         Self::full().without(Feature::Epsv)
@@ -129,6 +176,8 @@ impl Dialect {
             "proftpd" => Some(Self::proftpd()),
             "vsftpd" => Some(Self::vsftpd()),
             "pure-ftpd" => Some(Self::pure_ftpd()),
+            "iis" => Some(Self::iis()),
+            "filezilla" => Some(Self::filezilla()),
             "no-epsv" => Some(Self::no_epsv()),
             _ => None,
         }

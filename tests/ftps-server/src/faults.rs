@@ -60,6 +60,8 @@ pub enum Action {
     Stall,
     /// Any command: performed; the reply comes this much later.
     Delay(Duration),
+    /// Any command: performed; the commands behind it in the same write are forgotten.
+    ForgetInput,
     /// Any command: these bytes follow the reply in the same write. With `AUTH` they cross in plain
     /// text after the 234.
     Inject(Vec<u8>),

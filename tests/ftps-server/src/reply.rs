@@ -33,11 +33,52 @@ impl Reply {
         Self(bytes)
     }
 
+    /// Greets.
+    pub(crate) fn greeting(manner: Manner) -> Self {
+        match manner {
+            Manner::ProFtpd | Manner::Vsftpd => Self::new(220, "Test server ready."),
+            Manner::PureFtpd => {
+                let first = "---------- Welcome to the test server ----------";
+                Self::lines::<&str>(220, first, &[], "Ready.")
+            }
+            Manner::Iis => Self::new(220, "Microsoft FTP Service"),
+            Manner::FileZilla => {
+                let last = "Please visit https://filezilla-project.org/";
+                Self::lines::<&str>(220, "FileZilla Server 1.8.1", &[], last)
+            }
+        }
+    }
+
+    /// Agrees to TLS.
+    pub(crate) fn auth(manner: Manner) -> Self {
+        Self::new(
+            234,
+            match manner {
+                Manner::ProFtpd | Manner::Vsftpd | Manner::PureFtpd => "AUTH TLS successful",
+                Manner::Iis => "AUTH command ok. Expecting TLS Negotiation.",
+                Manner::FileZilla => "Using authentication type TLS.",
+            },
+        )
+    }
+
+    /// Refuses a command that it does not know.
+    pub(crate) fn unknown(manner: Manner, verb: &str) -> Self {
+        match manner {
+            Manner::ProFtpd | Manner::Vsftpd | Manner::PureFtpd => {
+                Self::new(500, format!("{verb} not understood"))
+            }
+            Manner::Iis => Self::new(500, "Command not understood."),
+            Manner::FileZilla => Self::new(500, "Wrong command."),
+        }
+    }
+
     /// Refuses a command in plain text.
     pub(crate) fn unencrypted(manner: Manner) -> Self {
         match manner {
             Manner::ProFtpd => Self::new(550, "SSL/TLS required on the control channel"),
             Manner::Vsftpd => Self::new(530, "Non-anonymous sessions must use encryption."),
+            Manner::Iis => Self::new(534, "Policy requires SSL."),
+            Manner::FileZilla => Self::new(503, "Use AUTH first."),
             Manner::PureFtpd => {
                 let first = "Sorry, cleartext sessions and weak ciphers are not accepted on this server.";
                 Self::lines::<&str>(421, first, &[], "Please reconnect using TLS security mechanisms.")
@@ -50,6 +91,8 @@ impl Reply {
         match manner {
             Manner::ProFtpd => Self::new(522, "SSL/TLS required on the data channel"),
             Manner::Vsftpd => Self::new(522, "Data connections must be encrypted."),
+            Manner::Iis => Self::new(534, "Policy requires SSL."),
+            Manner::FileZilla => Self::new(521, "PROT P required"),
             Manner::PureFtpd => Self::new(521, "Data connection cannot be opened with this PROT setting."),
         }
     }
@@ -72,6 +115,8 @@ impl Reply {
             }
             (Manner::PureFtpd, "RNTO") => Self::new(451, format!("Rename/move failure: {}", reason(error))),
             (Manner::PureFtpd, "MKD") => Self::new(550, format!("Can't create directory: {}", reason(error))),
+            (Manner::Iis, _) => Self::new(550, windows_reason(error)),
+            (Manner::FileZilla, verb) => Self::new(550, filezilla_reason(verb, error)),
             (Manner::ProFtpd | Manner::PureFtpd, _) => Self::about(550, path, &reason(error)),
         }
     }
@@ -84,5 +129,27 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "No such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "Permission denied".to_owned(),
         _ => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The reason in the words of Windows.
+fn windows_reason(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => "Cannot create a file when that file already exists.",
+        io::ErrorKind::NotFound => "The system cannot find the file specified.",
+        io::ErrorKind::PermissionDenied => "Access is denied.",
+        io::ErrorKind::InvalidInput => "The filename, directory name, or volume label syntax is incorrect.",
+        _ => "The parameter is incorrect.",
+    }
+}
+
+/// The reason in the words of FileZilla Server.
+fn filezilla_reason(verb: &str, error: &io::Error) -> &'static str {
+    match (error.kind(), verb) {
+        (io::ErrorKind::NotFound, "CWD" | "CDUP" | "MLSD" | "RMD") => "Couldn't open the directory",
+        (io::ErrorKind::NotFound, _) => "Couldn't open the file",
+        (io::ErrorKind::PermissionDenied, _) => "Permission denied",
+        (io::ErrorKind::AlreadyExists, _) => "File or directory already exists",
+        _ => "Unknown error",
     }
 }

@@ -16,15 +16,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::dialect::Dialect;
+use crate::control::IDLE;
+use crate::dialect::{Dialect, Feature};
 use crate::event::Event;
 use crate::faults::{Fault, Faults};
 use crate::pki::{Identity, Pki};
-use crate::session::Session;
-use crate::shared::{Claims, Hook, Shared};
+use crate::session::{Session, Welcome};
+use crate::shared::{Claims, Hook, Limits, Shared};
 use crate::tls::{ClientCertificates, Tls, TlsVersions};
 use crate::transcript::{Counters, Recorder, Tally, Transcript};
-use crate::tree::Tree;
+use crate::tree::{Names, Tree};
 
 /// The most control connections at a time; one more waits until another ends.
 const SESSIONS: usize = 64;
@@ -68,6 +69,7 @@ pub struct Builder {
     pki: Arc<Pki>,
     identity: Option<Identity>,
     hook: Option<Hook>,
+    limits: Limits,
 }
 
 /// A running server, which stops when it is dropped. Fit for async tests and plain threads alike: it
@@ -98,6 +100,7 @@ impl Server {
             pki: Arc::new(Pki::new()),
             identity: None,
             hook: None,
+            limits: Limits { sessions: usize::MAX, silence: IDLE },
         }
     }
 
@@ -247,6 +250,20 @@ impl Builder {
         self
     }
 
+    /// Greets no more clients at a time than this: one more is told 421 and sent away.
+    #[must_use]
+    pub fn most_sessions(mut self, sessions: usize) -> Self {
+        self.limits.sessions = sessions;
+        self
+    }
+
+    /// Sends clients away with 421 that are silent for so long.
+    #[must_use]
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.limits.silence = limit;
+        self
+    }
+
     /// Calls this after each completed upload and rename, before the reply is sent; other sessions
     /// wait for it.
     #[must_use]
@@ -264,8 +281,10 @@ impl Builder {
         let root = self.root.unwrap_or(own_root);
         let identity = self.identity.unwrap_or_else(|| self.pki.server());
         let tls = Tls::new(&identity, &self.pki.server(), self.versions, &self.clients, &self.dialect)?;
+        let windows = self.dialect.has(Feature::WindowsNames);
+        let names = if windows { Names::Windows } else { Names::Unix };
         let shared = Arc::new(Shared {
-            tree: Tree::new(&root)?,
+            tree: Tree::new(&root, names)?,
             user: self.user,
             password: self.password,
             mode: self.mode,
@@ -276,6 +295,7 @@ impl Builder {
             tally: Tally::default(),
             claims: Claims::default(),
             hook: Mutex::new(self.hook),
+            limits: self.limits,
         });
         let listener = std::net::TcpListener::bind(self.address)?;
         listener.set_nonblocking(true)?;
@@ -325,6 +345,8 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         };
         while sessions.try_join_next().is_some() {}
         connection += 1;
-        sessions.spawn(Session::run(Arc::clone(shared), connection, stream));
+        let full = sessions.len() >= shared.limits.sessions;
+        let welcome = if full { Welcome::Full } else { Welcome::Open };
+        sessions.spawn(Session::run(Arc::clone(shared), connection, stream, welcome));
     }
 }

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 
 use crate::commands::{Command, Facts, Outcome};
 use crate::control::{Channel, Control};
-use crate::data::Agreed;
-use crate::dialect::{Feature, Manner};
+use crate::data::{Agreed, Data};
+use crate::dialect::Feature;
 use crate::digest::Algorithm;
 use crate::faults::{Action, Moment};
 use crate::reply::Reply;
@@ -46,6 +46,14 @@ pub(crate) enum Representation {
     Image,
 }
 
+/// How a client is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Welcome {
+    Open,
+    /// There are as many clients as there may be.
+    Full,
+}
+
 /// Whether the session goes on after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
@@ -70,15 +78,18 @@ pub(crate) struct Session {
     pub(crate) facts: Facts,
     /// What goes wrong with the command at hand.
     pub(crate) actions: Vec<Action>,
+    /// Data connections that this side never ends.
+    pub(crate) lingering: Vec<Data>,
     connection: u64,
+    welcome: Welcome,
 }
 
 impl Session {
     /// Serves one client to its end.
-    pub(crate) async fn run(shared: Arc<Shared>, connection: u64, stream: TcpStream) {
+    pub(crate) async fn run(shared: Arc<Shared>, connection: u64, stream: TcpStream, welcome: Welcome) {
         add(&shared.tally.control_connections, 1);
         let recorder = Arc::clone(&shared);
-        let note = match Self::new(shared, connection, stream) {
+        let note = match Self::new(shared, connection, stream, welcome) {
             Ok(mut session) => match session.serve().await {
                 Ok(()) => "ended".to_owned(),
                 Err(error) => format!("ended: {error}"),
@@ -88,12 +99,12 @@ impl Session {
         recorder.recorder.record(connection, Direction::Note, note.as_bytes());
     }
 
-    fn new(shared: Arc<Shared>, connection: u64, stream: TcpStream) -> io::Result<Self> {
+    fn new(shared: Arc<Shared>, connection: u64, stream: TcpStream, welcome: Welcome) -> io::Result<Self> {
         let algorithm =
             if shared.dialect.has(Feature::HashAfterOpts) { Algorithm::Sha1 } else { Algorithm::Sha256 };
         Ok(Self {
             tls: shared.tls.for_control_connection(),
-            control: Control::new(stream)?,
+            control: Control::new(stream, shared.limits.silence)?,
             shared,
             login: Login::Nobody,
             protection: Protection::Clear,
@@ -105,7 +116,9 @@ impl Session {
             algorithm,
             facts: Facts::default(),
             actions: Vec::new(),
+            lingering: Vec::new(),
             connection,
+            welcome,
         })
     }
 
@@ -114,16 +127,23 @@ impl Session {
             self.control.encrypt(Arc::clone(&self.tls.control)).await?;
         }
         self.actions = self.shared.faults.at_greeting();
-        let greeting = match self.shared.dialect.manner {
-            Manner::PureFtpd => {
-                Reply::lines::<&str>(220, "---------- Welcome to the test server ----------", &[], "Ready.")
+        let greeting = match self.welcome {
+            Welcome::Full => Outcome::Close(Reply::new(421, "Too many clients, try again later.")),
+            Welcome::Open => {
+                Outcome::Reply(self.scripted().unwrap_or_else(|| Reply::greeting(self.shared.dialect.manner)))
             }
-            Manner::ProFtpd | Manner::Vsftpd => Reply::new(220, "Test server ready."),
         };
-        let greeting = self.scripted().unwrap_or(greeting);
-        let mut flow = self.conclude(Outcome::Reply(greeting)).await?;
+        let mut flow = self.conclude(greeting).await?;
         while flow == Flow::Continue {
-            let Some(line) = self.control.line().await? else { break };
+            let line = match self.control.line().await {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    self.send(&Reply::new(421, "Timeout: closing control connection.")).await?;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let command = Command::parse(&line);
             self.record(Direction::In, &command.for_transcript());
             self.actions = self.shared.faults.at_command(&command.verb, &command.argument);
@@ -177,6 +197,7 @@ impl Session {
                 Action::EndlessReply => {
                     return self.endless(&b"220-more\r\n".repeat(ENDLESS_CHUNK / 10)).await;
                 }
+                Action::ForgetInput => self.control.forget_input(),
                 Action::ReplyAfter(text) => reply = Reply(text.into_bytes()),
                 Action::Inject(bytes) => extra.extend(bytes),
                 _ => {}

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::dialect::Dialect;
 use crate::digest::Algorithm;
@@ -16,6 +17,15 @@ use crate::tree::Tree;
 
 /// A test's hook.
 pub(crate) type Hook = Box<dyn FnMut(&Event) + Send>;
+
+/// What a server bears of its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most clients at a time.
+    pub(crate) sessions: usize,
+    /// How long each may be silent.
+    pub(crate) silence: Duration,
+}
 
 /// What all sessions of a server share.
 pub(crate) struct Shared {
@@ -30,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     pub(crate) claims: Claims,
     pub(crate) hook: Mutex<Option<Hook>>,
+    pub(crate) limits: Limits,
 }
 
 impl Shared {

@@ -1,6 +1,6 @@
 //! The folder that is served, and paths in it as clients name them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -58,11 +58,20 @@ impl VirtualPath {
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
+    names: Names,
+}
+
+/// Which names are allowed, and which are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    Unix,
+    /// Case makes no difference, and some characters are not allowed.
+    Windows,
 }
 
 impl Tree {
-    pub(crate) fn new(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: root.canonicalize()? })
+    pub(crate) fn new(root: &Path, names: Names) -> io::Result<Self> {
+        Ok(Self { root: root.canonicalize()?, names })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -75,7 +84,16 @@ impl Tree {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut local = self.root.clone();
-        local.extend(path.names.iter().map(|name| OsStr::from_bytes(name)));
+        for name in &path.names {
+            let found = match self.names {
+                Names::Unix => None,
+                Names::Windows if name.iter().any(|byte| b"<>:\"|?*".contains(byte)) => {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
+                Names::Windows => same_but_for_case(&local, name),
+            };
+            local.push(found.as_deref().unwrap_or(OsStr::from_bytes(name)));
+        }
         let existing = local.ancestors().find(|ancestor| fs::symlink_metadata(ancestor).is_ok());
         match existing.map(Path::canonicalize) {
             Some(Ok(real)) if real.starts_with(&self.root) => Ok(local),
@@ -84,11 +102,18 @@ impl Tree {
     }
 }
 
+/// The entry of a folder whose name differs in case at most.
+fn same_but_for_case(folder: &Path, name: &[u8]) -> Option<OsString> {
+    let wanted = String::from_utf8_lossy(name).to_lowercase();
+    let mut names = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.file_name()));
+    names.find(|name| name.to_string_lossy().to_lowercase() == wanted)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::{Tree, VirtualPath};
+    use super::{Names, Tree, VirtualPath};
 
     #[test]
     fn paths_never_leave_the_top() {
@@ -105,7 +130,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("root")).unwrap();
         symlink(folder.path(), folder.path().join("root/out")).unwrap();
         symlink(folder.path().join("new"), folder.path().join("root/dangling")).unwrap();
-        let tree = Tree::new(&folder.path().join("root")).unwrap();
+        let tree = Tree::new(&folder.path().join("root"), Names::Unix).unwrap();
         let local = |path: &[u8]| tree.local(&VirtualPath::default().join(path));
         assert!(local(b"/file").is_ok());
         assert!(local(b"/out/file").is_err());

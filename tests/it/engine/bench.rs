@@ -168,6 +168,13 @@ impl Bench {
 
     /// Runs the job once, in a process of its own as far as state goes.
     pub(super) async fn run(&self) -> RunReport {
+        let report = self.deliver().await;
+        self.check_server();
+        report
+    }
+
+    /// The same on a server on which something else than runs left its traces.
+    pub(super) async fn deliver(&self) -> RunReport {
         let clock = Arc::new(SystemClock);
         let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -185,7 +192,6 @@ impl Bench {
         let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
         opened.state.close().unwrap();
         println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
-        self.check_server();
         report
     }
 

@@ -4,28 +4,32 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ftps_server::{Action, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersions};
 use nightferry::clock::SystemClock;
-use nightferry::diagnose::{Check, Finding, Outcome, Place, SignedBy, examine, look};
+use nightferry::diagnose::{Check, Examination, Finding, Known, Outcome, Place, SignedBy, examine, look};
 use nightferry::domain::{Exit, RemotePath, TlsMode};
+use nightferry::remote::Profile;
 use tokio_util::sync::CancellationToken;
 
 use super::bench::Bench;
 
 /// What was found, in order, and how it ended.
-struct Walk {
+pub(super) struct Walk {
     findings: Vec<Finding>,
-    exit: Exit,
+    pub(super) exit: Exit,
+    pub(super) known: Vec<Known>,
+    pub(super) profile: Profile,
 }
 
 impl Walk {
-    fn of(&self, check: Check) -> &Finding {
+    pub(super) fn of(&self, check: Check) -> &Finding {
         self.findings.iter().find(|finding| finding.check == check).unwrap()
     }
 
     /// The checks with this mark.
-    fn failed(&self) -> Vec<(Check, Exit)> {
+    pub(super) fn failed(&self) -> Vec<(Check, Exit)> {
         let failed = self.findings.iter().filter_map(|finding| match finding.outcome {
             Outcome::Failed(exit) => Some((finding.check, exit)),
             _ => None,
@@ -34,8 +38,9 @@ impl Walk {
     }
 }
 
-async fn walk_until(
+pub(super) async fn walk_until(
     bench: &Bench,
+    silence: Duration,
     stop: &CancellationToken,
     tell: &mut (dyn FnMut(&Finding) + Send),
 ) -> Walk {
@@ -43,21 +48,23 @@ async fn walk_until(
         folder: RemotePath::new("/in").unwrap(),
         job: Some(bench.job.name.clone()),
         verify: bench.job.verify,
+        silence,
     };
     let mut findings = Vec::new();
     let mut take = |finding: Finding| {
         tell(&finding);
         findings.push(finding);
     };
-    let exit = Box::pin(examine(&bench.remote(), &SystemClock, &place, stop, &mut take)).await;
+    let remote = bench.remote();
+    let Examination { exit, known } = Box::pin(examine(&remote, &SystemClock, &place, stop, &mut take)).await;
     println!("{}\n{findings:#?}", bench.server.transcript());
     let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
     assert_eq!(checks, Check::in_order(bench.definition.tls), "each check is told once, in order");
-    Walk { findings, exit }
+    Walk { findings, exit, known, profile: remote.profile() }
 }
 
-async fn walk(bench: &Bench) -> Walk {
-    let walk = walk_until(bench, &CancellationToken::new(), &mut |_| {}).await;
+pub(super) async fn walk(bench: &Bench) -> Walk {
+    let walk = walk_until(bench, Duration::ZERO, &CancellationToken::new(), &mut |_| {}).await;
     assert_eq!(bench.litter(), Vec::<String>::new());
     walk
 }
@@ -90,7 +97,9 @@ async fn good_servers_of_every_kind_are_fine() {
         bench.definition.connections = 1.try_into().unwrap();
         let walk = walk(&bench).await;
         assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done), "{dialect:?}");
-        assert!(walk.findings.iter().all(|finding| finding.outcome != Outcome::NotTried));
+        let tried = |finding: &&Finding| finding.outcome != Outcome::NotTried;
+        // Silence was not asked for.
+        assert_eq!(walk.findings.iter().filter(tried).count(), walk.findings.len() - 1);
         assert_eq!(bench.all_stored().len(), 0, "{dialect:?}");
     }
 }
@@ -181,33 +190,53 @@ async fn blocked_passive_ports_name_port_and_firewall() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_when_the_session_breaks_midway_or_the_walk_is_stopped() {
-    for verb in ["SIZE", "MFMT", "RNTO"] {
-        let fault = Fault::on(verb, Action::DropControl(ftps_server::Moment::Unanswered)).once();
+    for (verb, nth) in [
+        ("PASV", 1),
+        ("SIZE", 1),
+        ("MFMT", 1),
+        ("RNTO", 1),
+        ("STOR", 8),
+        ("STOR", 9),
+        ("REST", 1),
+        ("STOR", 11),
+    ] {
+        let fault = Fault::on(verb, Action::DropControl(ftps_server::Moment::Unanswered)).nth(nth);
         let bench = Bench::new(Dialect::full(), [fault]);
         let walk = walk(&bench).await;
-        assert_eq!(walk.exit, Exit::Temporary, "{verb}");
-        assert_eq!(walk.of(Check::Delete).outcome, Outcome::Fine, "{verb}");
+        // What jobs can do without is no failure.
+        let exit = if matches!(verb, "PASV" | "REST") || nth > 1 { Exit::Done } else { Exit::Temporary };
+        assert_eq!(walk.exit, exit, "{verb} {nth}");
+        assert_eq!(walk.of(Check::Delete).outcome, Outcome::Fine, "{verb} {nth}");
     }
-    let bench = Bench::new(Dialect::full(), []);
-    let stop = CancellationToken::new();
-    let walk = walk_until(&bench, &stop, &mut |finding| {
-        if finding.check == Check::Upload {
-            stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_when_the_walk_is_stopped_at_any_check() {
+    for last in Check::in_order(TlsMode::Explicit) {
+        let bench = Bench::new(Dialect::full(), []);
+        let stop = CancellationToken::new();
+        let walk = walk_until(&bench, Duration::from_millis(50), &stop, &mut |finding| {
+            if finding.check == last {
+                stop.cancel();
+            }
+        })
+        .await;
+        assert_eq!(walk.exit, Exit::Interrupted, "{last:?}");
+        if last == Check::Upload {
+            assert_eq!(walk.of(Check::Rename).outcome, Outcome::NotTried);
         }
-    })
-    .await;
-    assert_eq!(walk.exit, Exit::Interrupted);
-    assert_eq!(walk.of(Check::Rename).outcome, Outcome::NotTried);
-    assert_eq!(bench.litter(), Vec::<String>::new());
+        assert_eq!(bench.all_stored().len(), 0, "{last:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cannot_be_deleted_is_named() {
     let bench = Bench::new(Dialect::full(), [Fault::on("DELE", Action::Reply("550 no".into()))]);
-    let walk = walk_until(&bench, &CancellationToken::new(), &mut |_| {}).await;
+    let walk = walk_until(&bench, Duration::ZERO, &CancellationToken::new(), &mut |_| {}).await;
     assert_eq!((walk.failed(), walk.exit), (vec![(Check::Delete, Exit::Refused)], Exit::Refused));
-    let [left] = &*bench.litter() else { panic!("{:?}", bench.litter()) };
-    assert!(walk.of(Check::Delete).text.contains(left), "{}", walk.of(Check::Delete).text);
+    let text = &walk.of(Check::Delete).text;
+    let left = bench.litter();
+    assert!(!left.is_empty() && left.iter().all(|name| text.contains(name)), "{left:?} in {text}");
 }
 
 /// A port on which somebody says `greeting`, to everybody who calls during the test.

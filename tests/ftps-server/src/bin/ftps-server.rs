@@ -14,8 +14,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let user = arguments.next().unwrap_or_else(|| "user".to_owned());
     let password = arguments.next().unwrap_or_else(|| "password".to_owned());
     let name = arguments.next().unwrap_or_else(|| "full".to_owned());
-    let dialect =
-        Dialect::named(&name).ok_or("the dialects are full, proftpd, vsftpd, pure-ftpd and no-epsv")?;
+    let dialect = Dialect::named(&name)
+        .ok_or("the dialects are full, proftpd, vsftpd, pure-ftpd, iis, filezilla and no-epsv")?;
 
     let mut builder =
         Server::builder().listen(Ipv4Addr::LOCALHOST, port).user(&user, &password).dialect(dialect);

@@ -61,7 +61,9 @@ impl Session {
     fn rename(&self, from: &VirtualPath, argument: &[u8]) -> io::Result<()> {
         let to = self.folder.join(argument);
         let (old, new) = (self.shared.tree.local(from)?, self.shared.tree.local(&to)?);
-        if self.has(&Action::RefuseReplace) && new.exists() {
+        let keeps = self.has(&Action::RefuseReplace) || self.shared.dialect.has(Feature::KeepsOnRename);
+        // A file may be given its own name, with another case as well.
+        if keeps && new.exists() && new != old {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         fs::rename(&old, &new)?;

@@ -127,8 +127,13 @@ impl Session {
     fn listing(&self, verb: &str, path: &[u8], dots: DotFiles) -> io::Result<Vec<Vec<u8>>> {
         let local = self.local(path)?;
         let metadata = fs::metadata(&local)?;
+        let windows = self.shared.dialect.manner == Manner::Iis;
         if !metadata.is_dir() {
-            return Ok(vec![if verb == "NLST" { path.to_vec() } else { long_line(&metadata, path) }]);
+            return Ok(vec![match verb {
+                "NLST" => path.to_vec(),
+                _ if windows => dos_line(&metadata, path),
+                _ => long_line(&metadata, path),
+            }]);
         }
         let prefix = match path {
             b"" => Vec::new(),
@@ -136,6 +141,7 @@ impl Session {
         };
         let lines = entries(&local, dots)?.into_iter().map(|(name, metadata)| match verb {
             "NLST" => [prefix.as_slice(), &name].concat(),
+            _ if windows => dos_line(&metadata, &name),
             _ => long_line(&metadata, &name),
         });
         Ok(lines.collect())
@@ -194,6 +200,17 @@ fn long_line(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
     let time = DateTime::<Utc>::from(modified).format(format);
     let (links, size) = (metadata.nlink(), metadata.len());
     let mut line = format!("{kind}{rights} {links:3} 1000     1000     {size:8} {time} ").into_bytes();
+    line.extend(name);
+    line
+}
+
+/// A line as `dir` has it.
+fn dos_line(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let time = DateTime::<Utc>::from(modified).format("%m-%d-%y  %I:%M%p");
+    let size =
+        if metadata.is_dir() { "<DIR>         ".to_owned() } else { format!("{:>20}", metadata.len()) };
+    let mut line = format!("{time} {size:>20} ").into_bytes();
     line.extend(name);
     line
 }

@@ -8,12 +8,44 @@ use crate::reply::Reply;
 use crate::session::{Login, Protection, Representation, Session};
 use crate::transcript::add;
 
+/// What IIS lists, in its order.
+const IIS_FEATURES: [&str; 10] = [
+    "LANG EN*",
+    "UTF8",
+    "AUTH TLS;TLS-C;SSL;TLS-P;",
+    "PBSZ",
+    "PROT C;P;",
+    "CCC",
+    "HOST",
+    "SIZE",
+    "MDTM",
+    "REST STREAM",
+];
+
+/// What FileZilla Server lists, in its order; facts go behind `MLST`.
+const FILEZILLA_FEATURES: [&str; 14] = [
+    "MDTM",
+    "REST STREAM",
+    "SIZE",
+    "MLST",
+    "MLSD",
+    "AUTH SSL",
+    "AUTH TLS",
+    "PROT",
+    "PBSZ",
+    "UTF8",
+    "TVFS",
+    "EPSV",
+    "EPRT",
+    "MFMT",
+];
+
 impl Session {
     pub(super) fn auth(&mut self, argument: &[u8]) -> Outcome {
         let known = argument.eq_ignore_ascii_case(b"TLS") || argument.eq_ignore_ascii_case(b"SSL");
         match self.channel() {
             Channel::Encrypted => Outcome::reply(503, "TLS is on already"),
-            Channel::Plain if known => Outcome::Encrypt(Reply::new(234, "AUTH TLS successful")),
+            Channel::Plain if known => Outcome::Encrypt(Reply::auth(self.shared.dialect.manner)),
             Channel::Plain => Outcome::reply(504, "Unsupported security mechanism"),
         }
     }
@@ -49,6 +81,8 @@ impl Session {
         self.protection = Protection::Clear;
         match self.shared.dialect.manner {
             Manner::ProFtpd => Outcome::reply(534, "Unwilling to accept security parameters"),
+            Manner::FileZilla => Outcome::reply(534, "Protection level C not allowed"),
+            Manner::Iis => Outcome::reply(200, "PROT command successful."),
             Manner::Vsftpd | Manner::PureFtpd => Outcome::reply(200, "PROT now Clear."),
         }
     }
@@ -67,7 +101,13 @@ impl Session {
         let words: Vec<&str> = text.split(' ').collect();
         let has = |feature| self.shared.dialect.has(feature);
         match words.as_slice() {
-            ["UTF8", "ON"] if has(Feature::Utf8) => Outcome::reply(200, "UTF8 set to on"),
+            ["UTF8", "ON"] if has(Feature::Utf8) => match self.shared.dialect.manner {
+                Manner::Iis => Outcome::reply(200, "OPTS UTF8 command successful - UTF8 encoding now ON."),
+                Manner::FileZilla => {
+                    Outcome::reply(202, "UTF8 mode is always enabled. No need to send this command")
+                }
+                Manner::ProFtpd | Manner::Vsftpd | Manner::PureFtpd => Outcome::reply(200, "UTF8 set to on"),
+            },
             ["HASH", "SHA-256"] if has(Feature::Hash) || has(Feature::HashAfterOpts) => {
                 self.algorithm = Algorithm::Sha256;
                 Outcome::reply(200, "SHA-256")
@@ -91,6 +131,24 @@ impl Session {
 
     pub(super) fn feat(&self) -> Outcome {
         let has = |feature| self.shared.dialect.has(feature);
+        match self.shared.dialect.manner {
+            Manner::Iis => {
+                return Outcome::Reply(Reply::lines(
+                    211,
+                    "Extended features supported:",
+                    &IIS_FEATURES,
+                    "END",
+                ));
+            }
+            Manner::FileZilla => {
+                let mut lines = FILEZILLA_FEATURES.map(str::to_owned);
+                if let Some(line) = lines.iter_mut().find(|line| *line == "MLST") {
+                    *line = format!("MLST {}", self.facts.offer());
+                }
+                return Outcome::Reply(Reply::lines(211, "Features:", &lines, "End"));
+            }
+            Manner::ProFtpd | Manner::Vsftpd | Manner::PureFtpd => {}
+        }
         let mut lines: Vec<String> =
             ["AUTH TLS", "MDTM", "PASV", "PBSZ", "PROT", "REST STREAM", "SIZE", "TVFS"]
                 .map(str::to_owned)
@@ -109,7 +167,7 @@ impl Session {
         let lists_utf8 = match self.shared.dialect.manner {
             Manner::ProFtpd => has(Feature::Utf8),
             Manner::Vsftpd => false,
-            Manner::PureFtpd => true,
+            Manner::PureFtpd | Manner::Iis | Manner::FileZilla => true,
         };
         lines.extend(lists_utf8.then(|| "UTF8".to_owned()));
         lines.sort();

@@ -47,6 +47,12 @@ impl Command {
         }
     }
 
+    /// The same with slashes in place of backslashes.
+    fn slashed(&self) -> Self {
+        let argument = self.argument.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte });
+        Self { verb: self.verb.clone(), argument: argument.collect() }
+    }
+
     /// The line as it may be written down.
     pub(crate) fn for_transcript(&self) -> Vec<u8> {
         let verb = self.verb.as_bytes();
@@ -89,6 +95,8 @@ impl Session {
     }
 
     async fn perform_as_user(&mut self, command: &Command) -> io::Result<Outcome> {
+        let slashed = self.shared.dialect.has(Feature::WindowsNames).then(|| command.slashed());
+        let command = slashed.as_ref().unwrap_or(command);
         let argument = command.argument.as_slice();
         // ProFTPD 1.3.8: once something is named for a rename, nothing but RNTO is understood.
         let idle = matches!(command.verb.as_str(), "RNTO" | "NOOP" | "ABOR");
@@ -126,7 +134,7 @@ impl Session {
             "MLST" if has(Feature::Mlsd) => self.mlst(argument),
             "MLSD" if has(Feature::Mlsd) => return self.mlsd(argument).await,
             "LIST" | "NLST" => return self.list(command).await,
-            _ => Outcome::reply(500, format!("{} not understood", command.verb)),
+            _ => Outcome::Reply(Reply::unknown(self.shared.dialect.manner, &command.verb)),
         };
         Ok(outcome)
     }

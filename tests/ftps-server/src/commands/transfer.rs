@@ -108,6 +108,10 @@ impl Session {
         match received.end {
             End::CloseNotify => {}
             End::Fin if fin_will_do => {}
+            End::Fin if self.shared.dialect.manner == Manner::FileZilla => {
+                let text = "Error while transfering data: ECONNABORTED - Connection aborted";
+                return Ok(Outcome::reply(425, text));
+            }
             End::Fin => return Ok(Outcome::reply(426, "Failure reading network stream.")),
             End::Broken(reason) => {
                 self.record(Direction::Note, format!("data connection broken: {reason}").as_bytes());
@@ -145,6 +149,11 @@ impl Session {
                     }
                 }
                 Err(end) => {
+                    if self.shared.dialect.has(Feature::NeverCloses) {
+                        // Until the next upload, which is long after the client has gone away.
+                        self.lingering = vec![data];
+                        return Ok(Received { bytes, end });
+                    }
                     // The client has sent all it will; what becomes of this side's end is its own matter.
                     drop(data.finish().await);
                     return Ok(Received { bytes, end });
@@ -217,7 +226,8 @@ impl Session {
     fn complete(&self) -> Outcome {
         match self.shared.dialect.manner {
             Manner::ProFtpd => Outcome::reply(226, "Transfer complete"),
-            Manner::Vsftpd => Outcome::reply(226, "Transfer complete."),
+            Manner::FileZilla => Outcome::reply(226, "Operation successful"),
+            Manner::Vsftpd | Manner::Iis => Outcome::reply(226, "Transfer complete."),
             Manner::PureFtpd => {
                 let (first, last) = ("File successfully transferred", "0.000 seconds (measured here)");
                 Outcome::Reply(Reply::lines::<&str>(226, first, &[], last))

@@ -1,0 +1,121 @@
+//! What is known of a server, and what jobs make of it, for people.
+
+use crate::domain::{Server, TlsVersion};
+use crate::ftps::{Features, HashSupport};
+use crate::remote::{Ability, LastingSessions, PassiveCommand, Profile};
+
+/// Something that is known of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What it is about, at most 15 columns.
+    pub title: &'static str,
+    /// What is known, and what jobs make of it.
+    pub text: String,
+}
+
+/// What is known: of its features only where it was asked, and nothing at all where nothing was
+/// ever learned.
+pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Server) -> Vec<Known> {
+    if features.is_none() && *profile == Profile::default() {
+        return Vec::new();
+    }
+    let mut rows = vec![
+        ("TLS sessions", sessions(profile.lasting_sessions, server).to_owned()),
+        ("passive ports", passive(profile.passive).to_owned()),
+    ];
+    if let Some(features) = features {
+        rows.push(("server hash", hash(features).to_owned()));
+        rows.push(("time setting", time(features).to_owned()));
+    }
+    rows.extend([
+        (
+            "rename over",
+            ability(
+                profile.rename_over,
+                ["a file takes the place of an older one", "refused: new versions cannot replace older ones"],
+            ),
+        ),
+        ("resume", ability(profile.resume, ["uploads can go on where they stopped", "uploads begin again"])),
+        (
+            "pipelining",
+            ability(
+                profile.pipelining,
+                ["jobs ask several things in one write", "jobs ask one thing after another"],
+            ),
+        ),
+        ("names", names(profile)),
+        ("connections", connections(profile.connections, server)),
+        ("idle limit", idle(profile.idle_seconds)),
+    ]);
+    rows.into_iter().map(|(title, text)| Known { title, text }).collect()
+}
+
+fn sessions(lasting: LastingSessions, server: &Server) -> &'static str {
+    match (lasting, server.tls_versions.min) {
+        (LastingSessions::Anywhere, _) => "last, as far as was seen; jobs speak the newest TLS version",
+        (LastingSessions::Tls12, TlsVersion::V1_2) => "last in TLS 1.2 only; jobs speak TLS 1.2",
+        (LastingSessions::Tls12, TlsVersion::V1_3) => "last in TLS 1.2 only, which `tls_version` rules out",
+        (LastingSessions::Nowhere, _) => "run out; jobs open new control connections as they go",
+    }
+}
+
+fn passive(command: PassiveCommand) -> &'static str {
+    match command {
+        PassiveCommand::Epsv => "EPSV",
+        PassiveCommand::Pasv => "PASV: it knows no EPSV",
+    }
+}
+
+fn hash(features: &Features) -> &'static str {
+    match features.hash() {
+        HashSupport::Hash => "HASH; jobs prove files by it",
+        HashSupport::Xsha256 => "XSHA256; jobs prove files by it",
+        HashSupport::None => "none; jobs read files back",
+    }
+}
+
+fn time(features: &Features) -> &'static str {
+    match (features.has("MFMT"), features.has("MDTM")) {
+        (true, _) => "MFMT; jobs give files their time by it",
+        (false, true) => "MDTM, if any; jobs try it",
+        (false, false) => "none",
+    }
+}
+
+fn ability(ability: Ability, [yes, no]: [&str; 2]) -> String {
+    match ability {
+        Ability::Yes => yes,
+        Ability::No => no,
+        Ability::Unknown => "not known",
+    }
+    .to_owned()
+}
+
+fn names(profile: &Profile) -> String {
+    let kept = match profile.names {
+        Ability::Yes => "kept as sent",
+        Ability::No => "not all kept as sent",
+        Ability::Unknown => "not known whether they are kept",
+    };
+    let apart = |ability, what: &str| match ability {
+        Ability::Yes => format!("{what} told apart"),
+        Ability::No => format!("{what} not told apart"),
+        Ability::Unknown => format!("{what} not known"),
+    };
+    format!("{kept}; {}; {}", apart(profile.case, "case"), apart(profile.composition, "Unicode forms"))
+}
+
+fn connections(most: Option<u16>, server: &Server) -> String {
+    let configured = server.connections;
+    match most {
+        Some(most) if most < configured.get() => {
+            format!("{most} at once, where {configured} are configured; jobs open {most}")
+        }
+        Some(_) | None => format!("jobs open up to {configured}, as configured"),
+    }
+}
+
+fn idle(seconds: Option<u32>) -> String {
+    seconds
+        .map_or_else(|| "not met".to_owned(), |seconds| format!("sessions end after {seconds} s of silence"))
+}
