@@ -30,6 +30,8 @@ pub struct SessionInfo {
     pub version: Version,
     /// Its cipher suite, by its IANA name.
     pub cipher: String,
+    /// The group of its key exchange, by its IANA name.
+    pub group: String,
     /// The SHA-256 of the server's certificate (DER).
     pub certificate: [u8; 32],
     /// The certificate itself.
@@ -366,9 +368,17 @@ impl Session {
     /// A data connection failed: the server may say why. The session stays usable only when it
     /// does.
     async fn explain<T>(&mut self, error: FtpsError, verb: &'static str) -> Result<T, FtpsError> {
+        // What we have refused, we know better.
         let ours = matches!(
             error,
-            FtpsError::OtherPeer | FtpsError::DataTls(TlsError::Certificate { .. } | TlsError::NotTls)
+            FtpsError::OtherPeer
+                | FtpsError::DataTls(
+                    TlsError::Certificate(_)
+                        | TlsError::Unreadable { .. }
+                        | TlsError::NothingInCommon { alert: None, .. }
+                        | TlsError::NotTls
+                        | TlsError::OtherProtocol
+                )
         );
         if ours {
             return Err(error);

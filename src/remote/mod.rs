@@ -11,5 +11,5 @@ mod server;
 pub use self::connection::{Connection, Incoming};
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
-pub use self::server::{Remote, RemoteSettingsError};
+pub use self::server::{Remote, RemoteSettingsError, check_tls};
 pub use crate::ftps::{Deadlines, FtpsError, Renewal, Trouble, Upload};

@@ -4,6 +4,7 @@ use std::fs;
 
 use assert_cmd::Command;
 use ftps_server::{Dialect, Pki, Server};
+use nightferry::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -44,7 +45,13 @@ fn masked(text: &str) -> String {
             let bare = word.trim_matches(|c: char| "(),;\"[]}".contains(c));
             let port =
                 bare.rsplit(':').next().is_some_and(|end| end.len() >= 4 && end.parse::<u16>().is_ok());
-            let varies = bare.starts_with("sha256:")
+            let now = bare.parse::<chrono::NaiveTime>().is_ok()
+                || bare == SystemClock.now().to_utc().date_naive().to_string();
+            let varies = now
+                || bare.starts_with("sha256:")
+                || (bare.contains(':')
+                    && bare.bytes().all(|b| b == b':' || b.is_ascii_hexdigit())
+                    && bare != "::1")
                 || bare.starts_with(".nf-")
                 || bare.starts_with("/in/.nf-")
                 || bare.starts_with("/tmp/")
