@@ -1,6 +1,7 @@
 //! The engine against the test server: runs of one job, without the command line.
 
 mod bench;
+mod certificates;
 mod doctor;
 mod doors;
 mod drops;
@@ -9,4 +10,5 @@ mod liars;
 mod limits;
 mod runs;
 mod strangers;
+mod tls;
 mod trust;
