@@ -186,7 +186,8 @@ impl Doctor<'_> {
             Err(FtpsError::Tls(TlsError::Certificate(distrust))) => Err(self.distrusted(*distrust)),
             Err(error) => {
                 let next = self.left.first().copied().unwrap_or(Check::Login);
-                let check = if next == Check::Certificate { Check::Tls } else { next };
+                let unreadable = matches!(error, FtpsError::Tls(TlsError::Unreadable { .. }));
+                let check = if next == Check::Certificate && !unreadable { Check::Tls } else { next };
                 Err(self.fail(check, &error))
             }
         }

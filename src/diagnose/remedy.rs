@@ -127,6 +127,12 @@ fn data_help(error: &FtpsError, data: Option<DataFacts>) -> String {
              in between"
                 .to_owned()
         }
+        FtpsError::DataTls(_) => {
+            "the port takes connections, so that no firewall is in the way; what answers there does not speak TLS \
+             as the server does on its control connection: a proxy, a load balancer, somebody in between, or a \
+             fault of the server's"
+                .to_owned()
+        }
         FtpsError::Refused { reply, .. } if reply.code() == 522 => {
             "the server wants TLS sessions to be resumed on data connections and gave none to resume: look at \
              its settings for session reuse (vsftpd: require_ssl_reuse)"

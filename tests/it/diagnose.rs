@@ -118,6 +118,30 @@ fn trust_prints_lines_that_work() {
     assert!(lines.contains(seen["trust"]["pins"][0].as_str().unwrap()));
 }
 
+/// The lines work for each kind of certificate that no authority here makes good.
+#[test]
+fn the_lines_that_trust_prints_work_for_every_kind_of_certificate() {
+    use rcgen::{BasicConstraints, IsCa};
+    let pki = Pki::named("An authority that is not at hand");
+    for identity in [
+        pki.server(),
+        pki.intermediate(|_| {}).server(),
+        pki.name_in_common_name_only(),
+        pki.expired(),
+        Pki::self_signed_with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+    ] {
+        let server = Server::builder().identity(identity).start().unwrap();
+        assert_eq!(nightferry(&to(&server), "doctor").0, 8);
+        let (code, stdout, _) = nightferry(&to(&server), "trust office");
+        assert_eq!(code, 0);
+        let line = stdout.lines().find_map(|line| line.trim().strip_prefix("trust: {")).unwrap();
+        let after = home("localhost", server.port(), ("user", "password"), line.trim_end_matches('}'), "/in");
+        let (code, stdout, _) = nightferry(&after, "doctor");
+        assert_eq!(code, 0, "{stdout}");
+        assert!(stdout.contains("trusted by its pinned key alone"), "{stdout}");
+    }
+}
+
 #[test]
 fn trust_of_a_closed_port_is_a_passing_trouble() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();

@@ -120,6 +120,10 @@ fn chains() -> Vec<Case> {
             &["was issued by CN=Somebody's authority", "ca_file: FILE.pem", "pins: [\"sha256:"],
             |_| Pki::named("Somebody's authority").server(),
         ),
+        case("an authority that steers terminals", &["Evil", "and so on", "…"], |_| {
+            let name = format!("Evil\u{1b}[2J\r\n\u{202e}and so on{}", "x".repeat(4_000));
+            Pki::named(&name).server()
+        }),
         case("another authority of the same name", &["signature", "not that of CN=Throw-away test"], |_| {
             Pki::new().server()
         }),
@@ -298,7 +302,8 @@ async fn check(case: &Case, channel: Channel) {
     for word in case.words {
         assert!(text.contains(word), "{row}: {word:?} in {text}");
     }
-    assert!(text.len() < 900 && !text.contains('\n'), "{row}: {text}");
+    let steers = |c: char| c.is_control() || c == '\u{202e}';
+    assert!(text.len() < 900 && !text.contains(steers), "{row}: {text}");
     assert_eq!(text.contains("data connection"), channel == Channel::Data, "{row}: {text}");
     let (transcript, counters) = (bench.server.transcript(), bench.server.counters());
     assert_eq!((counters.bytes_received, counters.stores), (0, 0), "{row}\n{transcript}");

@@ -182,6 +182,22 @@ async fn blocked_passive_ports_name_port_and_firewall() {
     assert_eq!(walk.of(Check::Upload).outcome, Outcome::NotTried);
 }
 
+/// A port that takes connections and shows another certificate is no firewall's doing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_else_on_the_data_port_is_told_from_a_firewall() {
+    let server = Server::builder().other_identity(Pki::self_signed());
+    let bench = Bench::with(server.fault(Fault::on("STOR", Action::OtherCertificate)));
+    let walk = walk(&bench).await;
+    assert_eq!(walk.exit, Exit::Trust);
+    let (check, exit) = walk.failed()[0];
+    assert_eq!(exit, Exit::Trust);
+    let finding = walk.of(check);
+    assert!(finding.text.contains("self-signed"), "{}", finding.text);
+    let help = finding.help.as_deref().unwrap_or_default();
+    assert!(!help.contains("PassivePorts"), "{help}");
+    assert_eq!(bench.server.counters().bytes_received, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_when_the_session_breaks_midway_or_the_walk_is_stopped() {
     for verb in ["SIZE", "MFMT", "RNTO"] {
