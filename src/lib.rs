@@ -64,6 +64,7 @@
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
 //! | Disposition | what an error means for the file, the session and the run |
 //! | [Profile](remote::Profile) | what has been learned of a server |
+//! | [Distrust](ftps::Distrust) | why a server's certificate is refused, with what stands in it and the remedy |
 //! | [Check](diagnose::Check) | one thing that `doctor` looks at on a server |
 //! | [Finding](diagnose::Finding) | what came of a check, with the remedy |
 //! | [Event](domain::Event) | something that happened, for those who watch; not kept |

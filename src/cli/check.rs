@@ -10,12 +10,13 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Format, Output};
-use crate::config::secret::{self, SecretError};
+use crate::config::secret;
 use crate::config::{Config, ConfigError};
 use crate::domain::{
     AfterDelivery, Exit, Job, Mode, Overwrite, RemoteDelete, Server, TlsMode, TlsVersion, VerifyPolicy,
 };
 use crate::observe::count;
+use crate::remote::check_tls;
 use crate::source::Filter;
 
 /// Something that a run would stumble over.
@@ -107,9 +108,16 @@ fn check_server(server: &Server, findings: &mut Vec<Finding>) {
         readable("client_certificate.cert_file", &certificate.cert_file);
         readable("client_certificate.key_file", &certificate.key_file);
     }
+    // What cannot be read was told already.
+    if findings.iter().all(|finding| !finding.about.starts_with(&about("")))
+        && let Err(error) = check_tls(server)
+    {
+        let (about, text) = (format!("servers.{}", server.name), chain(&error));
+        findings.push(Finding { level: Level::Error, about, text, remedy: None, exit: Exit::Usage });
+    }
 }
 
-fn chain(error: &SecretError) -> String {
+fn chain(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 

@@ -17,6 +17,10 @@ const WARNING: &str = "This certificate was not checked: whoever is on the way c
     SHA-256 with whoever runs the server, over another channel than this one (a telephone call to a number \
     that you know), and only then use these lines. Nothing was written, and no user name was sent.";
 
+/// How a change of keys goes unnoticed.
+const NEXT: &str = "When the server is to change its key, put the next one beside this one, in the same list: either \
+    is then taken.";
+
 /// Columns in front of a fact.
 const INDENT: usize = 14;
 
@@ -54,6 +58,7 @@ fn shown(server: &Server, seen: &Seen, output: &Output) -> String {
         ("subject", facts.subject.clone()),
         ("names", names),
         ("issuer", issuer),
+        ("serial", facts.serial.clone()),
         ("not before", time(facts.not_before)),
         ("not after", time(facts.not_after)),
         ("SHA-256", Digest::from_bytes(facts.fingerprint).to_string()),
@@ -73,6 +78,8 @@ fn shown(server: &Server, seen: &Seen, output: &Output) -> String {
         "\n\n    trust: {pins: [\"",
         &facts.pin(),
         "\"]}\n\n",
+        &wrapped(NEXT, 0, width),
+        "\n\n",
         &wrapped(WARNING, 0, width),
     ]);
     text
@@ -84,6 +91,7 @@ pub(super) fn as_json(facts: &CertificateFacts) -> Value {
         "subject": facts.subject,
         "names": facts.names,
         "issuer": facts.issuer,
+        "serial": facts.serial,
         "self_signed": facts.signed_by == SignedBy::Itself,
         "not_before": time(facts.not_before),
         "not_after": time(facts.not_after),

@@ -10,11 +10,11 @@ use super::finding::{Check, Finding, Outcome};
 use super::known::{Known, known};
 use super::limits::Silence;
 use super::remedy::{exit_of, help};
-use super::trust;
 use crate::clock::Clock;
 use crate::domain::{Exit, JobName, RemotePath, Server, TlsVersion, Trust, VerifyPolicy};
 use crate::ftps::{
-    CertificateFacts, Features, FtpsError, Milestone, Reply, SessionInfo, TlsError, Trouble, Version,
+    CertificateFacts, Distrust, Features, FtpsError, Milestone, Reply, SessionInfo, TlsError, Trouble,
+    Version,
 };
 use crate::remote::{Connection, Remote};
 
@@ -246,27 +246,31 @@ impl Doctor<'_> {
                 self.connection = Some(connection);
                 Ok(())
             }
-            Err(error @ FtpsError::Tls(TlsError::Certificate { .. })) => {
-                let seen = trust::look(self.server(), *self.remote.deadlines()).await;
-                let certificate = seen.ok().map(|seen| Box::new(seen.certificate));
-                self.tell(Finding {
-                    check: Check::Certificate,
-                    outcome: Outcome::Failed(exit_of(&error)),
-                    text: certificate.as_ref().map_or_else(
-                        || error.to_string(),
-                        |facts| format!("{error} (it is: {})", self.described(facts)),
-                    ),
-                    help: help(Check::Certificate, &error, self.server(), None),
-                    certificate,
-                });
-                Err(Halt)
-            }
+            Err(FtpsError::Tls(TlsError::Certificate(distrust))) => Err(self.distrusted(*distrust)),
             Err(error) => {
                 let next = self.left.first().copied().unwrap_or(Check::Login);
-                let check = if next == Check::Certificate { Check::Tls } else { next };
+                let unreadable = matches!(error, FtpsError::Tls(TlsError::Unreadable { .. }));
+                let check = if next == Check::Certificate && !unreadable { Check::Tls } else { next };
                 Err(self.fail(check, &error))
             }
         }
+    }
+
+    /// The certificate is refused: what stands in it, what is wrong with it, and the lines that
+    /// would change that.
+    fn distrusted(&mut self, distrust: Distrust) -> Halt {
+        self.tell(Finding {
+            check: Check::Certificate,
+            outcome: Outcome::Failed(Exit::Trust),
+            text: format!(
+                "not trusted: {} (the server's is: {})",
+                distrust.reason(),
+                self.described(&distrust.certificate)
+            ),
+            help: Some(distrust.remedy()),
+            certificate: Some(Box::new(distrust.certificate)),
+        });
+        Halt
     }
 
     fn passed(&mut self, milestone: Milestone) {
@@ -310,7 +314,7 @@ impl Doctor<'_> {
             Version::Tls12 => TlsVersion::V1_2,
             Version::Tls13 => TlsVersion::V1_3,
         };
-        self.fine(Check::Tls, format!("{version}, {}", info.cipher));
+        self.fine(Check::Tls, format!("{version}, {}, {}", info.cipher, info.group));
     }
 
     fn days_left(&self, facts: &CertificateFacts) -> i64 {
@@ -323,16 +327,7 @@ impl Doctor<'_> {
             days @ 0.. => format!("{days} days left"),
             days => format!("ended {} days ago", days.unsigned_abs()),
         };
-        let names = if facts.names.is_empty() { "no name".to_owned() } else { facts.names.join(", ") };
-        format!(
-            "{}, for {names}; issued by {}; good from {} to {} ({}); key {}",
-            facts.subject,
-            facts.issuer,
-            date(facts.not_before),
-            date(facts.not_after),
-            life,
-            facts.pin()
-        )
+        format!("{} ({life}); key {}", facts.described(), facts.pin())
     }
 
     /// Closes what is open, tells what was not tried, and gives the gravest failure.
@@ -346,12 +341,6 @@ impl Doctor<'_> {
         let known = known(&self.remote.profile(), self.features.as_ref(), self.server());
         Examination { exit: self.exit, known }
     }
-}
-
-/// A day, as `2026-11-22`.
-fn date(seconds: i64) -> String {
-    chrono::DateTime::from_timestamp(seconds, 0)
-        .map_or_else(|| "an unknown day".to_owned(), |time| time.format("%Y-%m-%d").to_string())
 }
 
 /// By what a certificate was found good.

@@ -24,7 +24,7 @@ pub(super) fn help(
     if matches!(check, Check::Data | Check::Reuse) && is_about_data(error) {
         return Some(data_help(error, data, server.port));
     }
-    let (host, port, name) = (&server.host, server.port, &server.name);
+    let (host, port) = (&server.host, server.port);
     Some(match error {
         FtpsError::Resolve { .. } => format!(
             "is `host` spelled right? `getent hosts {host}` must find it on this machine; if it does not, \
@@ -52,10 +52,6 @@ pub(super) fn help(
         FtpsError::Tls(TlsError::NotTls) => "the server greets in clear: try `tls: explicit`, usually on port \
              21, or look whether another service has this port"
             .to_owned(),
-        FtpsError::Tls(TlsError::Certificate { .. }) => format!(
-            "`nightferry trust {name}` prints the lines for the configuration, once somebody who runs the server \
-             has confirmed the key"
-        ),
         FtpsError::LoginRefused { .. } if error.trouble() == Trouble::Busy => {
             "the server has no room for one more: lower `connections`, and see who else logs in as this user"
                 .to_owned()
@@ -132,6 +128,12 @@ fn data_help(error: &FtpsError, data: Option<DataFacts>, port: u16) -> String {
         FtpsError::OtherPeer => {
             "something else took the data connection: a proxy, a load balancer without affinity, or somebody \
              in between"
+                .to_owned()
+        }
+        FtpsError::DataTls(_) => {
+            "the port takes connections, so that no firewall is in the way; what answers there does not speak TLS \
+             as the server does on its control connection: a proxy, a load balancer, somebody in between, or a \
+             fault of the server's"
                 .to_owned()
         }
         FtpsError::Refused { reply, .. } if reply.code() == 522 => {

@@ -25,6 +25,9 @@ use super::tls::TlsError;
 /// future that waits for one.
 const READ_BUFFER: usize = 1024;
 
+/// How long an alert is looked for on a connection that is broken: what came stands there already.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// A control connection over `S`. What it was told in clear is forgotten when TLS begins: the
 /// parser does not outlive its stream.
 #[derive(Debug)]
@@ -74,8 +77,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         };
         match timeout(limit, write).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(stream_error(error, step)),
+            Ok(Err(error)) => Err(self.last_word(stream_error(error, step), step).await),
             Err(_) => Err(FtpsError::Timeout { step, limit }),
+        }
+    }
+
+    /// Nothing can be written any more: the server may have said why before, in an alert that still
+    /// stands in the socket. (In TLS 1.3 it judges our certificate after the handshake, and its RST
+    /// may reach us while we write.)
+    async fn last_word(&mut self, error: FtpsError, step: Step) -> FtpsError {
+        let mut buffer = [0; READ_BUFFER];
+        match timeout(LAST_WORD, self.stream.read(&mut buffer)).await {
+            Ok(Err(said)) => match stream_error(said, step) {
+                said @ FtpsError::Tls(_) => said,
+                _ => error,
+            },
+            Ok(Ok(_)) | Err(_) => error,
         }
     }
 

@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::control::handshake_error;
 use super::error::{FtpsError, Step};
-use super::tls::TlsError;
+use super::tls::{Offer, TlsError};
 
 /// A data connection under TLS, whose other end is the control connection's peer.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(super) struct Identity {
     pub(super) name: ServerName<'static>,
     /// The control connection's certificate.
     pub(super) certificate: CertificateDer<'static>,
+    /// What its handshakes offer.
+    pub(super) offer: Offer,
 }
 
 impl DataConnection {
@@ -43,7 +45,9 @@ impl DataConnection {
         let handshake = TlsConnector::from(identity.config).connect(identity.name, tcp);
         let stream = match timeout(limit, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(handshake_error(error, Step::DataHandshake)),
+            Ok(Err(error)) => {
+                return Err(handshake_error(error, Step::DataHandshake).knowing(&identity.offer));
+            }
             Err(_) => return Err(FtpsError::Timeout { step: Step::DataHandshake, limit }),
         };
         let (_, tls) = stream.get_ref();

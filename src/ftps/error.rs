@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::command::ArgumentError;
 use super::connect::Causes;
 use super::reply::{Reply, ReplyError, ReplyKind};
-use super::tls::TlsError;
+use super::tls::{Offer, OwnCertificate, TlsError};
 use super::way::family_name;
 
 /// What was being done when something went wrong, for messages.
@@ -387,6 +387,23 @@ pub enum Trouble {
 }
 
 impl FtpsError {
+    /// The same, explained by what we offered in the handshake and what the server asked for. In
+    /// TLS 1.3 a server judges our certificate after the handshake: one that wants one, got none and
+    /// hangs up before its first reply has said so, even where its alert got lost.
+    pub(super) fn knowing(self, offer: &Offer) -> Self {
+        match self {
+            Self::Tls(tls) => Self::Tls(tls.knowing(offer)),
+            Self::DataTls(tls) => Self::DataTls(tls.knowing(offer)),
+            Self::Closed { step: Step::Greeting | Step::Command("USER") }
+            | Self::Io { step: Step::Greeting | Step::Command("USER"), .. }
+                if offer.was_asked() && offer.own() == OwnCertificate::None =>
+            {
+                Self::Tls(TlsError::ClientCertificate { alert: None, own: offer.own() })
+            }
+            other => other,
+        }
+    }
+
     /// What the error means.
     pub fn trouble(&self) -> Trouble {
         match self {
@@ -432,9 +449,11 @@ impl FtpsError {
             Self::Tls(tls) | Self::DataTls(tls) => match tls {
                 TlsError::Closed(_) => Trouble::Passing,
                 TlsError::HostName { .. }
-                | TlsError::Certificate { .. }
+                | TlsError::Certificate(_)
+                | TlsError::Unreadable { .. }
                 | TlsError::ClientCertificate { .. }
                 | TlsError::NothingInCommon { .. }
+                | TlsError::OtherProtocol
                 | TlsError::NotTls
                 | TlsError::Other(_) => Trouble::Trust,
             },

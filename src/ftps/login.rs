@@ -14,7 +14,7 @@ use super::features::{Features, HashSupport};
 use super::limits::Deadlines;
 use super::reply::{Reply, ReplyKind};
 use super::session::{DataPlan, Session, SessionInfo, fingerprint};
-use super::tls::{TlsError, TlsSettings, Version, server_name};
+use super::tls::{SessionTls, TlsError, TlsSettings, Version, server_name};
 use super::way::{DataWay, Family};
 
 /// When TLS begins (RFC 4217).
@@ -85,9 +85,15 @@ impl Session {
 
     /// The same, telling what is reached on the way.
     pub async fn open_noting(endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
+        let tls = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
+        let offer = tls.offer.clone();
+        Self::open_over(tls, endpoint, note).await.map_err(|error| error.knowing(&offer))
+    }
+
+    async fn open_over(tls: SessionTls, endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
         let deadlines = &endpoint.deadlines;
         let name = server_name(&endpoint.host).map_err(FtpsError::Tls)?;
-        let (config, jar) = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
+        let SessionTls { config, jar, offer } = tls;
         let (host, port) = (&endpoint.host, endpoint.port);
         let (tcp, peer) = connect(host, port, endpoint.family, deadlines.connect, note).await?;
         let local = tcp.local_addr().map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
@@ -111,7 +117,7 @@ impl Session {
         };
         let info = session_info(&control)?;
         let Setup { features, home } = login(&mut control, endpoint, note).await?;
-        let identity = Identity { config, name, certificate: info.certificate_der.clone() };
+        let identity = Identity { config, name, certificate: info.certificate_der.clone(), offer };
         let mut session = Session::new(control, identity, jar, info, *deadlines, data);
         let choose_hash = features.hash() == HashSupport::Hash;
         session.set_up(features, home);
@@ -147,11 +153,13 @@ fn session_info(control: &TlsControl) -> Result<SessionInfo, FtpsError> {
         _ => return Err(missing("version")),
     };
     let suite = tls.negotiated_cipher_suite().ok_or_else(|| missing("cipher suite"))?;
+    let group = tls.negotiated_key_exchange_group();
     let certificate = tls.peer_certificates().and_then(<[_]>::first).ok_or_else(|| missing("certificate"))?;
     Ok(SessionInfo {
         peer: control.peer(),
         version,
         cipher: suite.suite().as_str().unwrap_or("unknown").to_owned(),
+        group: group.and_then(|group| group.name().as_str()).unwrap_or("unknown").to_owned(),
         certificate: fingerprint(certificate),
         certificate_der: certificate.clone().into_owned(),
     })

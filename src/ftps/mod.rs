@@ -41,6 +41,7 @@ pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
 pub use self::session::{DataFacts, DataHandshake, Listing, Session, SessionInfo, Upload};
 pub use self::tls::{
-    CertificateFacts, SignedBy, TlsError, TlsOptions, TlsSettings, TlsSettingsError, Version,
+    Authorities, CertificateFacts, Defect, Distrust, Flaw, OwnCertificate, Policy, SignedBy, TlsError,
+    TlsOptions, TlsSettings, TlsSettingsError, Version,
 };
 pub use self::way::{ActiveWay, DataWay, Family, NamedAddress, PassiveVerb, PassiveWay};

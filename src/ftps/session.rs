@@ -33,6 +33,8 @@ pub struct SessionInfo {
     pub version: Version,
     /// Its cipher suite, by its IANA name.
     pub cipher: String,
+    /// The group of its key exchange, by its IANA name.
+    pub group: String,
     /// The SHA-256 of the server's certificate (DER).
     pub certificate: [u8; 32],
     /// The certificate itself.

@@ -14,5 +14,5 @@ pub use self::connection::{Connection, Incoming};
 pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
-pub use self::server::{Remote, RemoteSettingsError};
+pub use self::server::{Remote, RemoteSettingsError, check_tls};
 pub use crate::ftps::{Deadlines, FtpsError, Renewal, Trouble, Upload};

@@ -11,10 +11,10 @@ use super::connection::Connection;
 use super::lessons::Lessons;
 use super::network::{data_way, family, first_passive};
 use super::profile::{LastingSessions, Profile, Profiles};
-use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
+use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password, Renewal,
-    Session, TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password, Policy,
+    Renewal, Session, TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -62,16 +62,7 @@ impl Remote {
         profiles: Arc<Profiles>,
     ) -> Result<Self, RemoteSettingsError> {
         let name = server.name.to_string();
-        let options = TlsOptions {
-            ca_file: server.trust.ca_file.clone(),
-            pins: server.trust.pins.iter().map(|pin| *pin.0.as_bytes()).collect(),
-            crl_files: server.trust.crl_files.clone(),
-            client_certificate: server
-                .client_certificate
-                .as_ref()
-                .map(|own| (own.cert_file.clone(), own.key_file.clone())),
-        };
-        let tls = TlsSettings::new(&options)
+        let tls = TlsSettings::new(&tls_options(&server))
             .map_err(|source| RemoteSettingsError::Tls { server: name.clone(), source })?;
         let login = |what| {
             let server = name.clone();
@@ -225,6 +216,27 @@ impl Remote {
                 self.server.name
             )
         })
+    }
+}
+
+/// Reads the certificates, keys and lists that a server's definition names, and throws them away:
+/// would a session find them good? Blocks.
+pub fn check_tls(server: &Server) -> Result<(), TlsSettingsError> {
+    TlsSettings::new(&tls_options(server)).map(|_| ())
+}
+
+/// What a server's definition says of TLS, for the protocol client.
+fn tls_options(server: &Server) -> TlsOptions {
+    let own = server.client_certificate.as_ref();
+    TlsOptions {
+        ca_file: server.trust.ca_file.clone(),
+        pins: server.trust.pins.iter().map(|pin| *pin.0.as_bytes()).collect(),
+        crl_files: server.trust.crl_files.clone(),
+        client_certificate: own.map(|own| (own.cert_file.clone(), own.key_file.clone())),
+        policy: match server.tls_policy {
+            TlsPolicy::Standard => Policy::Standard,
+            TlsPolicy::Nist80052r2 => Policy::Nist80052r2,
+        },
     }
 }
 

@@ -95,6 +95,22 @@ fn a_pattern_that_cannot_be_used_is_a_mistake_of_the_configuration() {
     assert!(!folder.path().join("state").exists(), "something was done");
 }
 
+/// A file that is there and holds something else is told by `check`, and not only by a run at night.
+#[test]
+fn check_reads_what_trust_names() {
+    for (trust, words) in [
+        ("trust: {ca_file: jobs.yaml}", "jobs.yaml holds no certificate"),
+        ("trust: {crl_files: [jobs.yaml]}", "jobs.yaml holds no list of revoked certificates"),
+        ("client_certificate: {cert_file: jobs.yaml, key_file: jobs.yaml}", "jobs.yaml holds no certificate"),
+    ] {
+        let folder = folder();
+        change(&folder, "username: u", &format!("username: u, {trust}"));
+        let (code, _, stderr) = nightferry(folder.path(), "check");
+        assert_eq!(code, 2, "{trust}: {stderr}");
+        assert!(stderr.contains(words), "{trust}: {stderr}");
+    }
+}
+
 /// With `ca_file` a pin is asked for besides; without, it is all that is trusted.
 #[test]
 fn check_says_whom_a_server_is_trusted_by() {
@@ -102,11 +118,13 @@ fn check_says_whom_a_server_is_trusted_by() {
     for (trust, words) in [
         (format!("{{pins: ['{PIN}']}}"), "trusts    the one pinned key\n"),
         (
-            format!("{{ca_file: jobs.yaml, pins: ['{PIN}'], crl_files: [jobs.yaml]}}"),
-            "jobs.yaml, unless revoked, and the one pinned key only\n",
+            format!("{{ca_file: ca.pem, pins: ['{PIN}'], crl_files: [list.pem]}}"),
+            "ca.pem, unless revoked, and the one pinned key only\n",
         ),
     ] {
-        let folder = folder();
+        let (folder, pki) = (folder(), ftps_server::Pki::new());
+        fs::write(folder.path().join("ca.pem"), pki.ca_pem()).unwrap();
+        fs::write(folder.path().join("list.pem"), pki.revocation_list(&[], 2099)).unwrap();
         change(&folder, "username: u", &format!("username: u, trust: {trust}"));
         let (code, stdout, stderr) = nightferry(folder.path(), "check");
         assert_eq!((code, stderr.as_str()), (0, ""), "{trust}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use assert_cmd::Command;
 use ftps_server::{Action, ClientCertificates, Dialect, Fault, Pki, Server};
+use nightferry::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -56,7 +57,13 @@ fn masked(text: &str) -> String {
             let bare = word.trim_matches(|c: char| "(),:;\"[]}".contains(c));
             let port =
                 bare.rsplit(':').next().is_some_and(|end| end.len() >= 4 && end.parse::<u16>().is_ok());
-            let varies = bare.starts_with("sha256:")
+            let now = bare.parse::<chrono::NaiveTime>().is_ok()
+                || bare == SystemClock.now().to_utc().date_naive().to_string();
+            let varies = now
+                || bare.starts_with("sha256:")
+                || (bare.contains(':')
+                    && bare.bytes().all(|b| b == b':' || b.is_ascii_hexdigit())
+                    && bare != "::1")
                 || bare.starts_with(".nf-")
                 || bare.starts_with("/in/.nf-")
                 || bare.starts_with("/tmp/")
@@ -307,6 +314,30 @@ fn lines_of_trust_can_be_pasted() {
         }
         let (code, stdout, stderr) = nightferry(&home, "doctor --idle 0s");
         assert_eq!(code, 0, "{implicit} {host} {wants}: {stdout}{stderr}");
+    }
+}
+
+/// The lines work for each kind of certificate that no authority here makes good.
+#[test]
+fn the_lines_that_trust_prints_work_for_every_kind_of_certificate() {
+    use rcgen::{BasicConstraints, IsCa};
+    let pki = Pki::named("An authority that is not at hand");
+    for identity in [
+        pki.server(),
+        pki.intermediate(|_| {}).server(),
+        pki.name_in_common_name_only(),
+        pki.expired(),
+        Pki::self_signed_with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+    ] {
+        let server = Server::builder().identity(identity).start().unwrap();
+        assert_eq!(nightferry(&to(&server), "doctor").0, 8);
+        let (code, stdout, _) = nightferry(&to(&server), "trust office");
+        assert_eq!(code, 0);
+        let line = stdout.lines().find_map(|line| line.trim().strip_prefix("trust: {")).unwrap();
+        let after = home("localhost", server.port(), ("user", "password"), line.trim_end_matches('}'), "/in");
+        let (code, stdout, _) = nightferry(&after, "doctor");
+        assert_eq!(code, 0, "{stdout}");
+        assert!(stdout.contains("trusted by its pinned key alone"), "{stdout}");
     }
 }
 

@@ -31,6 +31,11 @@ impl Server {
         self.folder.join("pki/ca.pem")
     }
 
+    /// A file of the lab's certificates, keys and lists.
+    pub(crate) fn pki(&self, name: &str) -> PathBuf {
+        self.folder.join("pki").join(name)
+    }
+
     /// Every reply that it has sent since it started; only vsftpd and `ProFTPD` keep such a log.
     pub(crate) fn replies(&self) -> String {
         let log = self.folder.join(format!("logs/{}.replies", self.name));

@@ -321,6 +321,86 @@ fn a_run_ends_with(code: i32, agent: &Agent) {
     assert!(!agent.arrivals.exists(), "something was made on the server");
 }
 
+/// The configuration of this server, but for one line more, does this.
+fn a_run_with(line: &str, server: &Server, destination: &str, code: i32, words: &str) {
+    let agent = Agent::new(server, destination);
+    agent.configure_server(line);
+    if code == 0 {
+        write_file(&agent.source().join("report.csv"), 1, 1_000);
+        assert_eq!(agent.sync().done().counts.delivered, 1, "{line}");
+        return;
+    }
+    write_file(&agent.source().join("report.csv"), 1, 1_000);
+    let run = agent.sync();
+    assert_eq!(run.code, code, "{} {line}: {}", server.name, run.stderr);
+    let said = format!("{}{}", run.stderr, run.causes());
+    assert!(said.contains(words), "{} {line}: {words:?} in {said}", server.name);
+    assert!(!agent.arrivals.exists(), "something was made on the server");
+}
+
+#[test]
+fn a_certificate_of_our_own_opens_proftpd_and_none_or_a_strangers_does_not() {
+    let Some(server) = lab::server("proftpd-mtls") else { return };
+    for version in ["1.2", "1.3"] {
+        let line = |name: &str| {
+            let (cert, key) = (server.pki(&format!("{name}.pem")), server.pki(&format!("{name}.key")));
+            format!(
+                "client_certificate: {{cert_file: {}, key_file: {}}}\n    tls_version: {{min: {version}, max: {version}}}",
+                cert.display(),
+                key.display()
+            )
+        };
+        let folder = format!("own-{version}");
+        a_run_with(&line("client"), &server, &folder, 0, "");
+        let none = format!("tls_version: {{min: {version}, max: {version}}}");
+        a_run_with(&none, &server, &folder, 8, "the server wants a certificate from us");
+        a_run_with(&line("otherclient"), &server, &folder, 8, "the server does not take our certificate");
+    }
+}
+
+#[test]
+fn a_version_that_proftpd_does_not_speak_names_the_setting() {
+    let (Some(old), Some(new)) = (lab::server("proftpd-tls12"), lab::server("proftpd-tls13")) else { return };
+    a_run_with("tls_version: {min: 1.3}", &old, "version", 8, "`tls_version: {min: 1.2}`");
+    a_run_with("tls_version: {max: 1.2}", &new, "version", 8, "`tls_version: {max: 1.3}`");
+}
+
+#[test]
+fn nists_policy_is_spoken_by_all() {
+    for name in ["vsftpd", "proftpd", "pureftpd", "pyftpd"] {
+        let Some(server) = lab::server(name) else { return };
+        for max in ["1.2", "1.3"] {
+            let line = format!("tls_policy: nist-800-52r2\n    tls_version: {{min: 1.2, max: {max}}}");
+            a_run_with(&line, &server, &format!("nist-{max}"), 0, "");
+        }
+    }
+}
+
+/// The lists that openssl made: one that revokes nobody here, one that revokes the server, one
+/// that has ended.
+#[test]
+fn lists_of_revoked_certificates_are_heeded() {
+    let Some(server) = lab::server("vsftpd") else { return };
+    let line = |list: &str| {
+        let (ca, list) = (server.ca_file(), server.pki(list));
+        format!("trust: {{ca_file: {}, crl_files: [{}]}}", ca.display(), list.display())
+    };
+    for (list, code, words) in [
+        ("good.crl", 0, ""),
+        ("revoked.crl", 8, "was revoked by CN=FTPS lab ca (serial "),
+        ("expired.crl", 8, "the list of revoked certificates of CN=FTPS lab ca ended on 2021-01-01"),
+        ("otherca.crl", 8, "no list in `trust.crl_files` comes from CN=FTPS lab ca"),
+    ] {
+        let agent = Agent::new(&server, "lists");
+        agent.trust_instead(&line(list));
+        write_file(&agent.source().join("report.csv"), 1, 1_000);
+        let run = agent.sync();
+        let said = format!("{}{}", run.stderr, run.causes());
+        assert_eq!(run.code, code, "{list}: {said}");
+        assert!(said.contains(words), "{list}: {words:?} in {said}");
+    }
+}
+
 fn a_wrong_password_is_refused_for_good(name: &str) {
     let Some(server) = lab::server(name) else { return };
     let mut agent = Agent::new(&server, "login");
@@ -350,9 +430,15 @@ fn a_wrong_password_for_pyftpdlib_is_refused_for_good() {
 
 #[test]
 fn certificates_that_do_not_fit_are_not_trusted() {
-    for name in ["pyftpd-expired", "pyftpd-wronghost", "pyftpd-selfsigned", "pyftpd-nosan"] {
+    for (name, words) in [
+        ("pyftpd-expired", "ended on 2021-01-01"),
+        ("pyftpd-wronghost", "host: ftp.example.net"),
+        ("pyftpd-selfsigned", "CA:TRUE"),
+        ("pyftpd-nosan", "no subjectAltName"),
+    ] {
         let Some(server) = lab::server(name) else { return };
         a_run_ends_with(8, &Agent::new(&server, "trust"));
+        a_run_with("", &server, "trust", 8, words);
     }
 }
 

@@ -80,6 +80,16 @@ impl Agent {
         fs::write(path, yaml.replace("    connections: 4\n", "    connections: 1\n")).unwrap();
     }
 
+    /// Puts another line in the place of what the configuration says of trust.
+    pub(crate) fn trust_instead(&self, line: &str) {
+        let path = self.home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        let changed = yaml.lines().map(|old| {
+            if old.trim_start().starts_with("trust:") { format!("    {line}\n") } else { format!("{old}\n") }
+        });
+        fs::write(path, changed.collect::<String>()).unwrap();
+    }
+
     /// The folder whose files are sent.
     pub(crate) fn source(&self) -> PathBuf {
         self.home.path().join("source")
@@ -201,6 +211,13 @@ impl Run {
     pub(crate) fn tls_versions(&self) -> BTreeSet<String> {
         let opened = self.events.iter().filter(|event| event["event"] == "session-opened");
         opened.map(|event| event["session"]["tls"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Why files failed or the run stopped.
+    pub(crate) fn causes(&self) -> String {
+        let report = self.report();
+        let failed = report.failed.iter().map(|file| file.failure.to_string());
+        failed.chain(report.stopped.as_ref().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
     }
 
     fn report(&self) -> RunReport {

@@ -259,9 +259,17 @@ impl Session {
     /// A data connection failed: the server may say why. The session stays usable only when it
     /// does.
     pub(super) async fn explain<T>(&mut self, error: FtpsError, verb: &'static str) -> Result<T, FtpsError> {
+        // What we have refused, we know better.
         let ours = matches!(
             error,
-            FtpsError::OtherPeer | FtpsError::DataTls(TlsError::Certificate { .. } | TlsError::NotTls)
+            FtpsError::OtherPeer
+                | FtpsError::DataTls(
+                    TlsError::Certificate(_)
+                        | TlsError::Unreadable { .. }
+                        | TlsError::NothingInCommon { alert: None, .. }
+                        | TlsError::NotTls
+                        | TlsError::OtherProtocol
+                )
         );
         if ours {
             return Err(error);

@@ -6,6 +6,9 @@ use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
+use x509_parser::public_key::PublicKey;
+
+use super::words;
 
 /// Most names of a certificate that are read: no more are worth showing.
 const MAX_NAMES: usize = 100;
@@ -20,6 +23,9 @@ pub struct CertificateFacts {
     pub names: Vec<String>,
     /// Who signed it.
     pub issuer: String,
+    /// Its number with that issuer, in hexadecimal, as `openssl x509 -serial` shows it but for
+    /// the colons.
+    pub serial: String,
     /// From when it is good, in seconds since 1970.
     pub not_before: i64,
     /// Until when it is good, in seconds since 1970.
@@ -30,6 +36,8 @@ pub struct CertificateFacts {
     pub public_key: [u8; 32],
     /// Who vouches for it, by its own words.
     pub signed_by: SignedBy,
+    /// The bits of its key, where that is one of RSA.
+    pub rsa_bits: Option<usize>,
 }
 
 /// Who vouches for a certificate, by its own words.
@@ -51,18 +59,43 @@ impl CertificateFacts {
             subject: subject.to_string(),
             names: names(&certificate),
             issuer: issuer.to_string(),
+            serial: certificate.raw_serial_as_string(),
             not_before: certificate.validity().not_before.timestamp(),
             not_after: certificate.validity().not_after.timestamp(),
             fingerprint: Sha256::digest(der).into(),
             public_key: Sha256::digest(certificate.tbs_certificate.subject_pki.raw).into(),
             signed_by: if itself { SignedBy::Itself } else { SignedBy::Another },
+            rsa_bits: rsa_bits(&certificate),
         })
     }
 
     /// The public key as a pin in the configuration's form.
     pub fn pin(&self) -> String {
-        use base64::Engine as _;
-        format!("sha256:{}", base64::engine::general_purpose::STANDARD.encode(self.public_key))
+        words::pin(&self.public_key)
+    }
+
+    /// What stands in it, in bounded length and without what steers terminals: whose it is, its
+    /// first names, its issuer and its days.
+    pub fn described(&self) -> String {
+        let names = if self.names.is_empty() {
+            "no name".to_owned()
+        } else {
+            words::names(&self.names).replace('`', "")
+        };
+        format!(
+            "{}, for {names}; issued by {}; good from {} to {}",
+            words::shown(&self.subject),
+            words::shown(&self.issuer),
+            words::date(self.not_before),
+            words::date(self.not_after),
+        )
+    }
+}
+
+fn rsa_bits(certificate: &X509Certificate<'_>) -> Option<usize> {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => Some(key.modulus.iter().skip_while(|byte| **byte == 0).count() * 8),
+        _ => None,
     }
 }
 
@@ -99,7 +132,7 @@ mod tests {
         let facts = CertificateFacts::read(&der).unwrap();
         assert_eq!(facts.names, ["ftps.example", "10.0.0.1", "::1"]);
         assert_eq!((facts.not_before, facts.not_after), (1_577_836_800, 1_609_459_200));
-        assert_eq!(facts.signed_by, SignedBy::Itself);
+        assert_eq!((facts.signed_by, facts.rsa_bits), (SignedBy::Itself, None));
         assert_eq!(facts.public_key[..], Sha256::digest(key.subject_public_key_info())[..]);
         assert_eq!(CertificateFacts::read(&CertificateDer::from(vec![0x30, 0x00])), None);
     }

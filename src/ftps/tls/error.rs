@@ -4,7 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use rustls::pki_types::pem;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerMisbehaved};
+
+use super::distrust::Distrust;
+use super::offer::{Offer, OwnCertificate};
+use super::words::shown;
 
 /// Why the settings cannot be used. The configuration, or a file that it names, is at fault.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,76 @@ pub enum TlsSettingsError {
         file: PathBuf,
         /// Why.
         source: pem::Error,
+    },
+    /// A folder, pipe or device.
+    #[error("{} is not a regular file", file.display())]
+    NotAFile {
+        /// The path.
+        file: PathBuf,
+    },
+    /// It is larger than any file of its kind.
+    #[error("{} is larger than {} MiB, which no file of its kind is", file.display(), limit / 1024 / 1024)]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The private key cannot be read.
+    #[error(
+        "{} holds no private key that can be used: it must be in PEM and not encrypted (`openssl pkey -in FILE` \
+         takes a passphrase off)",
+        file.display()
+    )]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: pem::Error,
+    },
+    /// Others than the owner may read or change the private key.
+    #[error("the private key {0} is open to other users (mode {mode:04o}): chmod 600 {0}", file.display())]
+    ExposedKey {
+        /// The file.
+        file: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The private key belongs to somebody else, who may read and change it.
+    #[error(
+        "the private key {} belongs to another user (uid {owner}): chown it to the user who runs nightferry",
+        file.display()
+    )]
+    ForeignKey {
+        /// The file.
+        file: PathBuf,
+        /// The user who owns it.
+        owner: u32,
+    },
+    /// A file holds no list of revoked certificates.
+    #[error("{} holds no list of revoked certificates (in DER, or `X509 CRL` in PEM)", file.display())]
+    NoList {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A list of revoked certificates is of version 1, which openssl writes without being told
+    /// otherwise, and which RFC 5280, section 5.1.2.1, does not allow.
+    #[error(
+        "a list of revoked certificates in {} is of version 1: its authority must write version 2 (openssl: \
+         `crl_extensions` with `authorityKeyIdentifier`, and `crlnumber`)",
+        file.display()
+    )]
+    OldList {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A list of revoked certificates cannot be used.
+    #[error("a list of revoked certificates in {} cannot be used", file.display())]
+    List {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: webpki::Error,
     },
     /// A PEM file holds no certificate.
     #[error("{} holds no certificate", file.display())]
@@ -62,30 +136,41 @@ pub enum TlsError {
         /// The configured host.
         host: String,
     },
-    /// The certificate is not good.
-    #[error("the server's certificate is not trusted: {reason}; {remedy}")]
-    Certificate {
+    /// The server's certificate is not good.
+    #[error("{0}")]
+    Certificate(Box<Distrust>),
+    /// The server's certificate is not good, and cannot even be read.
+    #[error(
+        "the server's certificate is not trusted: {reason}; ask whoever runs the server for a proper one"
+    )]
+    Unreadable {
         /// What is wrong with it.
         reason: String,
-        /// What to do.
-        remedy: &'static str,
     },
     /// The server wants a certificate from us, or does not like ours.
-    #[error(
-        "the server refused our certificate (alert {alert:?}); give one that it trusts as `client_certificate`"
-    )]
+    #[error("{}", client_certificate(*.alert, *.own))]
     ClientCertificate {
-        /// Its alert.
-        alert: AlertDescription,
+        /// Its alert, if it sent one before it hung up.
+        alert: Option<AlertDescription>,
+        /// Whether we showed one.
+        own: OwnCertificate,
     },
-    /// No TLS version or cipher suite in common.
-    #[error(
-        "the server and we have no TLS version or cipher in common: {reason}; TLS 1.2 is the oldest we speak"
-    )]
+    /// No TLS version, cipher suite, group or signature in common.
+    #[error("the server and we have no TLS version or cipher in common ({reason}): {settings}")]
     NothingInCommon {
         /// What was said.
         reason: String,
+        /// The settings that leave something out.
+        settings: String,
+        /// The server's alert, if it refused and not we.
+        alert: Option<AlertDescription>,
     },
+    /// The server's TLS is for another protocol than FTP (RFC 7301; alpaca-attack.com).
+    #[error(
+        "this TLS server is for another protocol than FTP (ALPN): somebody may have turned the connection \
+         elsewhere; check `host` and `port`"
+    )]
+    OtherProtocol,
     /// What came is not TLS.
     #[error(
         "the server sent something that is not TLS; is `tls: explicit` or `implicit` right for this port?"
@@ -108,9 +193,14 @@ impl TlsError {
 
     pub(super) fn from_rustls(error: &Error) -> Self {
         match error {
-            Error::InvalidCertificate(problem) => {
-                Self::Certificate { reason: error_text(problem), remedy: remedy(problem) }
-            }
+            Error::InvalidCertificate(problem) => match problem {
+                CertificateError::Other(OtherError(inner)) if inner.is::<Distrust>() => {
+                    let distrust = inner.downcast_ref::<Distrust>().cloned();
+                    distrust
+                        .map_or_else(|| Self::Other(error.to_string()), |it| Self::Certificate(Box::new(it)))
+                }
+                problem => Self::Unreadable { reason: shown(&problem.to_string()) },
+            },
             Error::AlertReceived(
                 alert @ (AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate
@@ -120,66 +210,61 @@ impl TlsError {
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
                 | AlertDescription::AccessDenied),
-            ) => Self::ClientCertificate { alert: *alert },
+            ) => Self::ClientCertificate { alert: Some(*alert), own: OwnCertificate::Shown },
             Error::AlertReceived(
-                AlertDescription::ProtocolVersion
+                alert @ (AlertDescription::ProtocolVersion
                 | AlertDescription::HandshakeFailure
-                | AlertDescription::InsufficientSecurity,
-            )
-            | Error::PeerIncompatible(_) => Self::NothingInCommon { reason: error.to_string() },
+                | AlertDescription::InsufficientSecurity),
+            ) => Self::nothing_in_common(error, Some(*alert)),
+            Error::PeerIncompatible(_) => Self::nothing_in_common(error, None),
+            Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+            | Error::NoApplicationProtocol
+            | Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => {
+                Self::OtherProtocol
+            }
             Error::InvalidMessage(_) => Self::NotTls,
-            other => Self::Other(other.to_string()),
+            other => Self::Other(shown(&other.to_string())),
+        }
+    }
+
+    fn nothing_in_common(error: &Error, alert: Option<AlertDescription>) -> Self {
+        Self::NothingInCommon { reason: shown(&error.to_string()), settings: String::new(), alert }
+    }
+
+    /// The same, explained by what we offered and the server asked for. OpenSSL answers a missing
+    /// client certificate in TLS 1.2 as it answers ciphers that it does not have; that it had asked
+    /// for one tells the two apart.
+    pub(in crate::ftps) fn knowing(self, offer: &Offer) -> Self {
+        let wanted = offer.was_asked() && offer.own() == OwnCertificate::None;
+        match self {
+            Self::ClientCertificate { alert, .. } => Self::ClientCertificate { alert, own: offer.own() },
+            Self::NothingInCommon { alert: Some(alert @ AlertDescription::HandshakeFailure), .. }
+                if offer.was_asked() =>
+            {
+                Self::ClientCertificate { alert: Some(alert), own: offer.own() }
+            }
+            Self::Closed(_) if wanted => Self::ClientCertificate { alert: None, own: offer.own() },
+            Self::NothingInCommon { reason, alert, .. } => {
+                Self::NothingInCommon { reason, settings: offer.settings(), alert }
+            }
+            other => other,
         }
     }
 }
 
-fn error_text(problem: &CertificateError) -> String {
-    match problem {
-        CertificateError::UnknownIssuer => {
-            "it was issued by an authority that is not trusted here".to_owned()
-        }
-        CertificateError::Revoked => "it is revoked".to_owned(),
-        CertificateError::Other(other) if is_authority(other) => {
-            "it is self-signed and marked as an authority".to_owned()
-        }
-        CertificateError::Other(other) => other.to_string(),
-        other => other.to_string(),
-    }
-}
-
-/// webpki's answer to the certificates that `openssl req -x509` makes.
-fn is_authority(error: &rustls::OtherError) -> bool {
-    error.to_string().contains("CaUsedAsEndEntity") || format!("{error:?}").contains("CaUsedAsEndEntity")
-}
-
-fn remedy(problem: &CertificateError) -> &'static str {
-    match problem {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "ask whoever runs the server to renew it, and check this machine's clock"
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "check this machine's clock"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "give a name that the certificate carries as `host`, or ask for a certificate with this name"
-        }
-        CertificateError::UnknownIssuer => {
-            "give the authority's certificate as `trust.ca_file`, or the server's public key, which \
-             `nightferry trust` shows, in `trust.pins`"
-        }
-        CertificateError::Other(other) if is_authority(other) => {
-            "no authority can vouch for it: give the server's public key, which `nightferry trust` shows, in \
-             `trust.pins`"
-        }
-        CertificateError::Other(_) => {
-            "if whoever runs the server confirms that its key has changed, put the new one into `trust.pins`"
-        }
-        CertificateError::Revoked => "its authority withdrew it: ask whoever runs the server",
-        CertificateError::UnknownRevocationStatus
-        | CertificateError::ExpiredRevocationList
-        | CertificateError::ExpiredRevocationListContext { .. } => {
-            "give current lists for each authority in `trust.crl_files`"
-        }
-        _ => "ask whoever runs the server for a proper certificate",
+fn client_certificate(alert: Option<AlertDescription>, own: OwnCertificate) -> String {
+    let how = match alert {
+        Some(alert) => format!("alert {alert:?}"),
+        None => "it hung up".to_owned(),
+    };
+    match own {
+        OwnCertificate::None => format!(
+            "the server wants a certificate from us ({how}): give one that it trusts, as in \
+             `client_certificate: {{cert_file: FILE.pem, key_file: FILE.key}}`"
+        ),
+        OwnCertificate::Shown => format!(
+            "the server does not take our certificate ({how}): let whoever runs it say which authority must \
+             have signed it, and look at its dates; it stands in `client_certificate`"
+        ),
     }
 }

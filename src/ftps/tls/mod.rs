@@ -1,25 +1,36 @@
 //! TLS as FTPS needs it: what is trusted, what is shown, and which session a data connection
 //! resumes. The only place that builds a TLS configuration for FTPS.
 
+mod blame;
 mod certificate;
+mod distrust;
 mod error;
+mod files;
 mod jar;
+mod offer;
+mod policy;
 mod verifier;
 mod viewer;
+mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, SupportedProtocolVersion};
 
 pub use self::certificate::{CertificateFacts, SignedBy};
+pub use self::distrust::{Authorities, Defect, Distrust, Flaw};
 pub use self::error::{TlsError, TlsSettingsError};
 pub(super) use self::jar::{SessionJar, Stock};
-use self::verifier::PeerVerifier;
+pub(super) use self::offer::Offer;
+pub use self::offer::OwnCertificate;
+use self::offer::Request;
+pub use self::policy::Policy;
+use self::policy::provider;
+use self::verifier::{PeerVerifier, Vouched};
 pub(super) use self::viewer::{ViewError, Viewer};
 
 /// A TLS version.
@@ -43,6 +54,8 @@ pub struct TlsOptions {
     pub crl_files: Vec<PathBuf>,
     /// Our certificate chain and its key, PEM.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Which cipher suites, groups and signatures are good enough.
+    pub policy: Policy,
 }
 
 /// What is trusted and what is shown, ready for use. Made once a server, and shared by all its
@@ -52,15 +65,25 @@ pub struct TlsSettings {
     tls12: Arc<ClientConfig>,
     tls13: Arc<ClientConfig>,
     both: Arc<ClientConfig>,
+    policy: Policy,
+    own: OwnCertificate,
+}
+
+/// The TLS of one control connection and its data connections.
+#[derive(Debug)]
+pub(super) struct SessionTls {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) jar: Arc<SessionJar>,
+    pub(super) offer: Offer,
 }
 
 impl TlsSettings {
     /// Reads the files. Blocks for as long as that takes.
     pub fn new(options: &TlsOptions) -> Result<Self, TlsSettingsError> {
-        let provider = Arc::new(provider());
+        let provider = Arc::new(provider(options.policy));
         let verifier = Arc::new(verifier(options, &provider)?);
         let identity =
-            options.client_certificate.as_ref().map(|(cert, key)| identity(cert, key)).transpose()?;
+            options.client_certificate.as_ref().map(|(cert, key)| files::identity(cert, key)).transpose()?;
         let build = |versions: &[&'static SupportedProtocolVersion]| {
             let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
                 .with_protocol_versions(versions)
@@ -81,13 +104,15 @@ impl TlsSettings {
             tls12: build(&[&rustls::version::TLS12])?,
             tls13: build(&[&rustls::version::TLS13])?,
             both: build(&[&rustls::version::TLS13, &rustls::version::TLS12])?,
+            policy: options.policy,
+            own: if identity.is_some() { OwnCertificate::Shown } else { OwnCertificate::None },
         })
     }
 
     /// The configuration of one control connection and its data connections, with a session
     /// store of its own: ProFTPD takes on a data connection only a session of its own control
     /// connection, and sessions must not wander between servers or trust settings.
-    pub(super) fn for_session(&self, min: Version, max: Version) -> (Arc<ClientConfig>, Arc<SessionJar>) {
+    pub(super) fn for_session(&self, min: Version, max: Version) -> SessionTls {
         let base = match (min, max) {
             (Version::Tls12, Version::Tls12) => &self.tls12,
             (Version::Tls13, _) => &self.tls13,
@@ -96,17 +121,11 @@ impl TlsSettings {
         let jar = Arc::new(SessionJar::default());
         let mut config = ClientConfig::clone(base);
         config.resumption = Resumption::store(Arc::clone(&jar) as _);
-        (Arc::new(config), jar)
+        let request = Arc::new(Request::new(Arc::clone(&config.client_auth_cert_resolver)));
+        config.client_auth_cert_resolver = Arc::clone(&request) as _;
+        let offer = Offer { min, max, policy: self.policy, own: self.own, request };
+        SessionTls { config: Arc::new(config), jar, offer }
     }
-}
-
-/// P-256 comes first: vsftpd 3.0.3 and Pure-FTPd 1.0.50 know nothing else, and a first offer of
-/// X25519 would cost a round trip at each handshake. (It is as strong, and NIST's choice.)
-fn provider() -> CryptoProvider {
-    let mut provider = ring::default_provider();
-    let rank = |group: &&'static dyn SupportedKxGroup| group.name() != rustls::NamedGroup::secp256r1;
-    provider.kx_groups.sort_by_key(rank);
-    provider
 }
 
 fn verifier(options: &TlsOptions, provider: &Arc<CryptoProvider>) -> Result<PeerVerifier, TlsSettingsError> {
@@ -114,59 +133,18 @@ fn verifier(options: &TlsOptions, provider: &Arc<CryptoProvider>) -> Result<Peer
     if options.ca_file.is_none() && !pins.is_empty() {
         return Ok(PeerVerifier::pinned(pins, Arc::clone(provider)));
     }
-    let roots = match &options.ca_file {
-        Some(file) => roots_from(file)?,
-        None => system_roots()?,
+    let (roots, authorities) = match &options.ca_file {
+        Some(file) => (files::roots(file)?, Authorities::File(file.clone())),
+        None => (files::system_roots()?, Authorities::System),
     };
-    let crls = options.crl_files.iter().map(|file| crl(file)).collect::<Result<Vec<_>, _>>()?;
+    let lists: Vec<_> = options.crl_files.iter().map(|file| files::lists(file)).collect::<Result<_, _>>()?;
+    let lists = lists.concat();
     let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if !crls.is_empty() {
-        builder = builder.with_crls(crls).enforce_revocation_expiration();
+    if !lists.is_empty() {
+        builder = builder.with_crls(lists.clone()).enforce_revocation_expiration();
     }
-    let chain = builder.build().map_err(TlsSettingsError::Verifier)?;
-    Ok(PeerVerifier::chained(chain, pins, Arc::clone(provider)))
-}
-
-fn roots_from(file: &Path) -> Result<RootCertStore, TlsSettingsError> {
-    let mut roots = RootCertStore::empty();
-    for cert in certificates(file)? {
-        roots.add(cert).map_err(|source| TlsSettingsError::Authority { file: file.to_owned(), source })?;
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> Result<RootCertStore, TlsSettingsError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // A system's store may hold what rustls cannot use; one usable authority is enough to start.
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 { Err(TlsSettingsError::NoSystemRoots) } else { Ok(roots) }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSettingsError> {
-    let unreadable = |source| TlsSettingsError::Pem { file: file.to_owned(), source };
-    let certs = CertificateDer::pem_file_iter(file).map_err(unreadable)?;
-    let certs = certs.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    if certs.is_empty() { Err(TlsSettingsError::NoCertificate { file: file.to_owned() }) } else { Ok(certs) }
-}
-
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn identity(cert: &Path, key: &Path) -> Result<Identity, TlsSettingsError> {
-    let chain = certificates(cert)?;
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|source| TlsSettingsError::Pem { file: key.to_owned(), source })?;
-    Ok((chain, key))
-}
-
-fn crl(file: &Path) -> Result<CertificateRevocationListDer<'static>, TlsSettingsError> {
-    let bytes = std::fs::read(file)
-        .map_err(|source| TlsSettingsError::Unreadable { file: file.to_owned(), source })?;
-    if bytes.starts_with(b"-----BEGIN") || !bytes.starts_with(&[0x30]) {
-        return CertificateRevocationListDer::from_pem_slice(&bytes)
-            .map_err(|source| TlsSettingsError::Pem { file: file.to_owned(), source });
-    }
-    Ok(CertificateRevocationListDer::from(bytes))
+    let verifier = builder.build().map_err(TlsSettingsError::Verifier)?;
+    Ok(PeerVerifier::chained(Vouched { verifier, authorities, lists }, pins, Arc::clone(provider)))
 }
 
 /// The name that a server's certificate must carry, from the configured host.

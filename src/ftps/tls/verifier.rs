@@ -5,38 +5,35 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
-use sha2::{Digest as _, Sha256};
+
+use super::blame::{Blame, Chain, blame};
+use super::certificate::CertificateFacts;
+use super::distrust::{Authorities, Defect, Distrust, Flaw};
 
 /// Holds a server's certificate against authorities and pins.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     /// `None` where the pinned key alone is trusted.
-    chain: Option<Arc<WebPkiServerVerifier>>,
+    chain: Option<Vouched>,
     pins: Vec<[u8; 32]>,
     provider: Arc<CryptoProvider>,
 }
 
-/// The server's public key is none of those that are pinned.
-#[derive(Debug, thiserror::Error)]
-#[error("its public key is `sha256:{}`, which is none of the configured pins", encode(.found))]
-pub(super) struct PinMismatch {
-    found: [u8; 32],
-}
-
-fn encode(pin: &[u8; 32]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(pin)
+/// What makes a chain good.
+#[derive(Debug)]
+pub(super) struct Vouched {
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
+    pub(super) authorities: Authorities,
+    /// The lists of revoked certificates that the verifier holds too: for saying which of them
+    /// names what.
+    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
 }
 
 impl PeerVerifier {
     /// Trusts what chains up to an authority, and, if there are pins, has a pinned key.
-    pub(super) fn chained(
-        chain: Arc<WebPkiServerVerifier>,
-        pins: Vec<[u8; 32]>,
-        provider: Arc<CryptoProvider>,
-    ) -> Self {
+    pub(super) fn chained(chain: Vouched, pins: Vec<[u8; 32]>, provider: Arc<CryptoProvider>) -> Self {
         Self { chain: Some(chain), pins, provider }
     }
 
@@ -45,21 +42,64 @@ impl PeerVerifier {
         Self { chain: None, pins, provider }
     }
 
-    fn check_pin(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let found =
-            public_key_digest(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if self.pins.contains(&found) {
+    /// Puts what is wrong with which certificate in the place of an error.
+    fn explained(&self, error: Error, seen: Seen<'_>) -> Error {
+        let lists = self.chain.as_ref().map_or(&[][..], |chain| &chain.lists);
+        let chain = Chain { end_entity: seen.end_entity, intermediates: seen.intermediates, lists };
+        let facts = CertificateFacts::read(seen.end_entity);
+        match facts.and_then(|facts| Some((blame(&error, &facts, chain)?, facts))) {
+            Some((blame, facts)) => self.distrusted(blame, facts, seen),
+            None => error,
+        }
+    }
+
+    fn distrusted(
+        &self,
+        Blame { flaw, above }: Blame,
+        certificate: CertificateFacts,
+        seen: Seen<'_>,
+    ) -> Error {
+        let authorities = self.chain.as_ref().map_or(Authorities::None, |chain| chain.authorities.clone());
+        let now = i64::try_from(seen.now.as_secs()).unwrap_or(i64::MAX);
+        let host = seen.host.map_or_else(String::new, |host| host.to_str().into_owned());
+        let distrust = Distrust { flaw, certificate, above, host, now, authorities };
+        Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(distrust))))
+    }
+
+    fn check_pin(&self, seen: Seen<'_>) -> Result<(), Error> {
+        let facts = CertificateFacts::read(seen.end_entity)
+            .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if self.pins.contains(&facts.public_key) {
             return Ok(());
         }
-        let mismatch = OtherError(Arc::new(PinMismatch { found }));
-        Err(Error::InvalidCertificate(CertificateError::Other(mismatch)))
+        Err(self.distrusted(Flaw::OtherKey(self.pins.clone()).into(), facts, seen))
+    }
+
+    /// A signature of the handshake that is not good is the certificate's fault: its key is too
+    /// short, or not the server's.
+    fn explained_signature(&self, error: Error, certificate: &CertificateDer<'_>) -> Error {
+        let now = UnixTime::now();
+        let seen = Seen { end_entity: certificate, intermediates: &[], host: None, now };
+        let facts = CertificateFacts::read(certificate);
+        let chain = Chain { end_entity: certificate, intermediates: &[], lists: &[] };
+        match facts.and_then(|facts| Some((blame(&error, &facts, chain)?, facts))) {
+            Some((Blame { flaw: Flaw::Defect(Defect::Forged), .. }, facts)) => {
+                self.distrusted(Defect::NotItsKey.into(), facts, seen)
+            }
+            Some((blame, facts)) => self.distrusted(blame, facts, seen),
+            None => error,
+        }
     }
 }
 
-/// The SHA-256 of a certificate's `SubjectPublicKeyInfo` (RFC 7469, section 2.4).
-pub(super) fn public_key_digest(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(Sha256::digest(certificate.tbs_certificate.subject_pki.raw).into())
+/// What a server has shown, where, and when.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    end_entity: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    /// Not known where a handshake's signature is judged.
+    host: Option<&'a ServerName<'a>>,
+    now: UnixTime,
 }
 
 impl ServerCertVerifier for PeerVerifier {
@@ -71,11 +111,15 @@ impl ServerCertVerifier for PeerVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let seen = Seen { end_entity, intermediates, host: Some(server_name), now };
         if let Some(chain) = &self.chain {
-            chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+            let verifier = &chain.verifier;
+            verifier
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                .map_err(|error| self.explained(error, seen))?;
         }
         if self.chain.is_none() || !self.pins.is_empty() {
-            self.check_pin(end_entity)?;
+            self.check_pin(seen)?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -87,6 +131,7 @@ impl ServerCertVerifier for PeerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| self.explained_signature(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -96,6 +141,7 @@ impl ServerCertVerifier for PeerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|error| self.explained_signature(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -106,9 +152,11 @@ impl ServerCertVerifier for PeerVerifier {
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::ftps::tls::TlsError;
+    use crate::ftps::tls::words;
 
     fn certificate() -> (CertificateDer<'static>, [u8; 32]) {
         let key = KeyPair::generate().unwrap();
@@ -130,7 +178,8 @@ mod tests {
         let verifier = PeerVerifier::pinned(vec![[0; 32], pin], provider);
         assert_eq!(verify(&verifier, &pinned), Ok(()));
         let refused = TlsError::from_rustls(&verify(&verifier, &other).unwrap_err()).to_string();
-        assert!(refused.contains(&encode(&other_pin)), "{refused}");
+        assert!(refused.contains(&words::pin(&[0; 32])), "{refused}");
+        assert!(refused.contains(&words::pin(&other_pin)), "{refused}");
         assert!(verify(&verifier, &CertificateDer::from(vec![0x30, 0x00])).is_err());
     }
 
@@ -141,14 +190,16 @@ mod tests {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(leaf.clone()).unwrap();
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let chain = chain.build().unwrap();
+        let verifier = chain.build().unwrap();
+        let chain =
+            || Vouched { verifier: Arc::clone(&verifier), authorities: Authorities::System, lists: vec![] };
         // Pinned, but for another host.
-        let verifier = PeerVerifier::chained(Arc::clone(&chain), vec![pin], Arc::clone(&provider));
+        let verifier = PeerVerifier::chained(chain(), vec![pin], Arc::clone(&provider));
         assert!(verify(&verifier, &leaf).is_err());
         let name = ServerName::try_from("other.example").unwrap();
         let good = |v: &PeerVerifier| v.verify_server_cert(&leaf, &[], &name, &[], UnixTime::now()).is_ok();
         assert!(good(&verifier));
-        assert!(good(&PeerVerifier::chained(Arc::clone(&chain), vec![], Arc::clone(&provider))));
-        assert!(!good(&PeerVerifier::chained(chain, vec![[0; 32]], provider)));
+        assert!(good(&PeerVerifier::chained(chain(), vec![], Arc::clone(&provider))));
+        assert!(!good(&PeerVerifier::chained(chain(), vec![[0; 32]], provider)));
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{TlsError, provider};
+use super::{Policy, TlsError, provider};
 
 /// Looks at one server's certificate.
 ///
@@ -40,7 +40,7 @@ pub(in crate::ftps) enum ViewError {
 impl Viewer {
     /// Makes ready to look.
     pub(in crate::ftps) fn new() -> Result<Self, TlsError> {
-        let provider = Arc::new(provider());
+        let provider = Arc::new(provider(Policy::Standard));
         let seen = Arc::new(Onlooker { provider: Arc::clone(&provider), shown: Mutex::default() });
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])

@@ -77,6 +77,18 @@ impl Control {
         Ok(())
     }
 
+    /// The name that the client asked for in its handshake (SNI), and the application protocol that
+    /// was agreed upon (ALPN).
+    pub(crate) fn wanted(&self) -> (Option<&str>, Option<&[u8]>) {
+        match &self.stream {
+            Stream::Tls(stream) => {
+                let tls = stream.get_ref().1;
+                (tls.server_name(), tls.alpn_protocol())
+            }
+            Stream::Plain(_) | Stream::Lost => (None, None),
+        }
+    }
+
     /// The next command line without its end, or nothing once the client is gone.
     pub(crate) async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {

@@ -173,6 +173,10 @@ impl Session {
             drop(timeout(PATIENCE, stream.read(&mut [0; 1024])).await);
             return Err(refusal("TLS handshake failed"));
         }
+        if let Some(bytes) = self.spoken_instead() {
+            add(&self.shared.tally.bytes_received, speak(stream, &bytes).await);
+            return Err(refusal("no TLS"));
+        }
         let config = if self.has(&Action::OtherCertificate) { &self.tls.other } else { &self.tls.data };
         let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         let Ok(Ok(mut stream)) = timeout(PATIENCE, accepting).await else {
@@ -203,6 +207,13 @@ impl Session {
                 Ok(Data { stream, goodbye })
             }
         }
+    }
+
+    fn spoken_instead(&self) -> Option<Vec<u8>> {
+        self.actions.iter().find_map(|action| match action {
+            Action::SpeakInstead(bytes) => Some(bytes.clone()),
+            _ => None,
+        })
     }
 
     async fn accept_peer(&self, listener: &TcpListener) -> io::Result<TcpStream> {
@@ -250,6 +261,30 @@ impl Data {
             Cut::Fin => self.stream.get_mut().0.shutdown().await,
         }
     }
+}
+
+/// Answers the client's first message with this, and tells how many bytes came after it that were
+/// no alert of TLS (RFC 8446, section 5.1).
+async fn speak(mut stream: TcpStream, bytes: &[u8]) -> u64 {
+    const ALERT: u8 = 0x15;
+    let mut came = 0;
+    let talk = async {
+        let mut chunk = [0; 4096];
+        if stream.read(&mut chunk).await? == 0 {
+            return Ok::<(), io::Error>(());
+        }
+        stream.write_all(bytes).await?;
+        loop {
+            match stream.read(&mut chunk).await? {
+                0 => return Ok(()),
+                _ if chunk.first() == Some(&ALERT) => {}
+                count => came += count as u64,
+            }
+        }
+    };
+    // The client may hang up in whatever way, and does not wait for this side to be done.
+    drop(timeout(PATIENCE, talk).await);
+    came
 }
 
 fn refusal(reason: &str) -> Outcome {

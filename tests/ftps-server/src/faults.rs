@@ -95,6 +95,8 @@ pub enum Action {
     /// Transfers: the data connection shows another certificate of the same authority, and no session
     /// can be resumed.
     OtherCertificate,
+    /// Transfers: these bytes on the data connection in the place of TLS.
+    SpeakInstead(Vec<u8>),
     /// `STOR`: only the first half of the file is kept; 226.
     StoreHalf,
     /// `STOR`: the middle byte of the file is changed on the disk; 226.

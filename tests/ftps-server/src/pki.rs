@@ -1,11 +1,14 @@
 //! Certificates for tests: an authority of its own, and what it signs, good and bad.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The names under which the server is reached in tests.
@@ -14,23 +17,83 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// A certificate authority that lives as long as this value.
 pub struct Pki {
     ca: CertifiedIssuer<'static, KeyPair>,
+    /// The certificates that go with those that it signs: its own, unless it is a root, and those
+    /// above it.
+    chain: Vec<CertificateDer<'static>>,
+    serial: SerialNumber,
 }
 
-/// A certificate with its key.
+/// A certificate with its key, and those that stand between it and a root.
 pub struct Identity {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
-    key: KeyPair,
+    chain: Vec<CertificateDer<'static>>,
+    serial: Option<SerialNumber>,
+    key: PrivatePkcs8KeyDer<'static>,
+    key_pem: String,
 }
 
 impl Pki {
     /// Makes a new authority; no two are alike.
     pub fn new() -> Self {
-        let mut params = params_for(&[], "Throw-away test authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-        Self { ca: CertifiedIssuer::self_signed(params, new_key()).expect("an authority can be signed") }
+        Self::named("Throw-away test authority")
+    }
+
+    /// The same under another name.
+    pub fn named(name: &str) -> Self {
+        let params = authority(name);
+        let serial = params.serial_number.clone().unwrap_or_else(new_serial);
+        let ca = CertifiedIssuer::self_signed(params, new_key()).expect("an authority can be signed");
+        Self { ca, chain: Vec::new(), serial }
+    }
+
+    /// An authority below this one, made as `edit` wants it. Servers send its certificate with what
+    /// it signs.
+    #[must_use]
+    pub fn intermediate(&self, edit: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = authority("Throw-away intermediate authority");
+        params.use_authority_key_identifier_extension = true;
+        edit(&mut params);
+        let serial = params.serial_number.clone().unwrap_or_else(new_serial);
+        let ca = CertifiedIssuer::signed_by(params, new_key(), &self.ca).expect("an authority can be signed");
+        let chain = std::iter::once(ca.der().clone()).chain(self.chain.iter().cloned()).collect();
+        Self { ca, chain, serial }
+    }
+
+    /// As [`Pki::server`], but made as `edit` wants it.
+    pub fn issue(&self, edit: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = params_for(&LOCAL_NAMES, "localhost");
+        edit(&mut params);
+        self.sign(params)
+    }
+
+    /// The private key, in PEM, for tools that sign what this cannot.
+    pub fn key_pem(&self) -> String {
+        self.ca.key().serialize_pem()
+    }
+
+    /// Its number with the authority above it.
+    pub fn serial(&self) -> SerialNumber {
+        self.serial.clone()
+    }
+
+    /// A list of revoked certificates, in PEM, which is good until this year begins.
+    pub fn revocation_list(&self, revoked: &[SerialNumber], until_year: i32) -> String {
+        let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: serial.clone(),
+            revocation_time: date_time_ymd(2020, 1, 2),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(until_year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.ca).and_then(|list| list.pem()).expect("a list can be signed")
     }
 
     /// The authority's certificate, in PEM.
@@ -88,17 +151,27 @@ impl Pki {
 
     /// A certificate for the local names which no authority signed.
     pub fn self_signed() -> Identity {
+        Self::self_signed_with(|_| {})
+    }
+
+    /// The same, made as `edit` wants it.
+    pub fn self_signed_with(edit: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = new_key();
-        let certificate =
-            params_for(&LOCAL_NAMES, "localhost").self_signed(&key).expect("a certificate can be signed");
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+        let mut params = params_for(&LOCAL_NAMES, "localhost");
+        edit(&mut params);
+        let certificate = params.self_signed(&key).expect("a certificate can be signed");
+        Identity::new(certificate.der().clone(), certificate.pem(), &key)
     }
 
     fn sign(&self, mut params: CertificateParams) -> Identity {
         params.use_authority_key_identifier_extension = true;
         let key = new_key();
         let certificate = params.signed_by(&key, &self.ca).expect("a certificate can be signed");
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+        Identity {
+            chain: self.chain.clone(),
+            serial: params.serial_number.clone(),
+            ..Identity::new(certificate.der().clone(), certificate.pem(), &key)
+        }
     }
 }
 
@@ -115,6 +188,50 @@ impl fmt::Debug for Pki {
 }
 
 impl Identity {
+    fn new(certificate: CertificateDer<'static>, certificate_pem: String, key: &KeyPair) -> Self {
+        Self {
+            certificate,
+            certificate_pem,
+            chain: Vec::new(),
+            serial: None,
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    /// The key of this one with another certificate for it, made by other tools: one or more in PEM,
+    /// its own first. Panics when there is none.
+    #[must_use]
+    pub fn with_certificates(self, pem: &str) -> Self {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+        let mut all = all.expect("certificates in PEM").into_iter();
+        let certificate = all.next().expect("one certificate at least");
+        Self { certificate, certificate_pem: pem.to_owned(), chain: all.collect(), ..self }
+    }
+
+    /// The same certificate with a key that is not its own, as a thief of certificates has it.
+    #[must_use]
+    pub fn with_key_of(self, other: &Self) -> Self {
+        Self { key: other.key.clone_key(), key_pem: other.key_pem.clone(), ..self }
+    }
+
+    /// The same, but sent without those that stand between it and a root.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.chain.clear();
+        self
+    }
+
+    /// Its number with its authority, if one signed it.
+    pub fn serial(&self) -> Option<SerialNumber> {
+        self.serial.clone()
+    }
+
+    /// What is sent, in DER, its own certificate first.
+    pub fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        std::iter::once(self.certificate.clone()).chain(self.chain.iter().cloned()).collect()
+    }
+
     /// The certificate, in PEM.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
@@ -127,12 +244,25 @@ impl Identity {
 
     /// The private key, in PEM (PKCS #8).
     pub fn key_pem(&self) -> String {
-        self.key.serialize_pem()
+        self.key_pem.clone()
     }
 
     /// The private key, in DER (PKCS #8).
     pub fn key_der(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
+        self.key.clone_key().into()
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self {
+            certificate: self.certificate.clone(),
+            certificate_pem: self.certificate_pem.clone(),
+            chain: self.chain.clone(),
+            serial: self.serial.clone(),
+            key: self.key.clone_key(),
+            key_pem: self.key_pem.clone(),
+        }
     }
 }
 
@@ -140,6 +270,21 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = params_for(&[], name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = vec![];
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+/// A number that no other certificate here has.
+fn new_serial() -> SerialNumber {
+    static NEXT: AtomicU64 = AtomicU64::new(0x1000);
+    SerialNumber::from(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn params_for(names: &[&str], common_name: &str) -> CertificateParams {
@@ -151,6 +296,7 @@ fn params_for(names: &[&str], common_name: &str) -> CertificateParams {
     params.not_after = date_time_ymd(2099, 1, 1);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.serial_number = Some(new_serial());
     params
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::{CipherSuite, NamedGroup};
 use tempfile::TempDir;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use crate::faults::{Fault, Faults};
 use crate::pki::{Identity, Pki};
 use crate::session::{Session, Welcome};
 use crate::shared::{Claims, Hook, Limits, Shared};
-use crate::tls::{ClientCertificates, Tls, TlsVersions};
+use crate::tls::{ClientCertificates, Tls, TlsManner, TlsVersions};
 use crate::transcript::{Counters, Recorder, Tally, Transcript};
 use crate::tree::{Names, Tree};
 
@@ -62,12 +63,12 @@ pub struct Builder {
     user: String,
     password: String,
     mode: Mode,
-    versions: TlsVersions,
-    clients: ClientCertificates,
+    manner: TlsManner,
     dialect: Dialect,
     faults: Vec<Fault>,
     pki: Arc<Pki>,
     identity: Option<Identity>,
+    other: Option<Identity>,
     hook: Option<Hook>,
     limits: Limits,
 }
@@ -93,12 +94,12 @@ impl Server {
             user: "user".to_owned(),
             password: "password".to_owned(),
             mode: Mode::Explicit,
-            versions: TlsVersions::Both,
-            clients: ClientCertificates::NotAsked,
+            manner: TlsManner::default(),
             dialect: Dialect::full(),
             faults: Vec::new(),
             pki: Arc::new(Pki::new()),
             identity: None,
+            other: None,
             hook: None,
             limits: Limits { sessions: usize::MAX, silence: IDLE },
         }
@@ -204,14 +205,35 @@ impl Builder {
     /// Which versions of TLS it speaks.
     #[must_use]
     pub fn tls_versions(mut self, versions: TlsVersions) -> Self {
-        self.versions = versions;
+        self.manner.versions = versions;
         self
     }
 
     /// Whether clients must show a certificate, on both kinds of connections.
     #[must_use]
     pub fn client_certificates(mut self, clients: ClientCertificates) -> Self {
-        self.clients = clients;
+        self.manner.clients = clients;
+        self
+    }
+
+    /// Which cipher suites it takes.
+    #[must_use]
+    pub fn cipher_suites(mut self, suites: &[CipherSuite]) -> Self {
+        self.manner.suites = Some(suites.to_vec());
+        self
+    }
+
+    /// Which groups it takes for the exchange of keys.
+    #[must_use]
+    pub fn groups(mut self, groups: &[NamedGroup]) -> Self {
+        self.manner.groups = Some(groups.to_vec());
+        self
+    }
+
+    /// Which application protocol its TLS is for (ALPN); `ftp` where nothing is said.
+    #[must_use]
+    pub fn protocol(mut self, name: &str) -> Self {
+        self.manner.protocols = vec![name.as_bytes().to_vec()];
         self
     }
 
@@ -264,6 +286,13 @@ impl Builder {
         self
     }
 
+    /// Shows this certificate where a fault wants another on a data connection.
+    #[must_use]
+    pub fn other_identity(mut self, identity: Identity) -> Self {
+        self.other = Some(identity);
+        self
+    }
+
     /// Calls this after each completed upload and rename, before the reply is sent; other sessions
     /// wait for it.
     #[must_use]
@@ -280,7 +309,8 @@ impl Builder {
         fs::create_dir(&own_root)?;
         let root = self.root.unwrap_or(own_root);
         let identity = self.identity.unwrap_or_else(|| self.pki.server());
-        let tls = Tls::new(&identity, &self.pki.server(), self.versions, &self.clients, &self.dialect)?;
+        let other = self.other.unwrap_or_else(|| self.pki.server());
+        let tls = Tls::new(&identity, &other, &self.manner, &self.dialect)?;
         let windows = self.dialect.has(Feature::WindowsNames);
         let names = if windows { Names::Windows } else { Names::Unix };
         let shared = Arc::new(Shared {

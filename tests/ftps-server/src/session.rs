@@ -124,7 +124,7 @@ impl Session {
 
     async fn serve(&mut self) -> io::Result<()> {
         if self.shared.mode == Mode::Implicit {
-            self.control.encrypt(Arc::clone(&self.tls.control)).await?;
+            self.encrypt().await?;
         }
         self.actions = self.shared.faults.at_greeting();
         let greeting = match self.welcome {
@@ -150,6 +150,19 @@ impl Session {
             flow = self.obey(&command).await?;
         }
         self.control.close().await
+    }
+
+    async fn encrypt(&mut self) -> io::Result<()> {
+        self.control.encrypt(Arc::clone(&self.tls.control)).await?;
+        let (name, protocol) = self.control.wanted();
+        let protocol = protocol.map(String::from_utf8_lossy);
+        let note = format!(
+            "TLS for {}, {}",
+            name.unwrap_or("no name"),
+            protocol.as_deref().unwrap_or("no protocol")
+        );
+        self.record(Direction::Note, note.as_bytes());
+        Ok(())
     }
 
     async fn obey(&mut self, command: &Command) -> io::Result<Flow> {
@@ -208,7 +221,7 @@ impl Session {
             return Ok(Flow::End);
         }
         if matches!(outcome, Outcome::Encrypt(_)) && reply.0.starts_with(b"234") {
-            self.control.encrypt(Arc::clone(&self.tls.control)).await?;
+            self.encrypt().await?;
         }
         Ok(flow)
     }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, StoresServerSessions, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CipherSuite, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::dialect::Dialect;
 use crate::pki::Identity;
@@ -38,6 +39,31 @@ pub enum ClientCertificates {
     Required(CertificateDer<'static>),
 }
 
+/// How the server speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsManner {
+    pub(crate) versions: TlsVersions,
+    pub(crate) clients: ClientCertificates,
+    /// All that there are, if none are named.
+    pub(crate) suites: Option<Vec<CipherSuite>>,
+    /// All that there are, if none are named.
+    pub(crate) groups: Option<Vec<NamedGroup>>,
+    /// Names of application protocols (ALPN).
+    pub(crate) protocols: Vec<Vec<u8>>,
+}
+
+impl Default for TlsManner {
+    fn default() -> Self {
+        Self {
+            versions: TlsVersions::Both,
+            clients: ClientCertificates::NotAsked,
+            suites: None,
+            groups: None,
+            protocols: vec![b"ftp".to_vec()],
+        }
+    }
+}
+
 /// The TLS configurations from which each control connection gets its own.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -60,12 +86,11 @@ impl Tls {
     pub(crate) fn new(
         identity: &Identity,
         other: &Identity,
-        versions: TlsVersions,
-        clients: &ClientCertificates,
+        manner: &TlsManner,
         dialect: &Dialect,
     ) -> Result<Self, rustls::Error> {
-        let base = config(identity, versions, clients)?;
-        let mut other = config(other, versions, clients)?;
+        let base = config(identity, manner)?;
+        let mut other = config(other, manner)?;
         other.session_storage = Arc::new(NoServerSessionStorage {});
         other.send_tls13_tickets = 0;
         Ok(Self {
@@ -86,19 +111,32 @@ impl Tls {
     }
 }
 
-fn config(
-    identity: &Identity,
-    versions: TlsVersions,
-    clients: &ClientCertificates,
-) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
+fn config(identity: &Identity, manner: &TlsManner) -> Result<ServerConfig, rustls::Error> {
+    let mut provider = ring::default_provider();
+    if let Some(suites) = &manner.suites {
+        provider.cipher_suites.retain(|suite| suites.contains(&suite.suite()));
+    }
+    if let Some(groups) = &manner.groups {
+        provider.kx_groups.retain(|group| groups.contains(&group.name()));
+    }
+    let provider = Arc::new(provider);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&supported(versions))?;
-    let builder = match clients {
+        .with_protocol_versions(&supported(manner.versions))?;
+    let builder = match &manner.clients {
         ClientCertificates::NotAsked => builder.with_no_client_auth(),
-        ClientCertificates::Required(ca) => builder.with_client_cert_verifier(verifier(ca, provider)?),
+        ClientCertificates::Required(ca) => {
+            builder.with_client_cert_verifier(verifier(ca, Arc::clone(&provider))?)
+        }
     };
-    builder.with_single_cert(vec![identity.certificate_der()], identity.key_der())
+    // Unlike `with_single_cert`, this looks at neither, so that they may be bad.
+    let key = CertifiedKey::new(
+        identity.certificates(),
+        provider.key_provider.load_private_key(identity.key_der())?,
+    );
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    // As ProFTPD does; clients that offer no protocol are served all the same.
+    config.alpn_protocols.clone_from(&manner.protocols);
+    Ok(config)
 }
 
 fn verifier(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ftps_server::{Action, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersions};
 use nightferry::clock::SystemClock;
 use nightferry::diagnose::{Check, Examination, Finding, Known, Outcome, Place, SignedBy, examine, look};
-use nightferry::domain::{Exit, RemotePath, TlsMode};
+use nightferry::domain::{Digest, Exit, RemotePath, TlsMode};
 use nightferry::remote::Profile;
 use tokio_util::sync::CancellationToken;
 
@@ -128,16 +128,19 @@ async fn session_reuse_is_counted_and_the_version_that_lasts_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_not_trusted_is_shown() {
     let pki = Arc::new(Pki::new());
-    let rows: [(Identity, &str); 4] = [
-        (Pki::new().server(), "is not trusted"),
-        (pki.expired(), "expired"),
-        (pki.wrong_host(), "elsewhere.example"),
-        (Pki::self_signed(), "sha256:"),
+    let rows: [(Identity, &str, &str); 4] = [
+        (Pki::named("Somebody").server(), "issued by CN=Somebody, which is not among", "ca_file: FILE.pem"),
+        (pki.expired(), "ended on 2001-01-01", "if our clock is right"),
+        (pki.wrong_host(), "is for `elsewhere.example`", "host: elsewhere.example"),
+        (Pki::self_signed(), "is self-signed", "trust: {pins: [\"sha256:"),
     ];
-    for (identity, words) in rows {
-        let bench = Bench::with(Server::builder().pki(Arc::clone(&pki)).identity(identity));
-        let walk = check_fails(&bench, Check::Certificate, Exit::Trust, words, "nightferry trust test").await;
-        assert!(walk.of(Check::Certificate).certificate.is_some());
+    for (identity, words, remedy) in rows {
+        let bench = Bench::with(Server::builder().pki(Arc::clone(&pki)).identity(identity.clone()));
+        let walk = check_fails(&bench, Check::Certificate, Exit::Trust, words, remedy).await;
+        let shown = walk.of(Check::Certificate).certificate.as_deref().unwrap();
+        assert_eq!(Digest::from_bytes(shown.public_key), super::trust::pin(&identity).0);
+        // It was not asked for twice: another one might have come.
+        assert_eq!(bench.server.counters().control_connections, 1);
         assert_eq!(walk.of(Check::Login).outcome, Outcome::NotTried);
     }
 }
@@ -186,6 +189,22 @@ async fn blocked_passive_ports_name_port_and_firewall() {
     let help = walk.of(Check::Data).help.clone().unwrap();
     assert!(help.contains(&format!("port {closed}")) && help.contains("PassivePorts"), "{help}");
     assert_eq!(walk.of(Check::Upload).outcome, Outcome::NotTried);
+}
+
+/// A port that takes connections and shows another certificate is no firewall's doing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_else_on_the_data_port_is_told_from_a_firewall() {
+    let server = Server::builder().other_identity(Pki::self_signed());
+    let bench = Bench::with(server.fault(Fault::on("STOR", Action::OtherCertificate)));
+    let walk = walk(&bench).await;
+    assert_eq!(walk.exit, Exit::Trust);
+    let (check, exit) = walk.failed()[0];
+    assert_eq!(exit, Exit::Trust);
+    let finding = walk.of(check);
+    assert!(finding.text.contains("self-signed"), "{}", finding.text);
+    let help = finding.help.as_deref().unwrap_or_default();
+    assert!(!help.contains("PassivePorts"), "{help}");
+    assert_eq!(bench.server.counters().bytes_received, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,7 +306,7 @@ async fn a_look_shows_any_certificate_and_sends_no_name() {
         let transcript = bench.server.transcript();
         assert!(transcript.commands().iter().all(|line| line.starts_with("AUTH")), "{transcript}");
         // The pin that it shows is the one that is trusted.
-        let pin = nightferry::domain::Digest::from_bytes(seen.certificate.public_key);
+        let pin = Digest::from_bytes(seen.certificate.public_key);
         bench.definition.trust.ca_file = None;
         bench.definition.trust.pins = vec![nightferry::domain::SpkiPin(pin)];
         assert_eq!(walk(&bench).await.exit, Exit::Done);

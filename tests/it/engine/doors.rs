@@ -98,6 +98,8 @@ async fn a_server_without_tls_gets_neither_name_nor_password() {
     ] {
         check(explicit, b"220 ready\r\n", answer, Trouble::Trust, "AUTH TLS").await;
     }
+    // One that says that we are logged in already is not spoken to at all (CVE-2021-22946).
+    check(explicit, b"230 welcome\r\n", b"", Trouble::Busy, "230 welcome").await;
 }
 
 #[tokio::test]
@@ -107,6 +109,29 @@ async fn swapped_explicit_and_implicit_tls_are_told() {
     check(TlsMode::Explicit, b"", b"", Trouble::Passing, "tls: implicit").await;
     check(TlsMode::Implicit, b"220 ready\r\n", b"", Trouble::Trust, "tls: explicit").await;
     check(TlsMode::Implicit, b"", b"500 what?\r\n", Trouble::Trust, "tls: explicit").await;
+}
+
+/// A `ServerHello` of TLS 1.1 or 1.0 (RFC 4346, section 7.4.1.3), and an alert `protocol_version`.
+#[tokio::test]
+async fn old_tls_is_refused_with_the_setting_named() {
+    let old: [&[u8]; 3] = [
+        b"\x16\x03\x02\0\x2a\x02\0\0\x26\x03\x02rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr\0\xc0\x13\0",
+        b"\x16\x03\x01\0\x2a\x02\0\0\x26\x03\x01rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr\0\xc0\x13\0",
+        b"\x15\x03\x01\0\x02\x02\x46",
+    ];
+    for answer in old {
+        check(TlsMode::Implicit, b"", answer, Trouble::Trust, "brought up to date").await;
+        let (port, heard) = listen(Door { greeting: b"", answer });
+        let mut server = definition("127.0.0.1", port, TlsMode::Implicit);
+        server.tls_versions.min = nightferry::domain::TlsVersion::V1_3;
+        server.tls_policy = TlsPolicy::Nist80052r2;
+        let error = refused(server).await.to_string();
+        assert!(
+            error.contains("`tls_version: {min: 1.2}`") && error.contains("`tls_policy: nist"),
+            "{error}"
+        );
+        assert!(!heard.join().unwrap().windows(6).any(|bytes| bytes == b"canary"));
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The engine against the test server: runs of one job, without the command line.
 
 mod bench;
+mod certificates;
 mod data;
 mod doctor;
 mod doors;
@@ -13,5 +14,6 @@ mod removal;
 mod retire;
 mod runs;
 mod strangers;
+mod tls;
 mod trust;
 mod windows;

@@ -1,14 +1,12 @@
 //! Peers that cannot be trusted: nothing of ours reaches them.
 
-use std::sync::Arc;
-
 use ftps_server::{Action, Dialect, Fault, Identity, Pki, Server};
 use nightferry::domain::{Digest, Exit, SpkiPin};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::bench::{Bench, cause};
 
-fn pin(identity: &Identity) -> SpkiPin {
+pub(super) fn pin(identity: &Identity) -> SpkiPin {
     let der = identity.certificate_der();
     let (_, certificate) = X509Certificate::from_der(&der).unwrap();
     SpkiPin(Digest::of(certificate.public_key().raw))
@@ -24,23 +22,6 @@ async fn check_distrusted(bench: Bench, text: &str) {
     let transcript = bench.server.transcript();
     assert_eq!(transcript.commands().iter().filter(|line| !line.starts_with("AUTH")).count(), 0);
     assert_eq!(bench.server.counters().control_connections, 1, "tried again in vain");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_certificate_gets_neither_name_nor_password() {
-    let pki = Arc::new(Pki::new());
-    let rows: [(Identity, &str); 6] = [
-        (pki.expired(), "expired"),
-        (pki.not_yet_valid(), "not valid yet"),
-        (pki.wrong_host(), "localhost"),
-        (pki.name_in_common_name_only(), "localhost"),
-        (Pki::self_signed(), "certificate"),
-        (Pki::new().server(), "certificate"),
-    ];
-    for (identity, text) in rows {
-        let server = Server::builder().pki(Arc::clone(&pki)).identity(identity);
-        check_distrusted(Bench::with(server), text).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
