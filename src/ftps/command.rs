@@ -100,6 +100,8 @@ pub enum Command {
     Feat,
     Epsv,
     Pasv,
+    /// Where in its file the next transfer begins, in bytes (RFC 3659, section 5).
+    Rest(u64),
     Stor(Argument),
     Retr(Argument),
     Mkd(Argument),
@@ -138,6 +140,7 @@ impl Command {
             Self::Feat => "FEAT",
             Self::Epsv => "EPSV",
             Self::Pasv => "PASV",
+            Self::Rest(_) => "REST",
             Self::Stor(_) => "STOR",
             Self::Retr(_) => "RETR",
             Self::Mkd(_) => "MKD",
@@ -176,6 +179,7 @@ impl Command {
             | Self::Mlsd(text)
             | Self::NlstAll(text) => Some(text.to_string()),
             Self::SetTime(_, time, path) => Some(format!("{time} {path}")),
+            Self::Rest(offset) => Some(offset.to_string()),
             Self::Pass(_) => Some("****".to_owned()),
             Self::AuthTls
             | Self::Pbsz
@@ -236,6 +240,7 @@ mod tests {
     fn lines_as_servers_want_them() {
         assert_eq!(line(&Command::AuthTls), "AUTH TLS\r\n");
         assert_eq!(line(&Command::Stor(argument("-a b\"ü"))), "STOR -a b\"ü\r\n");
+        assert_eq!(line(&Command::Rest(u64::MAX)), "REST 18446744073709551615\r\n");
         let time = argument("20010203040506");
         assert_eq!(
             line(&Command::SetTime(TimeDialect::Mdtm, time, argument("/x y"))),

@@ -234,6 +234,14 @@ impl Session {
         Ok(Upload { session: self, data })
     }
 
+    /// The same for the bytes from `offset` on: `REST` goes right before `STOR`, and where it is
+    /// refused nothing is stored. What a server does with an offset that is not the size of what
+    /// it has differs from one to the next.
+    pub async fn upload_from(&mut self, path: Argument, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        let data = self.open_data_from(Command::Stor(path), Some(offset)).await?;
+        Ok(Upload { session: self, data })
+    }
+
     /// Fetches a file of at most `limit` bytes and hands its bytes to `sink`, piece by piece.
     /// Returns their number. More than `limit` means that the file is longer: the rest is not
     /// fetched, and the session is abandoned.
@@ -315,8 +323,20 @@ impl Session {
     /// Opens a data connection for a command: the passive port, the command, then its reply and
     /// the handshake side by side. File bytes may go once both are there.
     async fn open_data(&mut self, command: Command) -> Result<DataConnection, FtpsError> {
+        self.open_data_from(command, None).await
+    }
+
+    /// The same from a byte on.
+    async fn open_data_from(
+        &mut self,
+        command: Command,
+        offset: Option<u64>,
+    ) -> Result<DataConnection, FtpsError> {
         self.check_stock()?;
         let address = self.passive_address().await?;
+        if let Some(offset) = offset {
+            self.restart_at(offset).await?;
+        }
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
@@ -348,6 +368,21 @@ impl Session {
                 Ok(data)
             }
             Err(error) => self.explain(error, verb).await,
+        }
+    }
+
+    /// Says where the next transfer begins.
+    async fn restart_at(&mut self, offset: u64) -> Result<(), FtpsError> {
+        let command = Command::Rest(offset);
+        let verb = command.verb();
+        let reply = self.ask(command).await?;
+        match (reply.code(), reply.kind()) {
+            (350, _) => Ok(()),
+            (_, ReplyKind::Transient | ReplyKind::Permanent) => Err(FtpsError::Refused { verb, reply }),
+            (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue) => {
+                self.abandon();
+                Err(FtpsError::Unexpected { verb, reply })
+            }
         }
     }
 

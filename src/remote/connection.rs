@@ -95,6 +95,13 @@ impl Connection {
         self.session.upload(argument(path.as_str())?).await
     }
 
+    /// Begins to store the bytes of a file from `offset` on, behind those that stand there. Where
+    /// that is refused, the session may still know of the offset: it must not store anything
+    /// else. Not cancel safe.
+    pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        self.session.upload_from(argument(path.as_str())?, offset).await
+    }
+
     /// Reads a file back that should have `size` bytes. One that has more is not read to its
     /// end, which there may not be: then the session is lost, and what comes back is more than
     /// `size` and less than the file. Not cancel safe.

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::connection::Connection;
-use super::profile::{LastingSessions, Profiles};
+use super::profile::{Ability, LastingSessions, Profiles};
 use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
 use crate::ftps::{
     Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session, TlsError,
@@ -145,6 +145,16 @@ impl Remote {
             }
             opened => opened,
         }
+    }
+
+    /// Whether it takes the rest of an interrupted upload, as far as is known.
+    pub fn resume(&self) -> Ability {
+        self.profiles.of(&self.server).resume
+    }
+
+    /// Takes in whether an upload could be resumed.
+    pub fn learn_resume(&self, resume: Ability) {
+        self.profiles.learn(&self.server, |profile| profile.resume = resume);
     }
 
     fn learn_lasting(&self, lasting: LastingSessions) -> bool {
