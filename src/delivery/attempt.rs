@@ -134,7 +134,7 @@ async fn prepare_folder(
 ) -> Result<(), DeliveryError> {
     make_folders(shared, connection, &folder).await?;
     if !shared.is_staged(&folder) {
-        let staging = Staging { run: shared.run, folder: folder.clone() };
+        let staging = Staging { run: shared.run, folder: folder.clone(), file: None };
         shared.commit(Record::Staging(staging)).await?;
         shared.staged(folder);
     }

@@ -33,7 +33,7 @@ pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddre
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
     Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, RunFinished, RunStarted,
-    SessionFacts, Staging, Standing, Withdrawn,
+    SessionFacts, StagedFile, Staging, Standing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;

@@ -1,8 +1,8 @@
 //! The reading side of the manifest.
 
 use super::guard::{Guard, caught, store_fault};
-use super::value::{Content, FIRST_PATH, INTENTS, STAGINGS, damaged, decode};
-use crate::domain::{Entry, Publishing, RelPath, RemotePath};
+use super::value::{Content, FIRST_PATH, INTENTS, PARTIALS, STAGINGS, damaged, decode};
+use crate::domain::{Entry, Publishing, RelPath, RemotePath, StagedFile};
 use crate::state::error::{ManifestFault, StateError};
 
 /// What is known of the files of one target.
@@ -49,6 +49,12 @@ impl Manifest {
             let name = key.strip_prefix(STAGINGS).and_then(|name| std::str::from_utf8(name).ok());
             name.and_then(|name| RemotePath::new(name).ok()).ok_or_else(|| damaged(key))
         })
+    }
+
+    /// The large files of which a part may stand under a temporary name, ordered by path. Their
+    /// folders are among [`staged_folders`](Self::staged_folders).
+    pub fn partials(&self) -> Result<Vec<StagedFile>, StateError> {
+        self.reserved(PARTIALS, |key, value| decode(key, value, Content::Json))
     }
 
     fn reserved<T>(
@@ -107,9 +113,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let db = sled::Config::new().temporary(true).open().unwrap();
         let path = RelPath::new("a/b").unwrap();
-        let bad: [(Vec<u8>, Reads); 3] = [
+        let bad: [(Vec<u8>, Reads); 4] = [
             (path.to_key(), |manifest| manifest.entries().all(|entry| entry.is_ok())),
             ([INTENTS, b"a"].concat(), |manifest| manifest.intents().is_ok()),
+            ([PARTIALS, b"a"].concat(), |manifest| manifest.partials().is_ok()),
             ([STAGINGS, b"/in"].concat(), |manifest| manifest.staged_folders().is_ok()),
         ];
         for (key, reads) in bad {

@@ -17,6 +17,8 @@ pub(super) const FIRST_PATH: &[u8] = &[1];
 pub(super) const INTENTS: &[u8] = b"\0intent\0";
 /// What open stagings begin with; the folder follows.
 pub(super) const STAGINGS: &[u8] = b"\0staging\0";
+/// What large files under temporary names begin with; the path's key follows.
+pub(super) const PARTIALS: &[u8] = b"\0partial\0";
 /// What a job's target begins with, in the tree of general facts; the job's name follows.
 pub(super) const JOBS: &[u8] = b"job/";
 /// What a target begins with, in the tree of general facts; its digest follows.
@@ -38,6 +40,10 @@ pub(super) enum Content {
 
 pub(super) fn intent_key(path: &RelPath) -> Vec<u8> {
     [INTENTS, &path.to_key()].concat()
+}
+
+pub(super) fn partial_key(path: &RelPath) -> Vec<u8> {
+    [PARTIALS, &path.to_key()].concat()
 }
 
 pub(super) fn staging_key(folder: &RemotePath) -> Vec<u8> {
