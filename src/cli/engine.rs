@@ -53,6 +53,7 @@ pub(super) fn sync(
             clock: Arc::clone(&clock),
             sink: Arc::clone(sink),
             backoff: Delivery::BACKOFF,
+            resume_from: Delivery::RESUME_FROM,
         })
     });
     let runtime = Runtime::new().map_err(CliError::Runtime)?;

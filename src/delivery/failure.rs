@@ -16,6 +16,12 @@ pub(super) enum DeliveryError {
     NotStored { source: FtpsError, folder: RemotePath, reply: String },
     #[error("state: {0}")]
     State(#[from] StateError),
+    #[error("an interrupted upload cannot be gone on with: {why}; it starts again")]
+    NotResumed { why: &'static str },
+    #[error("the server does not take the rest of an interrupted upload ({refusal}); it starts again")]
+    ResumeRefused { refusal: Refusal },
+    #[error("the upload that was gone on with came out wrong, and starts again: {0}")]
+    ResumedWrong(Box<DeliveryError>),
     #[error("the server stored something else than was sent: {0}; nothing was published")]
     Mismatch(Mismatch),
     #[error(
@@ -137,6 +143,42 @@ impl Disposition {
 }
 
 impl DeliveryError {
+    /// Whether what the attempt has stored of a large file can be gone on with: it was only
+    /// interrupted. What is refused for good goes, so that it takes nobody's room.
+    pub(super) fn leaves_a_beginning(&self) -> bool {
+        match self {
+            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
+                Trouble::Passing
+                | Trouble::Busy
+                | Trouble::NotNow
+                | Trouble::Barred
+                | Trouble::Trust
+                | Trouble::SessionsUsedUp => true,
+                Trouble::Refused | Trouble::NoSpace | Trouble::Unsendable => false,
+            },
+            Self::Unsettled { refusal } => refusal.is_passing(),
+            Self::State(_) => true,
+            Self::Source(_)
+            | Self::NotResumed { .. }
+            | Self::ResumeRefused { .. }
+            | Self::ResumedWrong(_)
+            | Self::Mismatch(_)
+            | Self::NoServerHash
+            | Self::NoProof { .. }
+            | Self::Occupied { .. }
+            | Self::CannotLook
+            | Self::RenameRefused { .. }
+            | Self::NotRenamed
+            | Self::NoTemporaryName
+            | Self::InDoubt
+            | Self::Lost
+            | Self::NoRename
+            | Self::Vanished { .. }
+            | Self::Conflict { .. }
+            | Self::Internal(_) => false,
+        }
+    }
+
     /// What the error means. The only place that decides it.
     pub(super) fn disposition(&self) -> Disposition {
         use {FailureClass as Class, ForFile as File, ForRun as Run, ForSession as Session};
@@ -163,6 +205,13 @@ impl DeliveryError {
             Self::Mismatch(_) | Self::NotRenamed | Self::InDoubt | Self::Vanished { .. } => {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Verification)
             }
+            // Nothing of it was sent by this attempt, or not all; what comes next starts from nothing.
+            Self::NotResumed { .. } => new(File::AgainUncounted, Session::Keep, Run::GoOn, Class::Temporary),
+            // The server may still know of the offset.
+            Self::ResumeRefused { .. } => {
+                new(File::AgainUncounted, Session::Replace, Run::GoOn, Class::Temporary)
+            }
+            Self::ResumedWrong(_) => new(File::AgainUncounted, Session::Keep, Run::GoOn, Class::Verification),
             Self::NoServerHash => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
             // Sent again at once it might be taken again at once.
             Self::NoProof { .. } | Self::Lost => {

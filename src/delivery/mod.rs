@@ -16,6 +16,7 @@ mod planner;
 mod publish;
 mod pump;
 mod recover;
+mod resume;
 mod run;
 mod settle;
 mod shared;

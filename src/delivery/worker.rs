@@ -137,6 +137,8 @@ impl Worker {
         if matches!(work.kind, WorkKind::HashFirst) {
             match self.confirm(&work).await {
                 Ok(Some(outcome)) => {
+                    let partial = self.shared.forget_partial(&work.path);
+                    self.litter.extend(partial.map(|partial| partial.temporary));
                     self.shared.tell(outcome).await;
                     return Next::GoOn;
                 }
@@ -356,7 +358,7 @@ impl Worker {
     /// Keeps in mind what an attempt left on the server.
     fn keep(&mut self, left: Left) -> Option<Box<Publishing>> {
         match left {
-            Left::Nothing => None,
+            Left::Nothing | Left::Partial => None,
             Left::Temporary(temporary) => {
                 self.litter.push(temporary);
                 None

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestServer};
+use ftps_server::{Builder, Dialect, Direction, Event as ServerEvent, Fault, Server as TestServer};
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    Backoff, Charset, Event, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef, Server, Target,
-    TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    Backoff, Charset, Event, FileProgress, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef,
+    Server, Target, TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
-use nightferry::remote::{Deadlines, Profiles, Remote};
+use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
 use nightferry::state::State;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,11 @@ pub(super) struct Bench {
     pub(super) deadlines: Deadlines,
     pub(super) password: &'static str,
     profiles: Arc<Profiles>,
+    /// From how many bytes on uploads are resumed.
+    pub(super) resume_from: u64,
     renames: Arc<AtomicUsize>,
+    /// What was told of the last run.
+    events: Mutex<Vec<Event>>,
 }
 
 impl Bench {
@@ -87,7 +91,20 @@ impl Bench {
             overwrite: Overwrite::Refuse,
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
-        Self { server, folders, job, definition, deadlines, password: "password", profiles, renames }
+        let resume_from = Delivery::RESUME_FROM;
+        let password = "password";
+        Self {
+            server,
+            folders,
+            job,
+            definition,
+            deadlines,
+            password,
+            profiles,
+            resume_from,
+            renames,
+            events: Mutex::default(),
+        }
     }
 
     /// Limits that a test can wait for.
@@ -142,6 +159,21 @@ impl Bench {
         self.all_stored().into_keys().filter(|path| path.contains(TEMPORARY)).collect()
     }
 
+    /// Where the uploads of the last run went on.
+    pub(super) fn resumed_at(&self) -> Vec<u64> {
+        let events = self.events.lock().unwrap();
+        let at = events.iter().filter_map(|event| match event {
+            Event::File { progress: FileProgress::Resumed { at }, .. } => Some(*at),
+            _ => None,
+        });
+        at.collect()
+    }
+
+    /// What has been learned of the server.
+    pub(super) fn profile(&self) -> Profile {
+        self.profiles.of(&self.definition)
+    }
+
     /// How many renames the server has done.
     pub(super) fn renames(&self) -> usize {
         self.renames.load(Ordering::SeqCst)
@@ -155,6 +187,16 @@ impl Bench {
 
     /// Runs the job once, in a process of its own as far as state goes.
     pub(super) async fn run(&self) -> RunReport {
+        self.run_until(|_| false).await.unwrap()
+    }
+
+    /// Runs the job in a process that dies at the first such event; `None` when it has died.
+    pub(super) async fn run_until(
+        &self,
+        fatal: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Option<RunReport> {
+        let dying = CancellationToken::new();
+        let death = dying.clone();
         let clock = Arc::new(SystemClock);
         let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -165,13 +207,24 @@ impl Bench {
             remote: Arc::new(self.remote()),
             state: opened.state.clone(),
             clock,
-            sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            sink: Arc::new(move |event: Event| {
+                if fatal(&event) {
+                    death.cancel();
+                }
+                seen.lock().unwrap().push(event);
+            }),
+            resume_from: self.resume_from,
             backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
         };
-        let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
+        let report = tokio::select! {
+            biased;
+            () = dying.cancelled() => None,
+            report = Box::pin(run(delivery, CancellationToken::new())) => Some(report.unwrap()),
+        };
         opened.state.close().unwrap();
         println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
         self.check_server();
+        *self.events.lock().unwrap() = std::mem::take(&mut events.lock().unwrap());
         report
     }
 
@@ -188,10 +241,11 @@ impl Bench {
                 "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
                 // Onto itself: the end of a question.
                 "RNTO" => assert!(!ours || onto_itself, "{command}\n{transcript}"),
-                "APPE" | "CCC" | "REST" | "RMD" | "SITE" => panic!("{command}\n{transcript}"),
+                "APPE" | "CCC" | "RMD" | "SITE" => panic!("{command}\n{transcript}"),
                 _ => {}
             }
         }
+        self.check_restarts();
         let published: Vec<_> =
             transcript.commands().into_iter().filter_map(|line| line.strip_prefix("RNTO ")).collect();
         for path in self.all_stored().into_keys().filter(|path| !path.contains(TEMPORARY)) {
@@ -200,6 +254,19 @@ impl Bench {
                 published.contains(&path.as_str()) || name.starts_with("theirs"),
                 "{path} was not renamed into place\n{transcript}"
             );
+        }
+    }
+
+    /// An offset is for the upload that follows it at once, and for no other.
+    fn check_restarts(&self) {
+        let transcript = self.server.transcript();
+        let mut sessions: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for line in transcript.lines().iter().filter(|line| line.direction == Direction::In) {
+            sessions.entry(line.connection).or_default().push(&line.text);
+        }
+        for pair in sessions.values().flat_map(|commands| commands.windows(2)) {
+            let upload = pair[1].starts_with("STOR ") && pair[1].contains(TEMPORARY);
+            assert!(upload || !pair[0].starts_with("REST"), "{pair:?}\n{transcript}");
         }
     }
 
