@@ -1,5 +1,7 @@
 //! The binary against real FTPS servers: everything arrives, is proved, and is never half there.
 
+mod resume;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::TcpListener;

@@ -146,6 +146,11 @@ impl Running {
             assert_ne!(event["event"], "run-finished", "the run was over before it could be killed");
             seen += usize::from(event["event"] == "file-delivered");
         }
+        self.kill();
+    }
+
+    /// Kills the process as a power cut would.
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -194,6 +199,11 @@ impl Run {
     pub(crate) fn tls_versions(&self) -> BTreeSet<String> {
         let opened = self.events.iter().filter(|event| event["event"] == "session-opened");
         opened.map(|event| event["session"]["tls"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The events of this name.
+    pub(crate) fn events<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Value> {
+        self.events.iter().filter(move |event| event["event"] == name)
     }
 
     fn report(&self) -> RunReport {
