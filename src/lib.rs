@@ -90,7 +90,8 @@
 //!    is of the whole. Where a server or a changed file forbids it, the upload starts again.
 //! 5. **Proof**, the strongest the server offers: its own SHA-256, else reading it back; the size
 //!    only where the job says so. In the same write goes a look at what stands under the final
-//!    name; what Nightferry did not deliver last is left alone, unless the job says `replace`.
+//!    name; what Nightferry did not deliver last is left alone, unless the job says `replace`. A
+//!    server that tells no size of the temporary file either is not believed that nothing is there.
 //! 6. The intent is made durable, then `RNFR`, `RNTO`, and a look whether the temporary name is
 //!    gone. `delivery::publish` is this as a pure state machine: answers and acknowledgements go
 //!    in, requests and records come out, so that every crash point is a row of a table.

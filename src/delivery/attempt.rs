@@ -10,7 +10,7 @@ use crate::domain::{
     Entry, FileProgress, FileStat, Publishing, Record, RelPath, RemotePath, Sent, StagedFile, Staging,
     Timestamp, Verified, Withdrawn,
 };
-use crate::remote::{Ability, Answer, Connection, FtpsError, Request, Trouble, Upload};
+use crate::remote::{Ability, Answer, Connection, FtpsError, Refusal, Request, Trouble, Upload};
 
 /// Why an attempt failed, and what it left on the server.
 #[derive(Debug)]
@@ -296,7 +296,11 @@ async fn perform(
 ) -> Result<Input, DeliveryError> {
     Ok(match step {
         Step::Perform(requests) => Input::Answers(connection.perform(&requests, size).await?),
-        Step::ReadBack(path) => Input::Incoming(connection.read_back(&path, size).await?),
+        Step::ReadBack(path) => match connection.read_back(&path, size).await {
+            Ok(incoming) => Input::Incoming(incoming),
+            Err(error) if error.trouble() == Trouble::Refused => Input::Unreadable(refusal_in(error)?),
+            Err(error) => return Err(error.into()),
+        },
         Step::Commit(record) => {
             shared.commit(*record).await?;
             Input::Committed
@@ -305,6 +309,16 @@ async fn perform(
             return Err(DeliveryError::Internal("a delivery went on after its end"));
         }
     })
+}
+
+/// What a server refused.
+fn refusal_in(error: FtpsError) -> Result<Refusal, FtpsError> {
+    match error {
+        FtpsError::Refused { verb, reply } => {
+            Ok(Refusal { verb, code: reply.code(), reply: reply.to_string() })
+        }
+        error => Err(error),
+    }
 }
 
 /// What became of an intent whose end nobody recorded. One that still stands is proved afresh

@@ -30,6 +30,17 @@ pub(super) enum DeliveryError {
     NoServerHash,
     #[error("the server gave no proof of what it stored{}; use another `verify`", shown(.refusal.as_ref()))]
     NoProof { refusal: Option<Refusal> },
+    #[error(
+        "the server stores files but does not let them be read back ({refusal}), so that their bytes cannot be \
+         proved; `verify: size` proves by the size alone"
+    )]
+    WriteOnly { refusal: Refusal },
+    #[error(
+        "nothing can be proved on this server: of the file that it has just stored it gives no hash, no bytes and \
+         no size{}; ask whoever runs it to allow this account SIZE, for `verify: size`, or better RETR or HASH",
+        shown(.refusal.as_ref())
+    )]
+    Unprovable { refusal: Option<Refusal> },
     #[error("{}", occupied(*.size, *.known))]
     Occupied { size: u64, known: bool },
     #[error(
@@ -165,6 +176,8 @@ impl DeliveryError {
             | Self::Mismatch(_)
             | Self::NoServerHash
             | Self::NoProof { .. }
+            | Self::WriteOnly { .. }
+            | Self::Unprovable { .. }
             | Self::Occupied { .. }
             | Self::CannotLook
             | Self::RenameRefused { .. }
@@ -212,7 +225,11 @@ impl DeliveryError {
                 new(File::AgainUncounted, Session::Replace, Run::GoOn, Class::Temporary)
             }
             Self::ResumedWrong(_) => new(File::AgainUncounted, Session::Keep, Run::GoOn, Class::Verification),
-            Self::NoServerHash => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
+            // No other file fares better, and where nothing may be looked at, what was stored may not
+            // be deleted either.
+            Self::NoServerHash | Self::WriteOnly { .. } | Self::Unprovable { .. } => {
+                new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused)
+            }
             // Sent again at once it might be taken again at once.
             Self::NoProof { .. } | Self::Lost => {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification)

@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod doors;
+mod drop_boxes;
 mod drops;
 mod faults;
 mod liars;
