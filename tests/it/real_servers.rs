@@ -1,5 +1,6 @@
 //! The binary against real FTPS servers: everything arrives, is proved, and is never half there.
 
+mod proof;
 mod resume;
 
 use std::collections::{BTreeMap, BTreeSet};
