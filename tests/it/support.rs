@@ -77,9 +77,8 @@ impl Agent {
     pub(crate) fn configure_job(&self, line: &str) {
         let path = self.home.path().join("jobs.yaml");
         let yaml = fs::read_to_string(&path).unwrap();
-        let kept = yaml.lines().filter(|line| !line.trim_start().starts_with("verify:"));
-        fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>() + &format!("    {line}\n"))
-            .unwrap();
+        let old = yaml.lines().find(|line| line.trim_start().starts_with("verify:")).unwrap();
+        fs::write(path, yaml.replace(old, &format!("    {line}"))).unwrap();
     }
 
     /// The folder whose files are sent.
