@@ -154,6 +154,11 @@ impl Disposition {
 }
 
 impl DeliveryError {
+    /// Whether an upload starts again though a part of the file had been stored: people want to know.
+    pub(super) const fn gives_a_part_up(&self) -> bool {
+        matches!(self, Self::NotResumed { .. } | Self::ResumeRefused { .. } | Self::ResumedWrong(_))
+    }
+
     /// Whether what the attempt has stored of a large file can be gone on with: it was only
     /// interrupted. What is refused for good goes, so that it takes nobody's room.
     pub(super) fn leaves_a_beginning(&self) -> bool {

@@ -334,14 +334,17 @@ impl Worker {
             (false, _, ForFile::GiveUp) => false,
             (false, _, ForFile::AgainUncounted) => {
                 tries.uncounted += 1;
-                tries.uncounted <= MAX_UNCOUNTED_ATTEMPTS
+                let again = tries.uncounted <= MAX_UNCOUNTED_ATTEMPTS;
+                if again && error.gives_a_part_up() {
+                    self.tell_of_retry(path, &error, tries);
+                }
+                again
             }
             (false, _, ForFile::Again) => {
                 tries.attempt += 1;
                 let again = tries.attempt <= MAX_ATTEMPTS && !self.shared.stop.is_cancelled();
                 if again {
-                    let failure = Failure::new(disposition.class, describe(&error));
-                    self.shared.emit(path, FileProgress::Retrying { failure, attempt: tries.attempt });
+                    self.tell_of_retry(path, &error, tries);
                 }
                 again && self.pause(tries.attempt).await
             }
@@ -353,6 +356,13 @@ impl Worker {
             self.shared.left_over(folder);
         }
         Verdict::GiveUp { error }
+    }
+
+    /// Tells those who watch that another attempt follows.
+    fn tell_of_retry(&self, path: &RelPath, error: &DeliveryError, tries: &Tries) {
+        let failure = Failure::new(error.disposition().class, describe(error));
+        let attempt = tries.attempt.saturating_add(tries.uncounted);
+        self.shared.emit(path, FileProgress::Retrying { failure, attempt });
     }
 
     /// Keeps in mind what an attempt left on the server.

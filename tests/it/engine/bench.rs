@@ -169,6 +169,16 @@ impl Bench {
         at.collect()
     }
 
+    /// Why files were tried again in the last run.
+    pub(super) fn retried(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let causes = events.iter().filter_map(|event| match event {
+            Event::File { progress: FileProgress::Retrying { failure, .. }, .. } => Some(failure.to_string()),
+            _ => None,
+        });
+        causes.collect()
+    }
+
     /// What has been learned of the server.
     pub(super) fn profile(&self) -> Profile {
         self.profiles.of(&self.definition)

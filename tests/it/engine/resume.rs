@@ -181,6 +181,8 @@ async fn a_server_that_forbids_it_is_remembered() {
         assert_eq!(bench.resumed_at(), Vec::<u64>::new());
         assert_eq!(bench.server.counters().bytes_received, SIZE as u64 + 1_000_000);
         assert_eq!(bench.profile().resume, Ability::No);
+        let retried = bench.retried();
+        assert!(retried[1].contains("does not take the rest"), "{retried:?}");
         let asked = bench.server.transcript().count("REST");
         assert_eq!(asked, 1);
         bench.write("dump.tar", content(2));
@@ -277,6 +279,8 @@ async fn a_beginning_that_was_altered_is_found() {
         fs::write(&temporary, bytes).unwrap();
         bench.arrives(&content(1)).await;
         assert_eq!(bench.resumed_at().len(), 1, "{dialect:?}");
+        let retried = bench.retried();
+        assert!(retried.len() == 1 && retried[0].contains("came out wrong"), "{retried:?}");
         bench.expect_no_connection(1).await;
     }
 }
