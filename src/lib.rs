@@ -56,11 +56,12 @@
 //! | Delivery | stage, prove, publish, record |
 //! | Temporary name | where a file's bytes stand until they are proved: beside the final name, hidden, with the [agent's](domain::AgentId) and the [target's id](domain::TargetId) in it |
 //! | Staging | a folder in which temporary names may stand, recorded before the first goes there |
+//! | [Staged file](domain::StagedFile) | a large file on its way to a temporary name, recorded so that its upload can be resumed |
 //! | Intent | the durable record ([Publishing](domain::Publishing)) that a proved file is about to get its final name |
 //! | [Evidence](domain::Evidence) | what the server showed of what it stored |
 //! | [Verified](domain::Verified) | the proof that came of it |
 //! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
-//! | Withdrawn | of an intent: found not to have happened |
+//! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
 //! | Disposition | what an error means for the file, the session and the run |
 //! | [Profile](remote::Profile) | what has been learned of a server |
@@ -72,7 +73,8 @@
 //! # The way of one file
 //!
 //! 1. `delivery::run` records the run, opens the source folder once ([`source::SourceRoot`]), and
-//!    settles and sweeps what earlier runs left (`delivery::recover`). If there is nothing to do,
+//!    settles and sweeps what earlier runs left, but for the parts of large files that can be gone
+//!    on with (`delivery::recover`). If there is nothing to do,
 //!    no connection is ever opened.
 //! 2. A blocking thread walks the source in sorted order and merges that with the manifest
 //!    ([`plan::plan`]): same size, times and inode mean unchanged, and nothing is read. Same
@@ -83,10 +85,14 @@
 //!    ([`remote::Remote`]).
 //! 4. The folder is made, its staging is made durable, and the file goes through SHA-256 to a
 //!    fresh temporary name, from one open descriptor (`delivery::pump`). A file that changed
-//!    meanwhile is discarded and tried again.
+//!    meanwhile is discarded and tried again. Of a large file the temporary name is recorded, so
+//!    that an interrupted upload goes on where it stopped (`delivery::resume`): the bytes before
+//!    are read and hashed again, the others are sent behind them (`REST`, `STOR`), and the proof
+//!    is of the whole. Where a server or a changed file forbids it, the upload starts again.
 //! 5. **Proof**, the strongest the server offers: its own SHA-256, else reading it back; the size
 //!    only where the job says so. In the same write goes a look at what stands under the final
-//!    name; what Nightferry did not deliver last is left alone, unless the job says `replace`.
+//!    name; what Nightferry did not deliver last is left alone, unless the job says `replace`. A
+//!    server that tells no size of the temporary file either is not believed that nothing is there.
 //! 6. The intent is made durable, then `RNFR`, `RNTO`, and a look whether the temporary name is
 //!    gone. `delivery::publish` is this as a pure state machine: answers and acknowledgements go
 //!    in, requests and records come out, so that every crash point is a row of a table.

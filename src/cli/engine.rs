@@ -57,6 +57,7 @@ pub(super) fn sync(
             sink: Arc::clone(sink),
             approved,
             backoff: Delivery::BACKOFF,
+            resume_from: Delivery::RESUME_FROM,
         })
     });
     let runtime = Runtime::new().map_err(CliError::Runtime)?;

@@ -3,12 +3,14 @@
 use super::failure::DeliveryError;
 use super::publish::{Draft, Input, Proof, Publish, ServerHash, Spec, Step};
 use super::pump::Pump;
+use super::resume::go_on;
 use super::settle::{Case, Settle, SettleStep, Settled};
 use super::shared::{Shared, Work};
 use crate::domain::{
-    Entry, FileProgress, FileStat, Publishing, Record, RemotePath, Sent, Staging, Timestamp, Verified,
+    Entry, FileProgress, FileStat, Publishing, Record, RelPath, RemotePath, Sent, StagedFile, Staging,
+    Timestamp, Verified, Withdrawn,
 };
-use crate::remote::{Ability, Answer, Connection, FtpsError, Request, Trouble};
+use crate::remote::{Ability, Answer, Connection, FtpsError, Refusal, Request, Trouble, Upload};
 
 /// Why an attempt failed, and what it left on the server.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) enum Left {
     Nothing,
     /// A temporary file, or a part of one.
     Temporary(RemotePath),
+    /// The beginning of a large file, to be gone on with, of which the run knows.
+    Partial,
     /// An intent that must be settled.
     Intent(Box<Publishing>),
 }
@@ -35,24 +39,67 @@ impl<E: Into<DeliveryError>> From<E> for Broken {
 }
 
 /// A file under a temporary name.
-struct Staged {
-    temporary: RemotePath,
-    stat: FileStat,
-    observed_at: Timestamp,
-    sent: Sent,
+pub(super) struct Staged {
+    pub(super) temporary: RemotePath,
+    pub(super) stat: FileStat,
+    pub(super) observed_at: Timestamp,
+    pub(super) sent: Sent,
+    pub(super) start: Start,
+}
+
+/// Where an attempt began to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With the first byte.
+    Afresh,
+    /// Behind what an earlier attempt had stored.
+    Resumed,
+    /// Nowhere: an earlier attempt had stored all of it.
+    Whole,
 }
 
 /// Delivers a file: stage, prove, publish, record. Not cancel safe: what is dropped midway is
-/// settled or swept by the next run.
+/// settled, gone on with or swept by the next run.
 pub(super) async fn deliver(
     shared: &Shared,
     connection: &mut Connection,
     work: &Work,
 ) -> Result<Verified, Broken> {
+    let delivered = try_deliver(shared, connection, work).await;
+    let Some(partial) = shared.partial(&work.path) else { return delivered };
+    match delivered {
+        Err(Broken { error, left: Left::Temporary(temporary) }) if temporary == partial.temporary => {
+            if error.leaves_a_beginning() {
+                return Err(Broken { error, left: Left::Partial });
+            }
+            shared.forget_partial(&work.path);
+            let cause = error.to_string();
+            let withdrawn = Withdrawn { run: shared.run, path: work.path.clone(), cause };
+            let left = Left::Temporary(temporary);
+            Err(match shared.commit(Record::Withdrawn(withdrawn)).await {
+                Ok(()) => Broken { error, left },
+                Err(state) => Broken { error: state.into(), left },
+            })
+        }
+        // The file's end, or its intent, is on record.
+        Ok(_) | Err(Broken { left: Left::Intent(_), .. }) => {
+            shared.forget_partial(&work.path);
+            delivered
+        }
+        Err(Broken { left: Left::Nothing | Left::Partial | Left::Temporary(_), .. }) => delivered,
+    }
+}
+
+async fn try_deliver(shared: &Shared, connection: &mut Connection, work: &Work) -> Result<Verified, Broken> {
     let destination = shared.destination(&work.path);
     let proof = choose_proof(shared, connection)?;
-    let staged = stage(shared, connection, work, &destination).await?;
-    let Staged { temporary, stat, observed_at, sent } = staged;
+    // The time comes first, so that a later change never seems older than the look.
+    let observed_at = shared.delivery.clock.now();
+    let staged = match shared.partial(&work.path) {
+        Some(partial) => go_on(shared, connection, &partial, observed_at).await?,
+        None => stage(shared, connection, work, &destination, observed_at).await?,
+    };
+    let Staged { temporary, stat, observed_at, sent, start } = staged;
     let draft = Draft {
         run: shared.run,
         path: work.path.clone(),
@@ -62,7 +109,35 @@ pub(super) async fn deliver(
         session: connection.facts().clone(),
     };
     let spec = spec(shared, draft, sent, destination, proof, work.known.clone());
-    publish(shared, connection, Publish::new(spec)).await
+    let published = publish(shared, connection, Publish::new(spec)).await;
+    if start == Start::Afresh { published } else { judge_resumed(shared, start, published) }
+}
+
+/// What the end of an upload that was gone on with says of the server and of the beginning: a
+/// beginning that another attempt stored may be what is wrong.
+fn judge_resumed(
+    shared: &Shared,
+    start: Start,
+    published: Result<Verified, Broken>,
+) -> Result<Verified, Broken> {
+    let remote = &shared.delivery.remote;
+    match published {
+        Ok(verified) => {
+            if start == Start::Resumed {
+                remote.learn_resume(Ability::Yes);
+            }
+            Ok(verified)
+        }
+        Err(Broken { error: error @ (DeliveryError::Mismatch(_) | DeliveryError::NoProof { .. }), left }) => {
+            let mismatch = matches!(error, DeliveryError::Mismatch(_));
+            // It may have taken the rest for the whole.
+            if mismatch && start == Start::Resumed && remote.resume() == Ability::Unknown {
+                remote.learn_resume(Ability::No);
+            }
+            Err(Broken { error: DeliveryError::ResumedWrong(Box::new(error)), left })
+        }
+        Err(broken) => Err(broken),
+    }
 }
 
 fn choose_proof(shared: &Shared, connection: &Connection) -> Result<Proof, DeliveryError> {
@@ -89,31 +164,51 @@ async fn stage(
     connection: &mut Connection,
     work: &Work,
     destination: &RemotePath,
+    observed_at: Timestamp,
 ) -> Result<Staged, Broken> {
-    // The time comes first, so that a later change never seems older than the look.
-    let observed_at = shared.delivery.clock.now();
-    let mut pump = Pump::start(shared.root.clone(), work.path.clone()).await?;
+    let pump = Pump::start(shared.root.clone(), work.path.clone()).await?;
     let stat = pump.stat();
     shared.emit(&work.path, FileProgress::Started { size: stat.size });
     let temporary = shared.temporary(destination).ok_or(DeliveryError::NoTemporaryName)?;
     if let Some(folder) = destination.folder() {
-        prepare_folder(shared, connection, folder).await?;
+        let file = is_resumable(shared, stat).then(|| StagedFile {
+            path: work.path.clone(),
+            temporary: temporary.clone(),
+            stat,
+        });
+        prepare_folder(shared, connection, folder, file).await?;
     }
     // From here on something may stand there, whatever the server answered.
     let left = |error: DeliveryError| Broken { error, left: Left::Temporary(temporary.clone()) };
     let refused = |error| left(not_stored(shared, destination, error));
-    let mut upload = connection.upload(&temporary).await.map_err(refused)?;
+    let upload = connection.upload(&temporary).await.map_err(refused)?;
+    let sent = transfer(shared, &work.path, pump, upload).await.map_err(left)?;
+    Ok(Staged { temporary, stat, observed_at, sent, start: Start::Afresh })
+}
+
+/// Whether an interrupted upload of a file is to be gone on with.
+fn is_resumable(shared: &Shared, stat: FileStat) -> bool {
+    stat.size >= shared.delivery.resume_from && shared.delivery.remote.resume() != Ability::No
+}
+
+/// Sends what a pump gives.
+pub(super) async fn transfer(
+    shared: &Shared,
+    path: &RelPath,
+    mut pump: Pump,
+    mut upload: Upload<'_>,
+) -> Result<Sent, DeliveryError> {
     while let Some(buffer) = pump.next().await {
-        upload.write(&buffer).await.map_err(|error| left(error.into()))?;
-        shared.emit(&work.path, FileProgress::Bytes { count: buffer.len() as u64 });
+        upload.write(&buffer).await?;
+        shared.emit(path, FileProgress::Bytes { count: buffer.len() as u64 });
         pump.reuse(buffer);
     }
     let read = pump.finish().await;
     // Also after a failed read, so that the session can go on.
     let finished = upload.finish().await;
-    let sent = read.map_err(left)?;
-    finished.map_err(|error| left(error.into()))?;
-    Ok(Staged { temporary, stat, observed_at, sent })
+    let sent = read?;
+    finished?;
+    Ok(sent)
 }
 
 /// Servers say little of why they do not store a file; that its folder could not be made says more.
@@ -126,17 +221,22 @@ fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsError) -> De
     }
 }
 
-/// Sees to it that a folder is there, and that what may be left in it can be found again.
+/// Sees to it that a folder is there, and that what may be left in it can be found again, and be
+/// gone on with where it is a part of a large `file`.
 async fn prepare_folder(
     shared: &Shared,
     connection: &mut Connection,
     folder: RemotePath,
+    file: Option<StagedFile>,
 ) -> Result<(), DeliveryError> {
     make_folders(shared, connection, &folder).await?;
-    if !shared.is_staged(&folder) {
-        let staging = Staging { run: shared.run, folder: folder.clone() };
+    if file.is_some() || !shared.is_staged(&folder) {
+        let staging = Staging { run: shared.run, folder: folder.clone(), file: file.clone() };
         shared.commit(Record::Staging(staging)).await?;
         shared.staged(folder);
+    }
+    if let Some(file) = file {
+        shared.keep_partial(file);
     }
     Ok(())
 }
@@ -209,7 +309,11 @@ async fn perform(
 ) -> Result<Input, DeliveryError> {
     Ok(match step {
         Step::Perform(requests) => Input::Answers(connection.perform(&requests, size).await?),
-        Step::ReadBack(path) => Input::Incoming(connection.read_back(&path, size).await?),
+        Step::ReadBack(path) => match connection.read_back(&path, size).await {
+            Ok(incoming) => Input::Incoming(incoming),
+            Err(error) if error.trouble() == Trouble::Refused => Input::Unreadable(refusal_in(error)?),
+            Err(error) => return Err(error.into()),
+        },
         Step::Commit(record) => {
             shared.commit(*record).await?;
             Input::Committed
@@ -218,6 +322,16 @@ async fn perform(
             return Err(DeliveryError::Internal("a delivery went on after its end"));
         }
     })
+}
+
+/// What a server refused.
+fn refusal_in(error: FtpsError) -> Result<Refusal, FtpsError> {
+    match error {
+        FtpsError::Refused { verb, reply } => {
+            Ok(Refusal { verb, code: reply.code(), reply: reply.to_string() })
+        }
+        error => Err(error),
+    }
 }
 
 /// What became of an intent whose end nobody recorded. One that still stands is proved afresh

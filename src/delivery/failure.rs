@@ -18,6 +18,12 @@ pub(super) enum DeliveryError {
     Retire(#[from] RetireError),
     #[error("state: {0}")]
     State(#[from] StateError),
+    #[error("an interrupted upload cannot be gone on with: {why}; it starts again")]
+    NotResumed { why: &'static str },
+    #[error("the server does not take the rest of an interrupted upload ({refusal}); it starts again")]
+    ResumeRefused { refusal: Refusal },
+    #[error("the upload that was gone on with came out wrong, and starts again: {0}")]
+    ResumedWrong(Box<DeliveryError>),
     #[error("the server stored something else than was sent: {0}; nothing was published")]
     Mismatch(Mismatch),
     #[error(
@@ -26,6 +32,17 @@ pub(super) enum DeliveryError {
     NoServerHash,
     #[error("the server gave no proof of what it stored{}; use another `verify`", shown(.refusal.as_ref()))]
     NoProof { refusal: Option<Refusal> },
+    #[error(
+        "the server stores files but does not let them be read back ({refusal}), so that their bytes cannot be \
+         proved; `verify: size` proves by the size alone"
+    )]
+    WriteOnly { refusal: Refusal },
+    #[error(
+        "nothing can be proved on this server: of the file that it has just stored it gives no hash, no bytes and \
+         no size{}; ask whoever runs it to allow this account SIZE, for `verify: size`, or better RETR or HASH",
+        shown(.refusal.as_ref())
+    )]
+    Unprovable { refusal: Option<Refusal> },
     #[error("{}", occupied(*.size, *.known))]
     Occupied { size: u64, known: bool },
     #[error(
@@ -139,6 +156,50 @@ impl Disposition {
 }
 
 impl DeliveryError {
+    /// Whether an upload starts again though a part of the file had been stored: people want to know.
+    pub(super) const fn gives_a_part_up(&self) -> bool {
+        matches!(self, Self::NotResumed { .. } | Self::ResumeRefused { .. } | Self::ResumedWrong(_))
+    }
+
+    /// Whether what the attempt has stored of a large file can be gone on with: it was only
+    /// interrupted. What is refused for good goes, so that it takes nobody's room.
+    pub(super) fn leaves_a_beginning(&self) -> bool {
+        match self {
+            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
+                Trouble::Passing
+                | Trouble::Busy
+                | Trouble::NotNow
+                | Trouble::Barred
+                | Trouble::Trust
+                | Trouble::SessionsUsedUp => true,
+                Trouble::Refused | Trouble::NoSpace | Trouble::Unsendable => false,
+            },
+            Self::Unsettled { refusal } => refusal.is_passing(),
+            Self::State(_) => true,
+            Self::Source(_)
+            | Self::Retire(_)
+            | Self::NotResumed { .. }
+            | Self::ResumeRefused { .. }
+            | Self::ResumedWrong(_)
+            | Self::Mismatch(_)
+            | Self::NoServerHash
+            | Self::NoProof { .. }
+            | Self::WriteOnly { .. }
+            | Self::Unprovable { .. }
+            | Self::Occupied { .. }
+            | Self::CannotLook
+            | Self::RenameRefused { .. }
+            | Self::NotRenamed
+            | Self::NoTemporaryName
+            | Self::InDoubt
+            | Self::Lost
+            | Self::NoRename
+            | Self::Vanished { .. }
+            | Self::Conflict { .. }
+            | Self::Internal(_) => false,
+        }
+    }
+
     /// What the error means. The only place that decides it.
     pub(super) fn disposition(&self) -> Disposition {
         use {FailureClass as Class, ForFile as File, ForRun as Run, ForSession as Session};
@@ -166,7 +227,18 @@ impl DeliveryError {
             Self::Mismatch(_) | Self::NotRenamed | Self::InDoubt | Self::Vanished { .. } => {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Verification)
             }
-            Self::NoServerHash => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
+            // Nothing of it was sent by this attempt, or not all; what comes next starts from nothing.
+            Self::NotResumed { .. } => new(File::AgainUncounted, Session::Keep, Run::GoOn, Class::Temporary),
+            // The server may still know of the offset.
+            Self::ResumeRefused { .. } => {
+                new(File::AgainUncounted, Session::Replace, Run::GoOn, Class::Temporary)
+            }
+            Self::ResumedWrong(_) => new(File::AgainUncounted, Session::Keep, Run::GoOn, Class::Verification),
+            // No other file fares better, and where nothing may be looked at, what was stored may not
+            // be deleted either.
+            Self::NoServerHash | Self::WriteOnly { .. } | Self::Unprovable { .. } => {
+                new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused)
+            }
             // Sent again at once it might be taken again at once.
             Self::NoProof { .. } | Self::Lost => {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification)

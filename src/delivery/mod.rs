@@ -17,6 +17,7 @@ mod publish;
 mod pump;
 mod recover;
 mod removal;
+mod resume;
 mod retire;
 mod run;
 mod settle;

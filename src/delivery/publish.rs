@@ -102,6 +102,8 @@ pub(super) enum Step {
 pub(super) enum Input {
     Answers(Vec<Answer>),
     Incoming(Incoming),
+    /// The file may not be read back.
+    Unreadable(Refusal),
     Committed,
 }
 
@@ -115,6 +117,15 @@ pub(super) struct Publish {
     /// breaks off meanwhile must be settled.
     intent: Option<Publishing>,
     origin: Origin,
+    sizes: Sizes,
+}
+
+/// Whether the server tells sizes at all. Where it refuses that of the file that was just stored,
+/// its 550 does not mean that nothing stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sizes {
+    Told,
+    NotTold,
 }
 
 /// Since when the temporary file stands.
@@ -133,6 +144,9 @@ enum Phase {
     Asking,
     /// The file is being read back; what the first batch found is kept.
     ReadingBack(Found),
+    /// There is no proof; whether the file stands there at all, and what the server tells of it,
+    /// is being asked.
+    Suspecting(Found),
     /// The intent is being made durable.
     Intending,
     /// The rename is under way.
@@ -170,16 +184,18 @@ struct Found {
     standing: Option<Standing>,
     evidence: Option<Evidence>,
     refusal: Option<Refusal>,
+    sizes: Sizes,
 }
 
 impl Publish {
     pub(super) fn new(spec: Spec) -> Self {
-        Self { spec, phase: Phase::Asking, intent: None, origin: Origin::Fresh }
+        Self { spec, phase: Phase::Asking, intent: None, origin: Origin::Fresh, sizes: Sizes::NotTold }
     }
 
     /// Goes on with an intent whose temporary file still stands.
     pub(super) fn again(spec: Spec, intent: Publishing) -> Self {
-        Self { spec, phase: Phase::Asking, intent: Some(intent), origin: Origin::InDoubt }
+        let sizes = Sizes::NotTold;
+        Self { spec, phase: Phase::Asking, intent: Some(intent), origin: Origin::InDoubt, sizes }
     }
 
     /// The intent that must be settled if the machine stops here.
@@ -202,7 +218,8 @@ impl Publish {
         Step::Perform(self.first_batch())
     }
 
-    /// The proof or the first half of it, the time, and a look at the final name.
+    /// The proof or the first half of it, the time, and a look at the final name; the size of the
+    /// temporary file shows what the one of the final name is worth.
     fn first_batch(&self) -> Vec<Request> {
         let Draft { temporary, stat, .. } = &self.spec.draft;
         let time = stat.mtime.to_ftp();
@@ -213,12 +230,12 @@ impl Publish {
                 batch.push(set_time(PASSING_TIME));
                 batch.push(Request::Hash(temporary.clone()));
             }
-            Proof::ReadBack => {}
-            Proof::Size => batch.push(Request::Size(temporary.clone())),
+            Proof::ReadBack | Proof::Size => {}
         }
         let passed = (self.spec.proof == Proof::Hash).then_some(OLDEST_TIME);
         batch.extend(time.as_deref().or(passed).map(set_time));
         batch.push(Request::Modified(temporary.clone()));
+        batch.push(Request::Size(temporary.clone()));
         batch.push(Request::Size(self.spec.destination.clone()));
         batch.push(Request::Modified(self.spec.destination.clone()));
         batch
@@ -229,6 +246,7 @@ impl Publish {
         match (std::mem::replace(&mut self.phase, Phase::Ended), input) {
             (Phase::Asking, Input::Answers(answers)) => {
                 let found = self.find(answers);
+                self.sizes = found.sizes;
                 if self.spec.proof == Proof::ReadBack {
                     self.phase = Phase::ReadingBack(found);
                     return Step::ReadBack(self.spec.draft.temporary.clone());
@@ -240,6 +258,11 @@ impl Publish {
                 found.evidence = Some(Evidence::ReadBack { size, digest });
                 self.prove(found)
             }
+            (Phase::ReadingBack(mut found), Input::Unreadable(refusal)) => {
+                found.refusal = Some(refusal);
+                self.suspect(found)
+            }
+            (Phase::Suspecting(found), Input::Answers(answers)) => self.without_proof(found, &answers),
             (Phase::Intending, Input::Committed) => {
                 self.phase = Phase::Renaming;
                 Step::Perform(self.rename_batch())
@@ -263,7 +286,9 @@ impl Publish {
     }
 
     fn find(&self, answers: Vec<Answer>) -> Found {
-        let mut found = Found { modified: None, standing: None, evidence: None, refusal: None };
+        let sizes = Sizes::NotTold;
+        let mut found = Found { modified: None, standing: None, evidence: None, refusal: None, sizes };
+        let by_size = self.spec.proof == Proof::Size;
         let mut standing_size = None;
         for (request, answer) in self.first_batch().into_iter().zip(answers) {
             let ours = match &request {
@@ -277,17 +302,20 @@ impl Publish {
                     found.evidence = Some(Evidence::ServerHash { digest });
                 }
                 (Request::Size(_), Answer::Size(size)) if ours => {
-                    found.evidence = Some(Evidence::Size { size });
+                    found.sizes = Sizes::Told;
+                    found.evidence = found.evidence.or(by_size.then_some(Evidence::Size { size }));
                 }
                 (Request::Hash(_), Answer::Refused(refusal) | Answer::Absent(refusal)) => {
                     found.refusal = Some(refusal);
                 }
                 (Request::Size(_), Answer::Refused(refusal) | Answer::Absent(refusal)) if ours => {
-                    found.refusal = Some(refusal);
+                    found.refusal = found.refusal.or(by_size.then_some(refusal));
                 }
                 (Request::Modified(_), Answer::Modified(time)) if ours => found.modified = Some(time),
                 (Request::Size(_), Answer::Size(size)) => standing_size = Some(size),
-                (Request::Size(_), Answer::Absent(_)) => found.standing = Some(Standing::Absent),
+                (Request::Size(_), Answer::Absent(_)) if found.sizes == Sizes::Told => {
+                    found.standing = Some(Standing::Absent);
+                }
                 (Request::Modified(_), Answer::Modified(time)) => {
                     found.standing =
                         standing_size.take().map(|size| Standing::File { size, modified: Some(time) });
@@ -312,8 +340,11 @@ impl Publish {
                 self.phase = Phase::ReadingBack(found);
                 return Step::ReadBack(self.temporary().clone());
             }
-            let error = DeliveryError::NoProof { refusal: found.refusal };
-            return if absent { self.gone(error) } else { self.fail(error) };
+            return if absent || self.spec.proof == Proof::Size {
+                self.suspect(found)
+            } else {
+                self.fail(DeliveryError::NoProof { refusal: found.refusal })
+            };
         };
         let verified = match compare(sent, &evidence, *policy) {
             Ok(verified) => verified,
@@ -333,6 +364,34 @@ impl Publish {
         self.intent = Some(intent.clone());
         self.phase = Phase::Intending;
         Step::Commit(Box::new(Record::Publishing(intent)))
+    }
+
+    /// There is no proof: either the file is gone, or the server does not tell of it.
+    fn suspect(&mut self, found: Found) -> Step {
+        self.phase = Phase::Suspecting(found);
+        let temporary = self.temporary().clone();
+        Step::Perform(vec![Request::Size(temporary.clone()), Request::Stands(temporary)])
+    }
+
+    /// Tells a file that is gone from one that this account may store and not look at.
+    fn without_proof(&mut self, found: Found, answers: &[Answer]) -> Step {
+        let Spec { proof, policy, .. } = self.spec;
+        let no_proof = |refusal| DeliveryError::NoProof { refusal };
+        match (answers, proof, policy, found.refusal.clone()) {
+            ([_, Answer::Absent(_)], _, _, refusal) => self.gone(no_proof(refusal)),
+            ([_, Answer::Done], Proof::Hash, VerifyPolicy::Auto, _) => {
+                self.spec.proof = Proof::ReadBack;
+                self.phase = Phase::ReadingBack(found);
+                Step::ReadBack(self.temporary().clone())
+            }
+            ([Answer::Size(_), Answer::Done], Proof::ReadBack, _, Some(refusal)) => {
+                self.fail(DeliveryError::WriteOnly { refusal })
+            }
+            ([_, Answer::Done], Proof::ReadBack | Proof::Size, _, refusal) => {
+                self.fail(DeliveryError::Unprovable { refusal })
+            }
+            (_, _, _, refusal) => self.fail(no_proof(refusal)),
+        }
     }
 
     /// The rename, and whether the temporary name is gone: servers say 250 to renames that did
@@ -356,11 +415,12 @@ impl Publish {
         let (Some(from), Some(to), Some(left)) = (answers.next(), answers.next(), answers.next()) else {
             return Step::Failed(DeliveryError::InDoubt);
         };
-        let renamed = Renamed { from, to, there: answers.next() };
+        let there = answers.next().filter(|_| self.sizes == Sizes::Told);
+        let renamed = Renamed { from, to, there };
         match left {
             Answer::Size(_) => self.judge(renamed, Temporary::Stands),
-            Answer::Absent(_) => self.judge(renamed, Temporary::Gone),
-            // Not every server knows SIZE.
+            Answer::Absent(_) if self.sizes == Sizes::Told => self.judge(renamed, Temporary::Gone),
+            // Not every server tells sizes.
             _ => {
                 self.phase = Phase::Doubting(renamed);
                 Step::Perform(vec![Request::Stands(self.temporary().clone())])

@@ -1,4 +1,5 @@
-//! What earlier runs left: intents whose end nobody recorded, and temporary files.
+//! What earlier runs left: intents whose end nobody recorded, and temporary files, among them
+//! parts of large files to be gone on with.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,15 +9,23 @@ use tokio::task::spawn_blocking;
 use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
-use crate::domain::{Entry, Failure, FailureClass, Publishing, RelPath, RemotePath};
-use crate::remote::{Answer, Connection, Request, Trouble};
+use crate::domain::{
+    Entry, Failure, FailureClass, Publishing, Record, RelPath, RemotePath, StagedFile, Withdrawn,
+};
+use crate::remote::{Ability, Answer, Connection, Request, Trouble};
+use crate::source::Filter;
 use crate::state::StateError;
 
-/// Settles all intents of earlier runs, then deletes their temporary files. Opens a session only
+/// Settles all intents of earlier runs, then deletes their temporary files, but for the parts of
+/// large files that can be gone on with. Opens a session only
 /// if there is something to do. Returns the paths that could not be settled; `None` when the run
 /// must stop.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
-    let Left { intents, folders } = match left(shared).await {
+    let read = match left(shared).await {
+        Ok(left) => take_up(shared, left).await,
+        Err(failure) => Err(failure),
+    };
+    let Left { intents, folders, partials } = match read {
         Ok(left) => left,
         Err(failure) => {
             shared.stop.cancel();
@@ -40,7 +49,9 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
     }
     let still_open = left(shared).await;
     if let (Ok(still_open), false) = (&still_open, shared.stop.is_cancelled()) {
-        let kept: Vec<&RemotePath> = still_open.intents.iter().map(|(intent, _)| &intent.temporary).collect();
+        let of_intents = still_open.intents.iter().map(|(intent, _)| &intent.temporary);
+        let kept: Vec<&RemotePath> =
+            of_intents.chain(partials.iter().map(|partial| &partial.temporary)).collect();
         worker.sweep(folders, &kept).await;
     }
     worker.end().await;
@@ -56,6 +67,44 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
 struct Left {
     intents: Vec<(Publishing, Option<Entry>)>,
     folders: Vec<RemotePath>,
+    partials: Vec<StagedFile>,
+}
+
+/// Hands the parts of large files that can be gone on with to the run, and takes the others back:
+/// the sweep finds them.
+async fn take_up(shared: &Arc<Shared>, left: Left) -> Result<Left, Failure> {
+    if left.partials.is_empty() {
+        return Ok(left);
+    }
+    let looking = Arc::clone(shared);
+    let partials = left.partials;
+    let sorted = spawn_blocking(move || -> (Vec<_>, Vec<_>) {
+        partials.into_iter().partition(|partial| can_go_on(&looking, partial))
+    });
+    let Ok((good, stale)) = sorted.await else {
+        return Err(Failure::new(FailureClass::Other, "the source folder could not be looked at"));
+    };
+    let cause = "the source file is not the same any more, or the server does not allow to go on";
+    let withdrawn = |partial: StagedFile| {
+        Record::Withdrawn(Withdrawn { run: shared.run, path: partial.path, cause: cause.to_owned() })
+    };
+    let records = stale.into_iter().map(withdrawn).collect();
+    let committed = shared.delivery.state.commit(shared.target, records).await;
+    committed.map_err(|error| Failure::new(error.class(), describe(&error)))?;
+    good.iter().cloned().for_each(|partial| shared.keep_partial(partial));
+    Ok(Left { partials: good, ..left })
+}
+
+/// Whether the plan will come to this very file again. Blocks.
+fn can_go_on(shared: &Shared, partial: &StagedFile) -> bool {
+    let StagedFile { path, temporary, stat } = partial;
+    let job = &shared.delivery.job;
+    let admitted = Filter::new(&job.include, &job.exclude).is_ok_and(|filter| filter.admits(path));
+    admitted
+        && shared.delivery.remote.resume() != Ability::No
+        && stat.size >= shared.delivery.resume_from
+        && shared.is_own_temporary(temporary, path)
+        && shared.root.open_file(path).is_ok_and(|file| file.stat() == *stat)
 }
 
 async fn left(shared: &Shared) -> Result<Left, Failure> {
@@ -65,7 +114,8 @@ async fn left(shared: &Shared) -> Result<Left, Failure> {
         let with_entry = |intent: Publishing| Ok((manifest.get(&intent.path)?, intent));
         let intents = manifest.intents()?.into_iter().map(with_entry);
         let intents = intents.map(|found| found.map(|(entry, intent)| (intent, entry)));
-        Ok(Left { intents: intents.collect::<Result<_, StateError>>()?, folders: manifest.staged_folders()? })
+        let intents = intents.collect::<Result<_, StateError>>()?;
+        Ok(Left { intents, folders: manifest.staged_folders()?, partials: manifest.partials()? })
     });
     match read.await {
         Ok(Ok(left)) => Ok(left),

@@ -53,11 +53,18 @@ pub struct Delivery {
     pub approved: Option<RunId>,
     /// The waits between attempts; [`Delivery::BACKOFF`] where nothing else is wanted.
     pub backoff: Backoff,
+    /// From how many bytes on a file's interrupted upload is gone on with;
+    /// [`Delivery::RESUME_FROM`] where nothing else is wanted.
+    pub resume_from: u64,
 }
 
 impl Delivery {
     /// Waits that are long enough, in all, for a server to come back from a restart.
     pub const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), limit: Duration::from_secs(15) };
+
+    /// A file of 64 MiB crosses a line of 10 Mbit/s in a minute. Smaller ones are not worth a
+    /// durable record each, and are sent again sooner than is found out what became of them.
+    pub const RESUME_FROM: u64 = 64 * 1024 * 1024;
 }
 
 impl std::fmt::Debug for Delivery {

@@ -10,7 +10,7 @@ use crate::domain::{
     Delivered, Evidence, Mode, Presumed, Publishing, Record, RemotePath, RunId, Sent, SessionFacts, Standing,
     Verified, VerifyPolicy, Withdrawn, compare,
 };
-use crate::remote::{Answer, Incoming, Request};
+use crate::remote::{Answer, Incoming, Refusal, Request};
 
 /// What became of an intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(super) struct Settle {
 #[derive(Debug)]
 enum Phase {
     Looking,
+    /// The final name has no size: whether nothing stands there is being asked.
+    Missing(Refusal),
     /// What stands under the final name is being compared.
     Proving(Standing),
     Recording(Settled),
@@ -88,6 +90,14 @@ impl Settle {
     pub(super) fn next(&mut self, input: Input) -> SettleStep {
         match (std::mem::replace(&mut self.phase, Phase::Ended), input) {
             (Phase::Looking, Input::Answers(answers)) => self.looked(answers),
+            (Phase::Missing(refusal), Input::Answers(answers)) => match answers.as_slice() {
+                [Answer::Absent(_)] => self.not_there(&Standing::Absent),
+                // Something stands there of which the server tells nothing.
+                _ => SettleStep::Unknown(DeliveryError::Unsettled { refusal }),
+            },
+            (Phase::Proving(_), Input::Unreadable(refusal)) => {
+                SettleStep::Unknown(DeliveryError::Unsettled { refusal })
+            }
             (Phase::Proving(now), Input::Answers(answers)) => {
                 let evidence = answers.into_iter().next().and_then(|answer| match answer {
                     Answer::Digest(digest) => Some(Evidence::ServerHash { digest }),
@@ -122,7 +132,11 @@ impl Settle {
         let modified = if let Answer::Modified(time) = modified { Some(time) } else { None };
         let standing = match size {
             Answer::Size(size) => Standing::File { size, modified },
-            Answer::Absent(_) => Standing::Absent,
+            Answer::Absent(refusal) => {
+                self.phase = Phase::Missing(refusal);
+                let question = Request::Stands(self.case.destination.clone());
+                return SettleStep::Do(Step::Perform(vec![question]));
+            }
             _ => return SettleStep::Unknown(DeliveryError::CannotLook),
         };
         match standing {

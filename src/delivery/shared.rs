@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, Removal,
-    RunId, TargetId,
+    RunId, StagedFile, TargetId,
 };
 use crate::source::SourceRoot;
 use crate::state::StateError;
@@ -130,6 +130,8 @@ struct Notes {
     staged: BTreeSet<RemotePath>,
     /// Folders in which a temporary file may be left.
     leftovers: BTreeSet<RemotePath>,
+    /// Large files of which a part may stand under a temporary name.
+    partials: BTreeMap<RelPath, StagedFile>,
     /// Files that an earlier run had delivered, as this one found out.
     settled: BTreeSet<RelPath>,
     /// Files in the hands of workers.
@@ -288,7 +290,34 @@ impl Shared {
 
     /// The folders in which temporary files may be left.
     pub(super) fn leftovers(&self) -> Vec<RemotePath> {
-        self.notes().leftovers.iter().cloned().collect()
+        let notes = self.notes();
+        let of_partials = notes.partials.values().filter_map(|partial| partial.temporary.folder());
+        let folders: BTreeSet<_> = notes.leftovers.iter().cloned().chain(of_partials).collect();
+        folders.into_iter().collect()
+    }
+
+    /// A part of a large file may stand on the server, as the ledger knows.
+    pub(super) fn keep_partial(&self, partial: StagedFile) {
+        self.notes().partials.insert(partial.path.clone(), partial);
+    }
+
+    /// The part of a large file that may stand on the server.
+    pub(super) fn partial(&self, path: &RelPath) -> Option<StagedFile> {
+        self.notes().partials.get(path).cloned()
+    }
+
+    /// A part of a large file is not to be gone on with.
+    pub(super) fn forget_partial(&self, path: &RelPath) -> Option<StagedFile> {
+        self.notes().partials.remove(path)
+    }
+
+    /// Whether a temporary name is one that this target gives to this file: neither another
+    /// agent's nor another job's.
+    pub(super) fn is_own_temporary(&self, temporary: &RemotePath, path: &RelPath) -> bool {
+        let name = temporary.name();
+        name.len() == Self::TEMPORARY_NAME_BYTES
+            && name.starts_with(&self.temporary_prefix())
+            && temporary.folder() == self.destination(path).folder()
     }
 
     /// A worker begins with a file.

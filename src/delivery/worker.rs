@@ -157,6 +157,8 @@ impl Worker {
         if matches!(work.kind, WorkKind::HashFirst) {
             match self.confirm(&work).await {
                 Ok(Some(outcome)) => {
+                    let partial = self.shared.forget_partial(&work.path);
+                    self.litter.extend(partial.map(|partial| partial.temporary));
                     self.done(outcome).await;
                     return Next::GoOn;
                 }
@@ -352,14 +354,17 @@ impl Worker {
             (false, _, ForFile::GiveUp) => false,
             (false, _, ForFile::AgainUncounted) => {
                 tries.uncounted += 1;
-                tries.uncounted <= MAX_UNCOUNTED_ATTEMPTS
+                let again = tries.uncounted <= MAX_UNCOUNTED_ATTEMPTS;
+                if again && error.gives_a_part_up() {
+                    self.tell_of_retry(path, &error, tries);
+                }
+                again
             }
             (false, _, ForFile::Again) => {
                 tries.attempt += 1;
                 let again = tries.attempt <= MAX_ATTEMPTS && !self.shared.stop.is_cancelled();
                 if again {
-                    let failure = Failure::new(disposition.class, describe(&error));
-                    self.shared.emit(path, FileProgress::Retrying { failure, attempt: tries.attempt });
+                    self.tell_of_retry(path, &error, tries);
                 }
                 again && self.pause(tries.attempt).await
             }
@@ -373,10 +378,17 @@ impl Worker {
         Verdict::GiveUp { error }
     }
 
+    /// Tells those who watch that another attempt follows.
+    fn tell_of_retry(&self, path: &RelPath, error: &DeliveryError, tries: &Tries) {
+        let failure = Failure::new(error.disposition().class, describe(error));
+        let attempt = tries.attempt.saturating_add(tries.uncounted);
+        self.shared.emit(path, FileProgress::Retrying { failure, attempt });
+    }
+
     /// Keeps in mind what an attempt left on the server.
     fn keep(&mut self, left: Left) -> Option<Box<Publishing>> {
         match left {
-            Left::Nothing => None,
+            Left::Nothing | Left::Partial => None,
             Left::Temporary(temporary) => {
                 self.litter.push(temporary);
                 None

@@ -79,6 +79,12 @@ pub enum FileProgress {
         /// Its bytes.
         size: u64,
     },
+    /// The attempt goes on where an earlier one was interrupted: the bytes before stand on the
+    /// server, and are not sent again.
+    Resumed {
+        /// The bytes before.
+        at: u64,
+    },
     /// So many more of its bytes were handed to the network.
     Bytes {
         /// The number of bytes.

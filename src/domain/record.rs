@@ -28,7 +28,7 @@ pub enum Record {
     Presumed(Presumed),
     /// A file was read and found to hold what was delivered.
     Confirmed(Confirmed),
-    /// An intent was found not to have happened; the file will be sent again.
+    /// What was begun for a file came to nothing; it will be sent again, if it is still there.
     Withdrawn(Withdrawn),
     /// A delivered source file is about to be deleted or moved.
     Retiring(Retiring),
@@ -86,13 +86,29 @@ pub struct RunStarted {
 }
 
 /// Temporary names may come to stand in a folder: committed before the first of a run goes
-/// there, so that leftovers can be found.
+/// there, so that leftovers can be found, and before each large file, so that its upload can be
+/// resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staging {
     /// The run.
     pub run: RunId,
     /// The folder on the server.
     pub folder: RemotePath,
+    /// The large file that is about to be stored there. Takes the place of what was recorded of
+    /// the same path before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<StagedFile>,
+}
+
+/// A large file on its way to a temporary name, and what its source was when that began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedFile {
+    /// The file.
+    pub path: RelPath,
+    /// Where its bytes come to stand.
+    pub temporary: RemotePath,
+    /// What the source file was: only the very same can be gone on with.
+    pub stat: FileStat,
 }
 
 /// A proved temporary file is about to get its final name: committed before `RNFR`. Holds all
@@ -208,7 +224,8 @@ pub struct Confirmed {
     pub observed_at: Timestamp,
 }
 
-/// An intent was found not to have happened: the final name is as it was before.
+/// What was begun for a file came to nothing: its intent was found not to have happened and the
+/// final name is as it was before, or the part of it under a temporary name was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdrawn {
     /// The run that found it so.

@@ -103,7 +103,7 @@ pub enum Command {
     Pasv,
     Eprt(SocketAddr),
     Port(SocketAddrV4),
-    /// Where the next transfer begins, in bytes (RFC 3659, section 5).
+    /// Where in its file the next transfer begins, in bytes (RFC 3659, section 5).
     Rest(u64),
     Stor(Argument),
     Retr(Argument),
@@ -258,6 +258,7 @@ mod tests {
         let long = Command::Eprt("[2001:db8::7%3]:50001".parse().unwrap());
         assert_eq!(line(&long), "EPRT |2|2001:db8::7|50001|\r\n");
         assert_eq!(line(&Command::Port("192.0.2.7:50001".parse().unwrap())), "PORT 192,0,2,7,195,81\r\n");
+        assert_eq!(line(&Command::Rest(u64::MAX)), "REST 18446744073709551615\r\n");
         let time = argument("20010203040506");
         assert_eq!(
             line(&Command::SetTime(TimeDialect::Mdtm, time, argument("/x y"))),

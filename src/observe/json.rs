@@ -63,6 +63,7 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
     Some(match progress {
         FileProgress::Bytes { .. } => return None,
         FileProgress::Started { size } => ("file-started", json!({"size": size})),
+        FileProgress::Resumed { at } => ("file-resumed", json!({"at": at})),
         FileProgress::Retrying { failure, attempt } => {
             ("file-retrying", json!({"failure": failure, "attempt": attempt}))
         }
@@ -96,7 +97,8 @@ mod tests {
             Event::Planned { bytes: 4 },
             Event::PlanComplete { unchanged: 3 },
             file(FileProgress::Started { size: 4 }),
-            file(FileProgress::Bytes { count: 4 }),
+            file(FileProgress::Resumed { at: 3 }),
+            file(FileProgress::Bytes { count: 1 }),
             file(FileProgress::Retrying { failure: failure.clone(), attempt: 2 }),
             file(FileProgress::Delivered { size: 4, method: ProofMethod::ReadBack }),
             Event::Skipped { name: "a\nb".into(), reason: "a pipe".into() },

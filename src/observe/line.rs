@@ -60,6 +60,7 @@ pub fn line(event: &Event) -> Option<Line> {
 fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
     Some(match progress {
         FileProgress::Started { .. } | FileProgress::Bytes { .. } => return None,
+        FileProgress::Resumed { at } => ("resumed", format!("  goes on at {}", bytes(*at))),
         FileProgress::Retrying { failure, attempt } => {
             ("retrying", format!("  attempt {attempt}, after: {}", escaped(&failure.cause)))
         }
@@ -99,6 +100,8 @@ mod tests {
         };
         let delivered = FileProgress::Delivered { size: 4096, method: ProofMethod::ServerHash };
         assert_eq!(told(delivered).unwrap(), "delivered  reports/a.csv  4.0 KiB  server hash");
+        let resumed = FileProgress::Resumed { at: 5 << 28 };
+        assert_eq!(told(resumed).unwrap(), "resumed    reports/a.csv  goes on at 1.2 GiB");
         let failure = Failure::new(FailureClass::Temporary, "connection reset");
         let retrying = FileProgress::Retrying { failure: failure.clone(), attempt: 2 };
         assert_eq!(told(retrying).unwrap(), "retrying   reports/a.csv  attempt 2, after: connection reset");

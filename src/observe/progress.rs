@@ -97,6 +97,12 @@ impl Progress {
     fn apply_file(&mut self, path: &RelPath, progress: &FileProgress, now: Duration) {
         match progress {
             FileProgress::Started { size } => self.start(path, *size),
+            FileProgress::Resumed { at } => {
+                if let Some(file) = self.under_way.get_mut(path) {
+                    // They did not go out now: the rate does not know of them.
+                    file.transferred = *at;
+                }
+            }
             FileProgress::Bytes { count } => {
                 if let Some(file) = self.under_way.get_mut(path) {
                     file.transferred = file.transferred.saturating_add(*count);
@@ -261,6 +267,18 @@ mod tests {
         check(&again, (0, 1), (30, 100));
         assert_eq!(after(&again).at(Duration::ZERO).files_retrying, 1);
         check(&[again.as_slice(), &[delivered("a", 100)]].concat(), (1, 1), (100, 100));
+    }
+
+    #[test]
+    fn bytes_that_stand_there_already_are_done_but_were_not_sent_now() {
+        let resumed = file("a", FileProgress::Resumed { at: 60 });
+        let events = [Event::Planned { bytes: 100 }, started("a", 100), resumed];
+        check(&events, (0, 1), (60, 100));
+        let mut progress = after(&events);
+        progress.apply(&sent("a", 10), Duration::from_secs(1));
+        progress.apply(&sent("a", 10), Duration::from_secs(2));
+        let now = progress.at(Duration::from_secs(3));
+        assert_eq!((now.bytes_done, now.rate), (80, Some(10)));
     }
 
     #[test]

@@ -130,12 +130,6 @@ impl Connection {
         Ok(upload)
     }
 
-    /// Begins to store a file's bytes from `offset` on, behind those that stand there. Not cancel
-    /// safe.
-    pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
-        self.session.upload_from(argument(path.as_str())?, offset).await
-    }
-
     /// The address that the server names for data connections when it is asked by `PASV`. `None`
     /// where it names none. Not cancel safe.
     pub async fn named_address(&mut self) -> Result<Option<Ipv4Addr>, FtpsError> {
@@ -146,6 +140,13 @@ impl Connection {
     /// not within `limit`.
     pub async fn keep_silent(&mut self, limit: Duration) -> Option<FtpsError> {
         self.session.keep_silent(limit).await
+    }
+
+    /// Begins to store the bytes of a file from `offset` on, behind those that stand there. Where
+    /// that is refused, the session may still know of the offset: it must not store anything
+    /// else. Not cancel safe.
+    pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
+        self.session.upload_from(argument(path.as_str())?, offset).await
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its

@@ -150,7 +150,7 @@ pub(super) fn answer(request: &Request, verb: &'static str, reply: &Reply, hash:
     match request {
         Request::Size(_) if reply.code() == 213 => text.parse().map_or_else(|_| done(false), Answer::Size),
         Request::Modified(_) if reply.code() == 213 && is_time(text) => Answer::Modified(text.to_owned()),
-        Request::Hash(_) => sha256_of(reply, hash)
+        Request::Hash(path) => sha256_of(reply, hash, path.as_str())
             .map_or(Answer::Unsupported, |bytes| Answer::Digest(Digest::from_bytes(bytes))),
         Request::Stands(_) | Request::RenameFrom(_) => done(reply.code() == 350),
         Request::Enter(_)

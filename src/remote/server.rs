@@ -10,7 +10,7 @@ use tracing::info;
 use super::connection::Connection;
 use super::lessons::Lessons;
 use super::network::{data_way, family, first_passive};
-use super::profile::{LastingSessions, Profile, Profiles};
+use super::profile::{Ability, LastingSessions, Profile, Profiles};
 use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
     Argument, ArgumentError, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password, Policy,
@@ -195,6 +195,16 @@ impl Remote {
             }
             opened => opened,
         }
+    }
+
+    /// Whether it takes the rest of an interrupted upload, as far as is known.
+    pub fn resume(&self) -> Ability {
+        self.profiles.of(&self.server).resume
+    }
+
+    /// Takes in whether an upload could be resumed.
+    pub fn learn_resume(&self, resume: Ability) {
+        self.profiles.learn(&self.server, |profile| profile.resume = resume);
     }
 
     fn learn_lasting(&self, lasting: LastingSessions) -> bool {

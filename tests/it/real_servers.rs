@@ -2,6 +2,8 @@
 
 mod active;
 mod firewalls;
+mod proof;
+mod resume;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -90,6 +90,14 @@ impl Agent {
         fs::write(path, changed.collect::<String>()).unwrap();
     }
 
+    /// Takes this in place of what the configuration says of `verify`.
+    pub(crate) fn configure_job(&self, line: &str) {
+        let path = self.home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        let old = yaml.lines().find(|line| line.trim_start().starts_with("verify:")).unwrap();
+        fs::write(path, yaml.replace(old, &format!("    {line}"))).unwrap();
+    }
+
     /// The folder whose files are sent.
     pub(crate) fn source(&self) -> PathBuf {
         self.home.path().join("source")
@@ -163,6 +171,11 @@ impl Running {
             assert_ne!(event["event"], "run-finished", "the run was over before it could be killed");
             seen += usize::from(event["event"] == "file-delivered");
         }
+        self.kill();
+    }
+
+    /// Kills the process as a power cut would.
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -218,6 +231,11 @@ impl Run {
         let report = self.report();
         let failed = report.failed.iter().map(|file| file.failure.to_string());
         failed.chain(report.stopped.as_ref().map(ToString::to_string)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The events of this name.
+    pub(crate) fn events<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Value> {
+        self.events.iter().filter(move |event| event["event"] == name)
     }
 
     fn report(&self) -> RunReport {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{
-    Content, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, retiring_key, staging_key,
-    trash_key,
+    Content, PARTIALS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, partial_key,
+    retiring_key, staging_key, trash_key,
 };
-use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, Remembered, Timestamp, Verified};
+use crate::domain::{
+    Entry, EntryStatus, FileStat, Leftovers, Record, RelPath, Remembered, RemotePath, StagedFile, Timestamp,
+    Verified,
+};
 use crate::state::error::ManifestFault;
 
 /// The changes that some records make to a tree, not yet applied.
@@ -26,29 +29,38 @@ impl<'a> Changes<'a> {
     pub(super) fn add(&mut self, record: &Record, at: Timestamp) -> Result<(), ManifestFault> {
         match record {
             Record::RunStarted(_) | Record::Failed(_) => {}
-            Record::Staging(staging) => self.put(staging_key(&staging.folder), &(), Content::Compact)?,
-            Record::Publishing(intent) => self.put(intent_key(&intent.path), intent, Content::Json)?,
+            Record::Staging(staging) => {
+                self.put(staging_key(&staging.folder), &(), Content::Compact)?;
+                if let Some(file) = &staging.file {
+                    self.put(partial_key(&file.path), file, Content::Json)?;
+                }
+            }
+            Record::Publishing(intent) => {
+                self.put(intent_key(&intent.path), intent, Content::Json)?;
+                self.remove(partial_key(&intent.path));
+            }
             Record::Delivered(delivered) => {
                 let mut entry = entry(&delivered.verified, delivered.stat, delivered.observed_at, at);
                 entry.modified.clone_from(&delivered.modified);
                 self.put(delivered.path.to_key(), &entry, Content::Compact)?;
-                self.remove(intent_key(&delivered.path));
+                self.close(&delivered.path);
             }
             Record::Presumed(presumed) => {
                 let mut entry = entry(&presumed.verified, presumed.stat, presumed.observed_at, at);
                 entry.status = EntryStatus::Presumed;
                 self.put(presumed.path.to_key(), &entry, Content::Compact)?;
-                self.remove(intent_key(&presumed.path));
+                self.close(&presumed.path);
             }
             Record::Confirmed(confirmed) => {
                 let key = confirmed.path.to_key();
-                if let Some(mut entry) = self.get::<Entry>(&key)? {
+                self.remove(partial_key(&confirmed.path));
+                if let Some(mut entry) = self.get::<Entry>(&key, Content::Compact)? {
                     entry.stat = confirmed.stat;
                     entry.observed_at = confirmed.observed_at;
                     self.put(key, &entry, Content::Compact)?;
                 }
             }
-            Record::Withdrawn(withdrawn) => self.remove(intent_key(&withdrawn.path)),
+            Record::Withdrawn(withdrawn) => self.close(&withdrawn.path),
             Record::Retiring(retiring) => {
                 self.put(retiring_key(&retiring.path), retiring, Content::Json)?;
             }
@@ -56,7 +68,7 @@ impl<'a> Changes<'a> {
             Record::Retired(retired) => {
                 self.remove(retiring_key(&retired.path));
                 let key = retired.path.to_key();
-                match (retired.remembered, self.get::<Entry>(&key)?) {
+                match (retired.remembered, self.get::<Entry>(&key, Content::Compact)?) {
                     (Remembered::AsOurs, Some(mut entry)) => {
                         entry.status = EntryStatus::Retired;
                         self.put(key, &entry, Content::Compact)?;
@@ -82,12 +94,32 @@ impl<'a> Changes<'a> {
 
     /// Takes in where temporary files may be left after a run.
     fn leave(&mut self, leftovers: &Leftovers) -> Result<(), ManifestFault> {
-        let Leftovers::Folders(folders) = leftovers else { return Ok(()) };
-        for key in self.stagings()? {
+        match leftovers {
+            Leftovers::AllStaged => Ok(()),
+            Leftovers::Folders(folders) => self.keep_staged(folders),
+        }
+    }
+
+    /// A path has neither an intent nor a part under a temporary name any more.
+    fn close(&mut self, path: &RelPath) {
+        self.remove(intent_key(path));
+        self.remove(partial_key(path));
+    }
+
+    /// Only these folders are staged from here on: what was said of others is forgotten.
+    fn keep_staged(&mut self, folders: &[RemotePath]) -> Result<(), ManifestFault> {
+        for key in self.keys(STAGINGS)? {
             self.remove(key);
         }
         for folder in folders {
             self.put(staging_key(folder), &(), Content::Compact)?;
+        }
+        for key in self.keys(PARTIALS)? {
+            let partial = self.get::<StagedFile>(&key, Content::Json)?;
+            let folder = partial.and_then(|partial| partial.temporary.folder());
+            if folder.is_none_or(|folder| !folders.contains(&folder)) {
+                self.remove(key);
+            }
         }
         Ok(())
     }
@@ -119,23 +151,27 @@ impl<'a> Changes<'a> {
         self.changed.insert(key, None);
     }
 
-    fn get<T: serde::de::DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ManifestFault> {
+    fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &[u8],
+        content: Content,
+    ) -> Result<Option<T>, ManifestFault> {
         match self.changed.get(key) {
-            Some(Some(value)) => decode(key, value, Content::Compact).map(Some),
+            Some(Some(value)) => decode(key, value, content).map(Some),
             Some(None) => Ok(None),
             None => match self.tree.get(key).map_err(|error| store_fault(&error))? {
-                Some(value) => decode(key, &value, Content::Compact).map(Some),
+                Some(value) => decode(key, &value, content).map(Some),
                 None => Ok(None),
             },
         }
     }
 
-    /// The keys of the stagings that are open with the changes so far.
-    fn stagings(&self) -> Result<Vec<Vec<u8>>, ManifestFault> {
-        let known = self.tree.scan_prefix(STAGINGS).keys().map(|key| key.map(|key| key.to_vec()));
+    /// The keys with a prefix that were there before, or were changed since.
+    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, ManifestFault> {
+        let known = self.tree.scan_prefix(prefix).keys().map(|key| key.map(|key| key.to_vec()));
         let mut keys: Vec<Vec<u8>> = known.collect::<Result<_, _>>().map_err(|error| store_fault(&error))?;
-        let changed = self.changed.range(STAGINGS.to_vec()..);
-        keys.extend(changed.map(|(key, _)| key.clone()).take_while(|key| key.starts_with(STAGINGS)));
+        let changed = self.changed.range(prefix.to_vec()..);
+        keys.extend(changed.map(|(key, _)| key.clone()).take_while(|key| key.starts_with(prefix)));
         Ok(keys)
     }
 }

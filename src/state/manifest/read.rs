@@ -2,9 +2,12 @@
 
 use super::guard::{Guard, caught, store_fault};
 use super::value::{
-    Content, FIRST_PATH, INTENTS, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES, TRASH, damaged, decode,
+    Content, FIRST_PATH, INTENTS, PARTIALS, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES, TRASH, damaged,
+    decode,
 };
-use crate::domain::{Entry, GuardTripped, Publishing, RelPath, RemotePath, Retiring, SourceSeen, Timestamp};
+use crate::domain::{
+    Entry, GuardTripped, Publishing, RelPath, RemotePath, Retiring, SourceSeen, StagedFile, Timestamp,
+};
 use crate::state::error::{ManifestFault, StateError};
 
 /// What is known of the files of one target.
@@ -98,6 +101,12 @@ impl Manifest {
         })
     }
 
+    /// The large files of which a part may stand under a temporary name, ordered by path. Their
+    /// folders are among [`staged_folders`](Self::staged_folders).
+    pub fn partials(&self) -> Result<Vec<StagedFile>, StateError> {
+        self.reserved(PARTIALS, |key, value| decode(key, value, Content::Json))
+    }
+
     fn reserved<T>(
         &self,
         prefix: &[u8],
@@ -154,9 +163,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let db = sled::Config::new().temporary(true).open().unwrap();
         let path = RelPath::new("a/b").unwrap();
-        let bad: [(Vec<u8>, Reads); 3] = [
+        let bad: [(Vec<u8>, Reads); 4] = [
             (path.to_key(), |manifest| manifest.entries().all(|entry| entry.is_ok())),
             ([INTENTS, b"a"].concat(), |manifest| manifest.intents().is_ok()),
+            ([PARTIALS, b"a"].concat(), |manifest| manifest.partials().is_ok()),
             ([STAGINGS, b"/in"].concat(), |manifest| manifest.staged_folders().is_ok()),
         ];
         for (key, reads) in bad {

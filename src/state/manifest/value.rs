@@ -25,6 +25,8 @@ pub(super) const TRASH: &[u8] = b"\0trash\0";
 pub(super) const SOURCE: &[u8] = b"\0source";
 /// The last deletion that was stopped.
 pub(super) const STOPPED_DELETES: &[u8] = b"\0guard";
+/// What large files under temporary names begin with; the path's key follows.
+pub(super) const PARTIALS: &[u8] = b"\0partial\0";
 /// What a job's target begins with, in the tree of general facts; the job's name follows.
 pub(super) const JOBS: &[u8] = b"job/";
 /// What a target begins with, in the tree of general facts; its digest follows.
@@ -54,6 +56,10 @@ pub(super) fn retiring_key(path: &RelPath) -> Vec<u8> {
 
 pub(super) fn trash_key(path: &RemotePath) -> Vec<u8> {
     [TRASH, path.as_str().as_bytes()].concat()
+}
+
+pub(super) fn partial_key(path: &RelPath) -> Vec<u8> {
+    [PARTIALS, &path.to_key()].concat()
 }
 
 pub(super) fn staging_key(folder: &RemotePath) -> Vec<u8> {

@@ -13,7 +13,7 @@ use super::*;
 use crate::domain::{
     Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence, Failed, Failure, FailureClass,
     FileStat, Leftovers, Presumed, Publishing, RelPath, RemotePath, RunFinished, RunId, Sent, SessionFacts,
-    Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
+    StagedFile, Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
 };
 
 /// A clock that moves a second a look, and numbers that count up.
@@ -151,7 +151,17 @@ fn withdrawn(run: RunId, path: &str) -> Record {
 }
 
 fn staging(run: RunId, folder: &str) -> Record {
-    Record::Staging(Staging { run, folder: remote(folder) })
+    Record::Staging(Staging { run, folder: remote(folder), file: None })
+}
+
+fn staged_file(folder: &str, path: &str, version: u64) -> StagedFile {
+    let temporary = remote(folder).child(&format!(".nf-{version}")).unwrap();
+    StagedFile { path: rel(path), temporary, stat: stat(version) }
+}
+
+fn staging_of(run: RunId, folder: &str, path: &str, version: u64) -> Record {
+    let file = Some(staged_file(folder, path, version));
+    Record::Staging(Staging { run, folder: remote(folder), file })
 }
 
 fn finished(run: RunId, leftovers: &[&str]) -> Record {
@@ -170,12 +180,12 @@ fn failed(run: RunId) -> Record {
 }
 
 /// All that a manifest shows.
-type Shown = (Vec<(RelPath, Entry)>, Vec<Publishing>, Vec<RemotePath>);
+type Shown = (Vec<(RelPath, Entry)>, Vec<Publishing>, Vec<RemotePath>, Vec<StagedFile>);
 
 fn show(state: &State, target: &Target) -> Result<Shown, StateError> {
     let manifest = state.manifest(target.id())?;
     let entries = manifest.entries().collect::<Result<_, _>>()?;
-    Ok((entries, manifest.intents()?, manifest.staged_folders()?))
+    Ok((entries, manifest.intents()?, manifest.staged_folders()?, manifest.partials()?))
 }
 
 /// A run with every kind of record.
@@ -193,7 +203,7 @@ fn fill(state: &State, target: &Target) -> RunId {
 }
 
 fn check_filled(state: &State, target: &Target) {
-    let (entries, intents, staged) = show(state, target).unwrap();
+    let (entries, intents, staged, partials) = show(state, target).unwrap();
     let paths: Vec<_> = entries.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["a", "a/b", "a-b", "presumed"], "in the order of a sorted walk");
     assert_eq!((entries[0].1.stat, entries[0].1.observed_at, entries[0].1.size), (stat(7), observed(7), 4));
@@ -203,6 +213,7 @@ fn check_filled(state: &State, target: &Target) {
     assert_eq!(statuses[2..], [EntryStatus::Delivered, EntryStatus::Presumed]);
     assert_eq!(intents, [publishing(RunId(1), "doubt", 5)]);
     assert_eq!(staged, [remote("/in"), remote("/in/a")]);
+    assert_eq!(partials, []);
     let manifest = state.manifest(target.id()).unwrap();
     assert_eq!(manifest.get(&rel("a/b")).unwrap().as_ref(), Some(&entries[1].1));
     assert_eq!(manifest.get(&rel("never")).unwrap(), None);
@@ -235,6 +246,36 @@ fn every_record_comes_to_the_manifest_and_stays_there() {
     assert_eq!((summary.records, summary.segments, summary.torn_tail), (20, 1, None));
     assert_eq!(summary.agent, agent);
     assert!(summary.first_at.is_some() && summary.last_at.is_some());
+}
+
+#[test]
+fn a_part_of_a_large_file_is_known_until_it_is_delivered_given_up_or_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target("a");
+    let state = reopen(folder.path());
+    let run = start(&state, &target);
+    let begin = |path| staging_of(run, "/in", path, 3);
+    let partials = |state: &State| state.manifest(target.id()).unwrap().partials().unwrap();
+    for end in [
+        Record::Publishing(publishing(run, "a", 3)),
+        delivered(run, "a", 3),
+        presumed(run, "a", 3),
+        confirmed(run, "a", 3),
+        withdrawn(run, "a"),
+        finished(run, &["/in/a"]),
+    ] {
+        commit(&state, &target, vec![begin("a")]);
+        assert_eq!(partials(&state), [staged_file("/in", "a", 3)], "before {end:?}");
+        commit(&state, &target, vec![end.clone()]);
+        assert_eq!(partials(&state), [], "after {end:?}");
+    }
+    // A second begin takes the first one's place; a folder that is not clean keeps its parts.
+    commit(&state, &target, vec![begin("a"), staging_of(run, "/in", "a", 4), begin("b")]);
+    commit(&state, &target, vec![failed(run), finished(run, &["/in"])]);
+    let kept = [staged_file("/in", "a", 4), staged_file("/in", "b", 3)];
+    assert_eq!(partials(&state), kept);
+    state.close().unwrap();
+    assert_eq!(partials(&reopen(folder.path())), kept);
 }
 
 #[test]

@@ -18,6 +18,7 @@ enum Step {
 #[derive(Clone, Debug)]
 enum Kind {
     Staging(u8),
+    Large(u8, u8, u64),
     Publishing(u8, u64),
     Delivered(u8, u64),
     Presumed(u8, u64),
@@ -39,6 +40,7 @@ impl Kind {
     fn record(&self, run: RunId) -> Record {
         match self {
             Self::Staging(at) => staging(run, folder(*at)),
+            Self::Large(at, path_at, version) => staging_of(run, folder(*at), &path(*path_at), *version),
             Self::Publishing(at, version) => Record::Publishing(publishing(run, &path(*at), *version)),
             Self::Delivered(at, version) => delivered(run, &path(*at), *version),
             Self::Presumed(at, version) => presumed(run, &path(*at), *version),
@@ -56,36 +58,55 @@ struct Model {
     entries: BTreeMap<RelPath, (EntryStatus, u64, u64)>,
     intents: BTreeSet<RelPath>,
     staged: BTreeSet<RemotePath>,
+    partials: BTreeMap<RelPath, StagedFile>,
 }
 
 impl Model {
     fn add(&mut self, kind: &Kind) {
         match kind {
             Kind::Staging(at) => drop(self.staged.insert(remote(folder(*at)))),
-            Kind::Publishing(at, _) => drop(self.intents.insert(rel(&path(*at)))),
+            Kind::Large(at, path_at, version) => {
+                self.staged.insert(remote(folder(*at)));
+                let file = staged_file(folder(*at), &path(*path_at), *version);
+                self.partials.insert(file.path.clone(), file);
+            }
+            Kind::Publishing(at, _) => {
+                self.intents.insert(rel(&path(*at)));
+                self.partials.remove(&rel(&path(*at)));
+            }
             Kind::Delivered(at, version) | Kind::Presumed(at, version) => {
                 let presumed = matches!(kind, Kind::Presumed(..));
                 let status = if presumed { EntryStatus::Presumed } else { EntryStatus::Delivered };
                 self.entries.insert(rel(&path(*at)), (status, *version, *version));
-                self.intents.remove(&rel(&path(*at)));
+                self.close(*at);
             }
             Kind::Confirmed(at, version) => {
+                self.partials.remove(&rel(&path(*at)));
                 if let Some(entry) = self.entries.get_mut(&rel(&path(*at))) {
                     entry.2 = *version;
                 }
             }
-            Kind::Withdrawn(at) => drop(self.intents.remove(&rel(&path(*at)))),
+            Kind::Withdrawn(at) => self.close(*at),
             Kind::Failed => {}
-            Kind::Finished(left) => self.staged = left.iter().map(|at| remote(folder(*at))).collect(),
+            Kind::Finished(left) => {
+                self.staged = left.iter().map(|at| remote(folder(*at))).collect();
+                self.partials.retain(|_, file| self.staged.contains(&file.temporary.folder().unwrap()));
+            }
         }
     }
 
-    fn of((entries, intents, staged): Shown) -> Self {
+    fn close(&mut self, at: u8) {
+        self.intents.remove(&rel(&path(at)));
+        self.partials.remove(&rel(&path(at)));
+    }
+
+    fn of((entries, intents, staged, partials): Shown) -> Self {
         let entries = entries.into_iter().map(|(path, e)| (path, (e.status, e.size, e.stat.size)));
         Self {
             entries: entries.collect(),
             intents: intents.into_iter().map(|intent| intent.path).collect(),
             staged: staged.into_iter().collect(),
+            partials: partials.into_iter().map(|file| (file.path.clone(), file)).collect(),
         }
     }
 }
@@ -94,6 +115,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
     let at = || 0..5_u8;
     prop_oneof![
         at().prop_map(Kind::Staging),
+        (at(), at(), 0..9_u64).prop_map(|(at, path, version)| Kind::Large(at, path, version)),
         (at(), 0..9_u64).prop_map(|(at, version)| Kind::Publishing(at, version)),
         (at(), 0..9_u64).prop_map(|(at, version)| Kind::Delivered(at, version)),
         (at(), 0..9_u64).prop_map(|(at, version)| Kind::Presumed(at, version)),

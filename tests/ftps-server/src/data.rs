@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -259,6 +259,10 @@ impl Data {
         match cut {
             Cut::Reset => self.stream.get_ref().0.set_zero_linger(),
             Cut::Fin => self.stream.get_mut().0.shutdown().await,
+            Cut::Silence => {
+                sleep(PATIENCE).await;
+                Ok(())
+            }
         }
     }
 }

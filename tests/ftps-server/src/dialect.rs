@@ -74,6 +74,8 @@ pub struct Dialect {
     pub(crate) reuse: Reuse,
     pub(crate) control_tickets: usize,
     pub(crate) data_tickets: usize,
+    /// Commands that the account may not use, with the replies that they get.
+    pub(crate) forbidden: Vec<(&'static str, &'static str)>,
 }
 
 impl Dialect {
@@ -86,6 +88,7 @@ impl Dialect {
             reuse: Reuse::Optional,
             control_tickets: 2,
             data_tickets: 2,
+            forbidden: Vec::new(),
         }
     }
 
@@ -114,6 +117,7 @@ impl Dialect {
             reuse: Reuse::RequiredOrClose,
             control_tickets: 2,
             data_tickets: 1,
+            forbidden: Vec::new(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Dialect {
             reuse: Reuse::Optional,
             control_tickets: 0,
             data_tickets: 0,
+            forbidden: Vec::new(),
         }
     }
 
@@ -145,6 +150,7 @@ impl Dialect {
             reuse: Reuse::Optional,
             control_tickets: 2,
             data_tickets: 2,
+            forbidden: Vec::new(),
         }
     }
 
@@ -161,7 +167,25 @@ impl Dialect {
             reuse: Reuse::Required,
             control_tickets: 2,
             data_tickets: 1,
+            forbidden: Vec::new(),
         }
+    }
+
+    /// The same as a drop box: files can be stored, renamed and deleted there, but neither read nor
+    /// listed.
+    #[must_use]
+    pub fn write_only(self) -> Self {
+        let denied = "550 Permission denied.";
+        ["RETR", "HASH", "XSHA256", "MLSD", "MLST", "LIST", "NLST"]
+            .into_iter()
+            .fold(self, |dialect, verb| dialect.forbid(verb, denied))
+    }
+
+    /// The same with a command that the account may not use: this is the reply.
+    #[must_use]
+    pub fn forbid(mut self, verb: &'static str, reply: &'static str) -> Self {
+        self.forbidden.push((verb, reply));
+        self
     }
 
     /// As [`Dialect::full`], but `EPSV` is an unknown command.

@@ -29,6 +29,8 @@ pub enum Cut {
     Reset,
     /// With FIN and no `close_notify` before it.
     Fin,
+    /// Not at all: nothing more is read or written, until the client has hung up or is too slow.
+    Silence,
 }
 
 /// What `HASH` and `XSHA256` say about bytes that were changed on the disk.
@@ -69,7 +71,9 @@ pub enum Action {
     EndlessLine,
     /// Any command: a reply of lines that does not end, up to 64 MiB.
     EndlessReply,
-    /// Transfers: the data connection is cut once so many bytes have crossed; then 426.
+    /// Transfers: the data connection is cut once so many bytes have crossed; then 426. Of an upload
+    /// [`Manner::PureFtpd`](crate::Manner::PureFtpd) keeps whole blocks of 16 KiB, as the real one
+    /// does, and the others all that came.
     DropData {
         /// File bytes that cross before the cut.
         after: u64,

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestServer};
+use ftps_server::{Builder, Dialect, Direction, Event as ServerEvent, Fault, Server as TestServer};
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    AfterDelivery, Backoff, Charset, Deletes, Event, Job, Mode, Network, Overwrite, RemoteDelete, RemotePath,
-    RunId, RunReport, SecretRef, Server, Target, TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    AfterDelivery, Backoff, Charset, Deletes, Event, FileProgress, Job, Mode, Network, Overwrite,
+    RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target, TlsMode, TlsPolicy, TlsVersions,
+    Trust, VerifyPolicy,
 };
-use nightferry::remote::{Deadlines, Profiles, Remote};
+use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
 use nightferry::state::State;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,11 @@ pub(super) struct Bench {
     pub(super) password: &'static str,
     pub(super) approved: Option<RunId>,
     profiles: Arc<Profiles>,
+    /// From how many bytes on uploads are resumed.
+    pub(super) resume_from: u64,
     renames: Arc<AtomicUsize>,
+    /// What was told of the last run.
+    events: Mutex<Vec<Event>>,
 }
 
 impl Bench {
@@ -90,16 +95,20 @@ impl Bench {
             deletes: Deletes::default(),
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
+        let resume_from = Delivery::RESUME_FROM;
+        let password = "password";
         Self {
             server,
             folders,
             job,
             definition,
             deadlines,
-            password: "password",
+            password,
             approved: None,
             profiles,
+            resume_from,
             renames,
+            events: Mutex::default(),
         }
     }
 
@@ -155,6 +164,31 @@ impl Bench {
         self.all_stored().into_keys().filter(|path| path.contains(TEMPORARY)).collect()
     }
 
+    /// Where the uploads of the last run went on.
+    pub(super) fn resumed_at(&self) -> Vec<u64> {
+        let events = self.events.lock().unwrap();
+        let at = events.iter().filter_map(|event| match event {
+            Event::File { progress: FileProgress::Resumed { at }, .. } => Some(*at),
+            _ => None,
+        });
+        at.collect()
+    }
+
+    /// Why files were tried again in the last run.
+    pub(super) fn retried(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let causes = events.iter().filter_map(|event| match event {
+            Event::File { progress: FileProgress::Retrying { failure, .. }, .. } => Some(failure.to_string()),
+            _ => None,
+        });
+        causes.collect()
+    }
+
+    /// What has been learned of the server.
+    pub(super) fn profile(&self) -> Profile {
+        self.profiles.of(&self.definition)
+    }
+
     /// How many renames the server has done.
     pub(super) fn renames(&self) -> usize {
         self.renames.load(Ordering::SeqCst)
@@ -175,6 +209,25 @@ impl Bench {
 
     /// The same on a server on which something else than runs left its traces.
     pub(super) async fn deliver(&self) -> RunReport {
+        self.run_unchecked(|_| false).await.unwrap()
+    }
+
+    /// Runs the job in a process that dies at the first such event; `None` when it has died.
+    pub(super) async fn run_until(
+        &self,
+        fatal: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Option<RunReport> {
+        let report = self.run_unchecked(fatal).await;
+        self.check_server();
+        report
+    }
+
+    async fn run_unchecked(
+        &self,
+        fatal: impl Fn(&Event) -> bool + Send + Sync + 'static,
+    ) -> Option<RunReport> {
+        let dying = CancellationToken::new();
+        let death = dying.clone();
         let clock = Arc::new(SystemClock);
         let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -185,13 +238,24 @@ impl Bench {
             remote: Arc::new(self.remote()),
             state: opened.state.clone(),
             clock,
-            sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            sink: Arc::new(move |event: Event| {
+                if fatal(&event) {
+                    death.cancel();
+                }
+                seen.lock().unwrap().push(event);
+            }),
+            resume_from: self.resume_from,
             approved: self.approved,
             backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
         };
-        let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
+        let report = tokio::select! {
+            biased;
+            () = dying.cancelled() => None,
+            report = Box::pin(run(delivery, CancellationToken::new())) => Some(report.unwrap()),
+        };
         opened.state.close().unwrap();
         println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
+        *self.events.lock().unwrap() = std::mem::take(&mut events.lock().unwrap());
         report
     }
 
@@ -209,10 +273,11 @@ impl Bench {
                 "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
                 // Onto itself: the end of a question.
                 "RNTO" => assert!(!ours || onto_itself, "{command}\n{transcript}"),
-                "APPE" | "CCC" | "REST" | "RMD" | "SITE" => panic!("{command}\n{transcript}"),
+                "APPE" | "CCC" | "RMD" | "SITE" => panic!("{command}\n{transcript}"),
                 _ => {}
             }
         }
+        self.check_restarts();
         let published: Vec<_> =
             transcript.commands().into_iter().filter_map(|line| line.strip_prefix("RNTO ")).collect();
         for path in self.all_stored().into_keys().filter(|path| !path.contains(TEMPORARY)) {
@@ -221,6 +286,19 @@ impl Bench {
                 published.contains(&path.as_str()) || name.starts_with("theirs"),
                 "{path} was not renamed into place\n{transcript}"
             );
+        }
+    }
+
+    /// An offset is for the upload that follows it at once, and for no other.
+    fn check_restarts(&self) {
+        let transcript = self.server.transcript();
+        let mut sessions: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for line in transcript.lines().iter().filter(|line| line.direction == Direction::In) {
+            sessions.entry(line.connection).or_default().push(&line.text);
+        }
+        for pair in sessions.values().flat_map(|commands| commands.windows(2)) {
+            let upload = pair[1].starts_with("STOR ") && pair[1].contains(TEMPORARY);
+            assert!(upload || !pair[0].starts_with("REST"), "{pair:?}\n{transcript}");
         }
     }
 

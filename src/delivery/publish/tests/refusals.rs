@@ -43,17 +43,21 @@ fn nothing_is_published_without_proof() {
     let size = |answer| [("Size(\"/in/.nf", answer, Done::NotAtAll)];
     for before in [Before::Nothing, Before::OurOldVersion] {
         check(HASHED, before, &hash(Answer::Digest(Digest::of(b"other"))), "Mismatch(Digest");
-        check(HASHED, before, &hash(absent("HASH")), "NoProof { refusal: Some");
+        let gone = ("Stands", absent("RNFR"), Done::NotAtAll);
+        let no_hash = ("Hash", absent("HASH"), Done::NotAtAll);
+        check(HASHED, before, &[no_hash, gone.clone()], "NoProof { refusal: Some");
         check(SIZED, before, &size(Answer::Size(3)), "Mismatch(Size { sent: 11, stored: 3");
-        check(SIZED, before, &size(Answer::Unsupported), "NoProof { refusal: None");
-        check(SIZED, before, &size(absent("SIZE")), "NoProof { refusal: Some");
+        check(SIZED, before, &size(Answer::Unsupported), "Unprovable { refusal: None");
+        check(SIZED, before, &size(absent("SIZE")), "Unprovable { refusal: Some");
+        let no_size = ("Size(\"/in/.nf", absent("SIZE"), Done::NotAtAll);
+        check(SIZED, before, &[no_size, gone], "NoProof { refusal: Some");
     }
 }
 
 /// Such as for a file above a limit of the server's: reading back proves as much.
 #[test]
 fn a_hash_that_is_not_given_is_replaced_by_reading_back_where_the_job_allows_it() {
-    for answer in [refused("HASH", 504), Answer::Unsupported] {
+    for answer in [refused("HASH", 504), absent("HASH"), Answer::Unsupported] {
         let faults = [("Hash", answer, Done::NotAtAll)];
         let mut auto = world(HASHED, Before::Nothing, &faults);
         assert_eq!(auto.run().unwrap(), End::Delivered);
@@ -92,6 +96,8 @@ fn no_strangers_file_is_replaced_unless_the_job_says_so() {
     let at = "Size(\"/in/f";
     check(HASHED, Nothing, &[(at, Answer::Unsupported, Done::NotAtAll)], "CannotLook");
     check(HASHED, Stranger, &[(at, refused("SIZE", 451), Done::NotAtAll)], "CannotLook");
+    // A server that tells no size of what was just stored does not mean by 550 that nothing is there.
+    check(HASHED, Stranger, &[("Size", absent("SIZE"), Done::NotAtAll)], "CannotLook");
     // Somebody changed what we delivered: the same size, but another time or one that is kept back.
     let at = "Modified(\"/in/f";
     let other = Answer::Modified("20200101000001".into());
@@ -116,15 +122,19 @@ fn a_rename_that_failed_is_taken_back() {
     check(HASHED, Nothing, &to(Answer::Unsupported), "NoRename");
     check(HASHED, Nothing, &to(Answer::Done), "NotRenamed");
     let left = "Size(\"/in/.";
-    let gone = [("RenameFrom", absent("RNFR"), Done::NotAtAll), (left, absent("SIZE"), Done::NotAtAll)];
-    check(HASHED, Nothing, &gone, "Vanished");
+    let gone = ["RenameFrom", "Stands"].map(|at| (at, absent("RNFR"), Done::NotAtAll));
+    let [from_gone, stands_gone] = gone;
+    let size_gone = (left, absent("SIZE"), Done::NotAtAll);
+    check(REPLACES, Nothing, &[from_gone, stands_gone, size_gone], "Vanished");
     // Without SIZE the temporary name is asked for by RNFR.
     let no_size = (left, Answer::Unsupported, Done::NotAtAll);
-    check(HASHED, Nothing, &[("RenameTo", Answer::Done, Done::NotAtAll), no_size.clone()], "NotRenamed");
+    check(REPLACES, Nothing, &[("RenameTo", Answer::Done, Done::NotAtAll), no_size.clone()], "NotRenamed");
+    let absent_size = (left, absent("SIZE"), Done::NotAtAll);
+    check(REPLACES, Nothing, &[("RenameTo", Answer::Done, Done::NotAtAll), absent_size], "NotRenamed");
     let silent = ("Stands", refused("RNFR", 451), Done::NotAtAll);
-    let mut in_doubt = world(HASHED, Nothing, &[silent, no_size.clone()]);
+    let mut in_doubt = world(REPLACES, Nothing, &[silent, no_size.clone()]);
     assert_eq!(in_doubt.run().unwrap(), End::Failed(DeliveryError::InDoubt));
-    let mut without_size = world(HASHED, Nothing, &[no_size]);
+    let mut without_size = world(REPLACES, Nothing, &[no_size]);
     assert_eq!(without_size.run().unwrap(), End::Delivered);
     check(HASHED, Nothing, &from(refused("RNFR", 553)), "RenameRefused { refusal: Refusal { verb: \"RNFR\"");
     check(HASHED, Nothing, &from(Answer::Unsupported), "NoRename");

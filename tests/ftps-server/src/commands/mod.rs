@@ -104,6 +104,10 @@ impl Session {
             return Ok(Outcome::reply(501, "Bad sequence of commands"));
         }
         let renaming = self.rename_from.take();
+        let forbidden = self.shared.dialect.forbidden.iter().find(|(verb, _)| *verb == command.verb);
+        if let Some((_, reply)) = forbidden {
+            return Ok(Outcome::Reply(Reply(reply.as_bytes().to_vec())));
+        }
         let has = |feature| self.shared.dialect.has(feature);
         let outcome = match command.verb.as_str() {
             "TYPE" => self.set_type(argument),

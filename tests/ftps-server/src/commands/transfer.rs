@@ -19,6 +19,24 @@ use crate::transcript::{Direction, add};
 /// The bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
 
+/// What Pure-FTPd 1.0.50 writes at a time: the rest of a broken upload is lost.
+const PURE_FTPD_BLOCK: u64 = 16 * 1024;
+
+/// Why a transfer does not even begin.
+enum Unopened {
+    /// 451: nothing may be restarted here.
+    Restart,
+    /// 554: it would begin behind the end of the file.
+    BeyondEnd,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// How an upload ended.
 struct Received {
     bytes: u64,
@@ -42,16 +60,15 @@ impl Session {
             Err(refusal) => return Ok(refusal),
         };
         let offset = std::mem::take(&mut self.restart_at);
-        let opened = self.local(&command.argument).and_then(|local| match command.verb.as_str() {
-            "RETR" => Ok((open_to_read(&local, offset)?, local)),
-            verb => Ok((self.open_to_write(&local, verb, offset)?, local)),
-        });
-        let (file, local) = match opened {
+        let (file, local) = match self.open_file(command, offset) {
             Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            Err(Unopened::Restart) => {
                 return Ok(Outcome::reply(451, "Append/Restart not permitted, try again"));
             }
-            Err(error) => return Ok(self.failed(&command.verb, &command.argument, &error)),
+            Err(Unopened::BeyondEnd) => {
+                return Ok(Outcome::reply(554, "REST: invalid argument"));
+            }
+            Err(Unopened::Failed(error)) => return Ok(self.failed(&command.verb, &command.argument, &error)),
         };
         let text = [b"Opening BINARY mode data connection for ", command.argument.as_slice()].concat();
         let data = match self.open_data(agreed, &Reply::new(150, text)).await? {
@@ -72,12 +89,30 @@ impl Session {
         self.agreed.take().ok_or_else(|| Outcome::reply(425, "Use PORT or PASV first."))
     }
 
-    fn open_to_write(&self, local: &Path, verb: &str, offset: u64) -> io::Result<File> {
-        let exists = fs::metadata(local).is_ok_and(|metadata| metadata.is_file());
-        let restart = offset > 0 || (verb == "APPE" && exists);
+    fn open_file(&self, command: &Command, offset: u64) -> Result<(File, PathBuf), Unopened> {
+        let local = self.local(&command.argument)?;
+        let file = match command.verb.as_str() {
+            "RETR" => open_to_read(&local, offset)?,
+            verb => self.open_to_write(&local, verb, offset)?,
+        };
+        Ok((file, local))
+    }
+
+    /// A restart keeps what stands behind its offset (vsftpd, ProFTPD) or cuts there (Pure-FTPd).
+    /// Behind the end of the file it makes a hole (vsftpd), is refused (ProFTPD), or goes on at the
+    /// real end (Pure-FTPd).
+    fn open_to_write(&self, local: &Path, verb: &str, offset: u64) -> Result<File, Unopened> {
+        let there = fs::metadata(local).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
+        let restart = offset > 0 || (verb == "APPE" && there.is_some());
         if restart && !self.shared.dialect.has(Feature::RestartStore) {
-            return Err(io::ErrorKind::Unsupported.into());
+            return Err(Unopened::Restart);
         }
+        let length = there.unwrap_or(0);
+        let manner = self.shared.dialect.manner;
+        if verb != "APPE" && offset > length && manner == Manner::ProFtpd {
+            return Err(Unopened::BeyondEnd);
+        }
+        let offset = if manner == Manner::PureFtpd { offset.min(length) } else { offset };
         self.shared.claims.set(local, None);
         let mut options = OpenOptions::new();
         options.create(true);
@@ -87,6 +122,9 @@ impl Session {
         };
         let mut file = options.open(local)?;
         if verb != "APPE" {
+            if restart && manner == Manner::PureFtpd {
+                file.set_len(offset)?;
+            }
             file.seek(SeekFrom::Start(offset))?;
         }
         Ok(file)
@@ -133,6 +171,7 @@ impl Session {
         loop {
             let room = drop_at.map_or(CHUNK as u64, |(after, _)| (after - bytes).min(CHUNK as u64));
             if let (0, Some((_, cut))) = (room, drop_at) {
+                self.lose_rest(file, bytes)?;
                 // The connection is to be lost; how well that goes does not matter.
                 drop(data.cut(cut).await);
                 return Ok(Received { bytes, end: End::Broken("by a fault".to_owned()) });
@@ -149,6 +188,9 @@ impl Session {
                     }
                 }
                 Err(end) => {
+                    if matches!(end, End::Broken(_)) {
+                        self.lose_rest(file, bytes)?;
+                    }
                     if self.shared.dialect.has(Feature::NeverCloses) {
                         // Until the next upload, which is long after the client has gone away.
                         self.lingering = vec![data];
@@ -159,6 +201,14 @@ impl Session {
                     return Ok(Received { bytes, end });
                 }
             }
+        }
+    }
+
+    /// What a broken upload loses of the `bytes` that came.
+    fn lose_rest(&self, file: &File, bytes: u64) -> io::Result<()> {
+        match self.shared.dialect.manner {
+            Manner::PureFtpd => file.set_len(file.metadata()?.len() - bytes % PURE_FTPD_BLOCK),
+            Manner::ProFtpd | Manner::Vsftpd | Manner::Iis | Manner::FileZilla => Ok(()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 
 use crate::client::{Client, end};
-use ftps_server::{Dialect, Server, TlsVersions};
+use ftps_server::{Dialect, Feature, Server, TlsVersions};
 use tokio::net::TcpSocket;
 
 #[test]
@@ -179,13 +179,39 @@ fn text_is_changed_unless_the_type_is_image() {
 }
 
 #[test]
-fn an_upload_is_continued_and_the_tail_kept() {
-    let server = Server::builder().start().unwrap();
-    let mut client = Client::login(&server);
-    client.store("a", b"0123456789");
-    assert!(client.command("REST 5").starts_with("350"));
-    assert!(client.store("a", b"abc").starts_with("226"));
-    assert_eq!(fs::read(server.root().join("a")).unwrap(), b"01234abc89");
+fn an_upload_is_continued_as_each_server_does_it() {
+    let restart = Dialect::proftpd().with(Feature::RestartStore);
+    for (dialect, offset, expected) in [
+        (Dialect::full(), 5, Ok("01234abc89")),
+        (Dialect::full(), 10, Ok("0123456789abc")),
+        (Dialect::full(), 12, Err("554")),
+        (restart.clone(), 5, Ok("01234abc89")),
+        (restart, 12, Err("554")),
+        (Dialect::proftpd(), 5, Err("451")),
+        (Dialect::vsftpd(), 5, Ok("01234abc89")),
+        (Dialect::vsftpd(), 12, Ok("0123456789\0\0abc")),
+        (Dialect::pure_ftpd(), 5, Ok("01234abc")),
+        (Dialect::pure_ftpd(), 12, Ok("0123456789abc")),
+    ] {
+        let row = format!("{offset}: {dialect:?}");
+        let server = Server::builder().dialect(dialect).start().unwrap();
+        let mut client = Client::login(&server);
+        client.store("a", b"0123456789");
+        let stored = || fs::read_to_string(server.root().join("a")).unwrap();
+        match expected {
+            Ok(content) => {
+                assert!(client.command(&format!("REST {offset}")).starts_with("350"));
+                assert!(client.store("a", b"abc").contains("226"), "{row}");
+                assert_eq!(stored(), content, "{row}");
+            }
+            Err(code) => {
+                client.epsv();
+                assert!(client.command(&format!("REST {offset}")).starts_with("350"));
+                assert!(client.command("STOR a").starts_with(code), "{row}");
+                assert_eq!(stored(), "0123456789", "{row}");
+            }
+        }
+    }
 }
 
 /// The server and the client are both in the same async test, which must not block the server.
