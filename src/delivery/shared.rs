@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::run::Delivery;
 use crate::domain::{
@@ -170,7 +171,14 @@ impl Shared {
     }
 
     /// Bytes of a temporary name: all have the same.
-    pub(super) const TEMPORARY_NAME_BYTES: usize = 38;
+    const TEMPORARY_NAME_BYTES: usize = 38;
+
+    /// Whether a name on the server is that of a temporary file that begins with `prefix`. Servers
+    /// that decompose what they store have more bytes for it than were sent.
+    pub(super) fn is_temporary(name: &str, prefix: &str) -> bool {
+        let bytes = name.nfc().map(char::len_utf8).sum::<usize>();
+        bytes == Self::TEMPORARY_NAME_BYTES && name.starts_with(prefix)
+    }
 
     /// Most folders that are asked for in one write: a deep path in few round trips, and fewer
     /// replies at once than a session takes in.

@@ -13,12 +13,14 @@
 //! - Each exchange has a deadline, each answer a limit ([`Deadlines`], `limits.rs`).
 //! - The reply that ends an upload proves nothing about what was stored.
 
+mod charset;
 mod command;
 mod control;
 mod data;
 mod error;
 mod features;
 pub mod limits;
+mod list;
 mod listing;
 mod login;
 mod look;
@@ -27,15 +29,17 @@ mod reply;
 mod session;
 mod tls;
 
+pub use self::charset::Charset;
 pub use self::command::{Argument, ArgumentError, Command, MAX_ARGUMENT_BYTES, Password, TimeDialect};
 pub use self::error::{FtpsError, OtherProtocol, Renewal, Step, Trouble};
 pub use self::features::{Features, HashSupport, sha256_of};
 pub use self::limits::Deadlines;
-pub use self::listing::{mlsd_names, nlst_names};
+pub use self::list::EntrySink;
+pub use self::listing::{Entry, EntryKind, Listed, Modified};
 pub use self::login::{Endpoint, Milestone, Noted, TlsStart};
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{DataFacts, DataHandshake, Listing, Session, SessionInfo, Upload};
+pub use self::session::{DataFacts, DataHandshake, Session, SessionInfo, Upload};
 pub use self::tls::{
     CertificateFacts, SignedBy, TlsError, TlsOptions, TlsSettings, TlsSettingsError, Version,
 };

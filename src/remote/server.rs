@@ -10,8 +10,8 @@ use super::connection::Connection;
 use super::profile::{LastingSessions, Profiles};
 use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session, TlsError,
-    TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, Charset, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session,
+    TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -70,6 +70,7 @@ impl Remote {
             let server = name.clone();
             move |source| RemoteSettingsError::Login { server, what, source }
         };
+        let charset = charset(&server);
         let endpoint = Endpoint {
             host: server.host.clone(),
             port: server.port,
@@ -80,8 +81,10 @@ impl Remote {
             min_version: version(server.tls_versions.min),
             max_version: version(server.tls_versions.max),
             tls,
-            user: Argument::new(&server.username).map_err(login("username"))?,
-            password: Password::new(password).map_err(login("password"))?,
+            charset,
+            // In the encoding of the names, as on servers that know but one.
+            user: Argument::encoded(&server.username, charset).map_err(login("username"))?,
+            password: Password::encoded(password, charset).map_err(login("password"))?,
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
         let permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
@@ -181,6 +184,11 @@ fn overlaid(usual: Deadlines, given: &Timeouts) -> Deadlines {
         final_reply: given.final_reply.unwrap_or(usual.final_reply),
         drain: given.drain.unwrap_or(usual.drain),
     }
+}
+
+/// The encoding of a server's names and of all that is said on its control connections.
+pub(super) fn charset(server: &Server) -> Charset {
+    Charset::new(server.charset.encoding())
 }
 
 fn version(version: TlsVersion) -> Version {
