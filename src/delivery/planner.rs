@@ -48,14 +48,18 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
         if shared.cut_off.is_cancelled() {
             return;
         }
-        let (path, size, known, kind) = match action {
-            Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
+        let (path, size, known, twins, kind) = match action {
+            Ok(Action::Send { path, stat, known, twins, .. }) => {
+                (path, stat.size, known, twins, WorkKind::Send)
+            }
             Ok(Action::Unchanged { path } | Action::Hash { path, reason: Reason::TooCloseToTrust, .. })
                 if shared.is_settled(&path) =>
             {
                 continue;
             }
-            Ok(Action::Hash { path, stat, known, .. }) => (path, stat.size, Some(known), WorkKind::HashFirst),
+            Ok(Action::Hash { path, stat, known, twins, .. }) => {
+                (path, stat.size, Some(known), twins, WorkKind::HashFirst)
+            }
             Ok(Action::Unchanged { .. }) => {
                 unchanged += 1;
                 continue;
@@ -87,7 +91,7 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
         }
         tell(Outcome::Planned { bytes: size });
         // Nobody takes files any more once the run has stopped; the rest is only counted.
-        if shared.stop.is_cancelled() || queue.send_blocking(Work { path, known, kind }).is_err() {
+        if shared.stop.is_cancelled() || queue.send_blocking(Work { path, known, twins, kind }).is_err() {
             not_reached += 1;
         }
     }

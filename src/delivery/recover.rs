@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
-use crate::domain::{Entry, Failure, FailureClass, Publishing, RelPath, RemotePath};
+use crate::domain::{Entry, Failure, FailureClass, Publishing, RelPath, RemotePath, Twins};
 use crate::remote::{Answer, Connection, EntryKind, FtpsError, Request, Trouble};
 use crate::state::StateError;
 
@@ -32,7 +32,8 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
     shared.begin_work(1);
     let mut worker = Worker::new(Arc::clone(shared));
     for (intent, known) in intents {
-        let work = Work { path: intent.path.clone(), known, kind: WorkKind::Settle(Box::new(intent)) };
+        let (path, twins) = (intent.path.clone(), Twins::NONE);
+        let work = Work { path, known, twins, kind: WorkKind::Settle(Box::new(intent)) };
         worker.see_through(work).await;
         if shared.stop.is_cancelled() {
             break;

@@ -7,10 +7,11 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, RunId,
-    TargetId,
+    TargetId, Twins,
 };
 use crate::source::SourceRoot;
 use crate::state::StateError;
@@ -21,6 +22,8 @@ pub(super) struct Work {
     pub(super) path: RelPath,
     /// What was delivered before.
     pub(super) known: Option<Entry>,
+    /// Names that some servers take for its own.
+    pub(super) twins: Twins,
     pub(super) kind: WorkKind,
 }
 
@@ -96,6 +99,8 @@ pub(super) struct Shared {
     /// Cancelled when even files under way are given up.
     pub(super) cut_off: CancellationToken,
     pub(super) outcomes: mpsc::Sender<Outcome>,
+    /// What was found out of how the server stores names.
+    pub(super) names: Names,
     notes: Mutex<Notes>,
     /// One permit until a session was opened, then enough for all.
     door: Semaphore,
@@ -142,6 +147,7 @@ impl Shared {
             stop,
             cut_off: CancellationToken::new(),
             outcomes,
+            names: Names::default(),
             notes: Mutex::default(),
             door: Semaphore::new(1),
         })

@@ -20,6 +20,7 @@ mod server;
 mod stat;
 mod target;
 mod time;
+mod twin;
 
 pub use self::charset::Charset;
 pub use self::digest::{Digest, Hasher, ParseDigestError};
@@ -43,3 +44,4 @@ pub use self::server::{
 pub use self::stat::FileStat;
 pub use self::target::{Target, TargetId};
 pub use self::time::Timestamp;
+pub use self::twin::{Difference, Twin, Twins};

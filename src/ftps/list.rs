@@ -213,5 +213,5 @@ fn named(folder: &Argument, charset: super::charset::Charset) -> Result<Argument
         return Ok(folder.clone());
     }
     Argument::encoded(&format!("./{text}"), charset)
-        .map_err(|source| FtpsError::Argument { what: "a path", source })
+        .map_err(|source| FtpsError::Argument { what: "the folder", source })
 }

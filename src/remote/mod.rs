@@ -11,7 +11,7 @@ mod server;
 pub use self::connection::{Connection, Incoming, MAX_NAMES};
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
-pub use self::server::{Remote, RemoteSettingsError};
+pub use self::server::{Remote, RemoteSettingsError, check_path};
 pub use crate::ftps::{
     ArgumentError, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal, Trouble,
     Upload,

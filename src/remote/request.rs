@@ -123,7 +123,7 @@ pub(super) fn commands(
 
 /// A text as part of a command.
 pub(super) fn argument(text: &str, charset: Charset) -> Result<Argument, FtpsError> {
-    Argument::encoded(text, charset).map_err(|source| FtpsError::Argument { what: "a path", source })
+    Argument::encoded(text, charset).map_err(|source| FtpsError::Argument { what: "its path", source })
 }
 
 /// Whether a reply can be the answer to a request: one that tells of success has the code that

@@ -7,8 +7,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::info;
 
 use super::connection::Connection;
-use super::profile::{LastingSessions, Profiles};
-use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
+use super::profile::{LastingSessions, Profile, Profiles};
+use super::request::argument;
+use crate::domain::{RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsVersion};
 use crate::ftps::{
     Argument, ArgumentError, Charset, Deadlines, Endpoint, FtpsError, Noted, Password, Renewal, Session,
     TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
@@ -150,6 +151,21 @@ impl Remote {
         }
     }
 
+    /// What has been learned of the server.
+    pub fn profile(&self) -> Profile {
+        self.profiles.of(&self.server)
+    }
+
+    /// Keeps what was learned of the server. Returns whether it is news.
+    pub fn learn(&self, change: impl FnOnce(&mut Profile)) -> bool {
+        self.profiles.learn(&self.server, change)
+    }
+
+    /// Whether a path can be sent to the server at all: in its charset, as one line.
+    pub fn check_path(&self, path: &RemotePath) -> Result<(), FtpsError> {
+        check_path(&self.server, path)
+    }
+
     fn learn_lasting(&self, lasting: LastingSessions) -> bool {
         self.profiles.learn(&self.server, |profile| profile.lasting_sessions = lasting)
     }
@@ -186,8 +202,13 @@ fn overlaid(usual: Deadlines, given: &Timeouts) -> Deadlines {
     }
 }
 
+/// Whether a path can be sent to a server at all: in its charset, as one line.
+pub fn check_path(server: &Server, path: &RemotePath) -> Result<(), FtpsError> {
+    argument(path.as_str(), charset(server)).map(|_| ())
+}
+
 /// The encoding of a server's names and of all that is said on its control connections.
-pub(super) fn charset(server: &Server) -> Charset {
+fn charset(server: &Server) -> Charset {
     Charset::new(server.charset.encoding())
 }
 

@@ -14,6 +14,7 @@ mod file;
 mod filter;
 mod root;
 mod scan;
+mod twins;
 
 pub use self::error::{Change, SourceError};
 pub use self::file::{SourceFile, hash_file};

@@ -52,7 +52,7 @@ fn files_come_in_the_order_of_paths_with_their_facts() {
     expected.sort();
     assert_eq!(file_paths(&found), expected.map(|path| path.to_string()));
     for found in &found {
-        let Found::File { path, stat, observed_at } = found else { panic!("{found:?}") };
+        let Found::File { path, stat, observed_at, .. } = found else { panic!("{found:?}") };
         let meta = fs::metadata(tree.at(path.as_str())).unwrap();
         assert_eq!((stat.size, stat.inode), (meta.len(), meta.ino()));
         assert_eq!(stat.mtime, Timestamp::from_unix(meta.mtime(), meta.mtime_nsec()));
