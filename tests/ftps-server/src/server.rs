@@ -24,7 +24,7 @@ use crate::session::Session;
 use crate::shared::{Claims, Hook, Shared};
 use crate::tls::{ClientCertificates, Tls, TlsVersions};
 use crate::transcript::{Counters, Recorder, Tally, Transcript};
-use crate::tree::Tree;
+use crate::tree::{NameRules, Tree};
 
 /// The most control connections at a time; one more waits until another ends.
 const SESSIONS: usize = 64;
@@ -265,7 +265,7 @@ impl Builder {
         let identity = self.identity.unwrap_or_else(|| self.pki.server());
         let tls = Tls::new(&identity, &self.pki.server(), self.versions, &self.clients, &self.dialect)?;
         let shared = Arc::new(Shared {
-            tree: Tree::new(&root)?,
+            tree: Tree::new(&root, NameRules::of(&self.dialect))?,
             user: self.user,
             password: self.password,
             mode: self.mode,
