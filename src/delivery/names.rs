@@ -186,6 +186,13 @@ async fn asked_for(
     })
 }
 
+/// Whether a listing showed a name exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exact {
+    Seen,
+    NotSeen,
+}
+
 /// A temporary file with a name that servers alter.
 struct Sample {
     path: RemotePath,
@@ -267,27 +274,27 @@ impl Sample {
         if shared.delivery.remote.profile().names == Ability::Yes {
             return Ok((Ability::Yes, None));
         }
-        let (sent, mut shown, mut exact) = (self.path.name(), None, Ability::Unknown);
+        let (sent, mut shown, mut exact) = (self.path.name(), None, Exact::NotSeen);
         let listed = connection
             .entries(folder, &mut |entry| {
                 if entry.name == sent {
-                    exact = Ability::Yes;
+                    exact = Exact::Seen;
                 } else if entry.name.to_ascii_lowercase().contains(&self.mark) {
                     shown = Some(entry.name);
                 }
             })
             .await;
-        match (listed, exact, shown) {
-            (Ok(_), Ability::Yes | Ability::No, _) => Ok((Ability::Yes, None)),
-            (Ok(_), Ability::Unknown, Some(came_back)) => {
-                Ok((Ability::No, Some(self.altered(sent, came_back))))
-            }
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(error) if error.trouble() == Trouble::Refused => return Ok((Ability::Yes, None)),
+            Err(error) => return Err(error),
+        };
+        Ok(match (exact, shown) {
+            (Exact::NotSeen, Some(came_back)) => (Ability::No, Some(self.altered(sent, came_back))),
             // It may be the very one that could not be read.
-            (Ok(listed), Ability::Unknown, None) if listed.unreadable > 0 => Ok((Ability::Unknown, None)),
-            (Ok(_), Ability::Unknown, None) => Ok((Ability::Yes, None)),
-            (Err(error), _, _) if error.trouble() == Trouble::Refused => Ok((Ability::Yes, None)),
-            (Err(error), _, _) => Err(error),
-        }
+            (Exact::NotSeen, None) if listed.unreadable > 0 => (Ability::Unknown, None),
+            (Exact::Seen, _) | (Exact::NotSeen, None) => (Ability::Yes, None),
+        })
     }
 
     fn altered(&self, sent: &str, came_back: String) -> Altered {

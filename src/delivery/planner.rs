@@ -48,9 +48,9 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
         if shared.cut_off.is_cancelled() {
             return;
         }
-        let (path, size, known, twins, kind) = match action {
+        let (size, work) = match action {
             Ok(Action::Send { path, stat, known, twins, .. }) => {
-                (path, stat.size, known, twins, WorkKind::Send)
+                (stat.size, Work { path, known, twins, kind: WorkKind::Send })
             }
             Ok(Action::Unchanged { path } | Action::Hash { path, reason: Reason::TooCloseToTrust, .. })
                 if shared.is_settled(&path) =>
@@ -58,45 +58,48 @@ pub(super) fn make_plan(shared: &Shared, queue: &Sender<Work>, unsettled: &BTree
                 continue;
             }
             Ok(Action::Hash { path, stat, known, twins, .. }) => {
-                (path, stat.size, Some(known), twins, WorkKind::HashFirst)
+                (stat.size, Work { path, known: Some(known), twins, kind: WorkKind::HashFirst })
             }
             Ok(Action::Unchanged { .. }) => {
                 unchanged += 1;
                 continue;
             }
-            Ok(Action::Presumed { path }) => {
-                tell(Outcome::Presumed { path });
+            Ok(other) => {
+                outcome_of(other).into_iter().for_each(&tell);
                 continue;
             }
-            Ok(Action::Skip { name, reason }) => {
-                tell(Outcome::Skipped { name, reason });
-                continue;
-            }
-            Ok(Action::Refuse { name, reason }) => {
-                tell(Outcome::Refused { name, failure: Failure::new(FailureClass::File, reason) });
-                continue;
-            }
-            Ok(Action::Unreadable { name, reason }) => {
-                tell(Outcome::Refused { name, failure: Failure::new(FailureClass::Source, reason) });
-                continue;
-            }
-            Ok(Action::Missing { .. } | Action::End(_)) => continue,
             Err(error) => {
                 stop(Failure::new(FailureClass::Other, describe(&error)));
                 break;
             }
         };
-        if unsettled.contains(&path) {
+        if unsettled.contains(&work.path) {
             continue;
         }
         tell(Outcome::Planned { bytes: size });
         // Nobody takes files any more once the run has stopped; the rest is only counted.
-        if shared.stop.is_cancelled() || queue.send_blocking(Work { path, known, twins, kind }).is_err() {
+        if shared.stop.is_cancelled() || queue.send_blocking(work).is_err() {
             not_reached += 1;
         }
     }
     tell(Outcome::PlanComplete { unchanged });
     if not_reached > 0 {
         tell(Outcome::NotReached { files: not_reached });
+    }
+}
+
+/// What comes of an action that no worker takes, if anything is to be said.
+fn outcome_of(action: Action) -> Option<Outcome> {
+    let refused = |name, class, reason| Outcome::Refused { name, failure: Failure::new(class, reason) };
+    match action {
+        Action::Presumed { path } => Some(Outcome::Presumed { path }),
+        Action::Skip { name, reason } => Some(Outcome::Skipped { name, reason }),
+        Action::Refuse { name, reason } => Some(refused(name, FailureClass::File, reason)),
+        Action::Unreadable { name, reason } => Some(refused(name, FailureClass::Source, reason)),
+        Action::Send { .. }
+        | Action::Hash { .. }
+        | Action::Unchanged { .. }
+        | Action::Missing { .. }
+        | Action::End(_) => None,
     }
 }

@@ -125,17 +125,17 @@ impl Session {
         loop {
             let lister = self.lister();
             let (verb, reply) = match self.attempt_by(lister, folder.clone(), sink).await? {
-                Attempt::Listed(listed) if listed.is_foreign() => match lister.after_foreign_lines() {
+                Attempt::Listed(found) if found.is_foreign() => match lister.after_foreign_lines() {
                     Some(next) => {
                         self.set_lister(next);
                         continue;
                     }
-                    None => return Ok(listed),
+                    None => return Ok(found),
                 },
-                Attempt::Listed(listed) if listed.is_empty() => {
+                Attempt::Listed(found) if found.is_empty() => {
                     return self.look_again(lister, folder, sink).await;
                 }
-                Attempt::Listed(listed) => return Ok(listed),
+                Attempt::Listed(found) => return Ok(found),
                 Attempt::Refused { verb, reply } => (verb, reply),
             };
             match lister.after_refusal() {
@@ -154,11 +154,11 @@ impl Session {
     ) -> Result<Listed, FtpsError> {
         let Some(plain) = lister.plain() else { return Ok(Listed::default()) };
         match self.attempt_by(plain, folder, sink).await? {
-            Attempt::Listed(listed) => {
-                if !listed.is_empty() {
+            Attempt::Listed(found) => {
+                if !found.is_empty() {
                     self.set_lister(plain);
                 }
-                Ok(listed)
+                Ok(found)
             }
             Attempt::Refused { .. } => Ok(Listed::default()),
         }

@@ -19,18 +19,18 @@ pub(super) fn twins(
     names: &[&[u8]],
     is_sent: impl Fn(usize) -> bool,
 ) -> BTreeMap<usize, Vec<(usize, Difference)>> {
-    let mut hashed: Vec<(u64, usize)> = Vec::with_capacity(names.len());
+    let mut by_hash: Vec<(u64, usize)> = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
         // Others are refused for what they are.
         if let Ok(name) = std::str::from_utf8(name) {
             let mut hasher = DefaultHasher::new();
             kin(name).hash(&mut hasher);
-            hashed.push((hasher.finish(), at));
+            by_hash.push((hasher.finish(), at));
         }
     }
-    hashed.sort_unstable();
+    by_hash.sort_unstable();
     let mut found = BTreeMap::new();
-    for alike in hashed.chunk_by(|(a, _), (b, _)| a == b).filter(|alike| alike.len() > 1) {
+    for alike in by_hash.chunk_by(|(a, _), (b, _)| a == b).filter(|alike| alike.len() > 1) {
         let mut kins: BTreeMap<String, Vec<(usize, &str)>> = BTreeMap::new();
         for &(_, at) in alike {
             let name = names.get(at).and_then(|name| std::str::from_utf8(name).ok());
@@ -123,7 +123,7 @@ mod tests {
         let names: Vec<String> = (0..20_000_u32)
             .map(|n| (0..20).map(|bit| if n >> bit & 1 == 0 { 'a' } else { 'A' }).collect())
             .collect();
-        let bytes: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        let bytes: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
         let all = twins(&bytes, |_| true);
         assert!(all.len() == names.len() && all.values().all(|twins| twins.len() == 2));
     }

@@ -47,17 +47,18 @@ fn every_name_arrives(name: &str) {
     for (seed, name) in (0..).zip(&names) {
         write_file(&agent.source().join(name), seed, 100);
     }
-    // In a folder of each name as well.
-    for name in NAMES {
+    // In a folder of each name as well; ProFTPD makes none that is named by a star alone.
+    let folders: Vec<&str> = NAMES.into_iter().filter(|name| *name != "*").collect();
+    for name in &folders {
         fs::create_dir_all(agent.source().join("folders").join(name)).unwrap();
         write_file(&agent.source().join("folders").join(name).join("x"), 1, 10);
     }
     let delivered = agent.sync().done().counts.delivered;
-    assert_eq!(delivered, u64::try_from(names.len() + NAMES.len()).unwrap());
+    assert_eq!(delivered, u64::try_from(names.len() + folders.len()).unwrap());
     let mut expected: BTreeSet<_> = names.iter().map(|name| name.clone().into_bytes()).collect();
     expected.insert(b"folders".to_vec());
     assert_eq!(names_in(&agent.arrivals), expected, "{name}");
-    let folders = NAMES.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let folders = folders.iter().map(|name| name.as_bytes().to_vec()).collect();
     assert_eq!(names_in(&agent.arrivals.join("folders")), folders, "{name}");
     let profiles = agent.profiles();
     let known = profiles.as_object().unwrap().values().next().unwrap();

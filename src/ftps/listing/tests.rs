@@ -126,6 +126,12 @@ fn long_lines_of_unix() {
         None,
         "Nov 22 17:05",
     );
+}
+
+#[test]
+fn long_lines_of_odd_columns() {
+    use EntryKind::File;
+    let check = |line, name, kind, size, time| check(Form::Long, line, name, kind, size, Some(time));
     // No group; a group with a space; an owner named as a month.
     check("-rw-r--r--   1 user         12 Nov 22 17:05 x", "x", File, Some(12), "Nov 22 17:05");
     check("-rwxrwxrwx   1 owner    Domain Users      5 Nov 22 17:05 x", "x", File, Some(5), "Nov 22 17:05");

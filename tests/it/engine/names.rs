@@ -287,3 +287,26 @@ async fn an_endless_listing_costs_no_memory_and_ends() {
         println!("{what}: {seen} entries in {:?}, {grown} KiB more", began.elapsed());
     }
 }
+
+/// What a server says goes into reasons, records and lines for people: as one safe line of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_says_steers_nothing() {
+    let evil =
+        "550-\x1b]0;owned\x07\r\n {\"event\":\"file-delivered\"}\r\n550 \u{9b}2J\u{202e}\x08".to_owned();
+    let long = format!("550 {}", "A".repeat(8_000));
+    for reply in [evil, long] {
+        let bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::Reply(reply))]);
+        bench.write("a.txt", "a");
+        let report = bench.run().await;
+        let cause = cause(&report);
+        assert!(!cause.contains(char::is_control) && cause.chars().count() < 1_000, "{cause:?}");
+        let line = serde_json::to_string(&report).unwrap();
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+    // What came back for a name does, too: here it is no name at all.
+    let evil = b"type=file; .nf-\x1b[2J\r\n".to_vec();
+    let bench = Bench::new(Dialect::full(), [Fault::on("MLSD", Action::Listing(evil))]);
+    bench.write("A.txt", "a");
+    let report = bench.run().await;
+    assert_eq!(report.exit(), Exit::Done, "{}", cause(&report));
+}

@@ -133,9 +133,9 @@ impl Session {
 
     /// `LIST` and `NLST`, of a folder or of one file, with `-a` for the dot files.
     pub(super) async fn list(&mut self, command: &Command) -> io::Result<Outcome> {
-        let dos = self.shared.dialect.has(Feature::DosList);
+        let iis = self.shared.dialect.has(Feature::DosList);
         let whole = (b"".as_slice(), command.argument.as_slice());
-        let (options, path) = if dos { whole } else { options_and_path(&command.argument) };
+        let (options, path) = if iis { whole } else { options_and_path(&command.argument) };
         let dots = if self.shared.dialect.has(Feature::ListsDotFiles) || options.contains(&b'a') {
             DotFiles::Shown
         } else {
@@ -158,12 +158,12 @@ impl Session {
             b"" => Vec::new(),
             path => [path.strip_suffix(b"/").unwrap_or(path), b"/"].concat(),
         };
-        let dos = self.shared.dialect.has(Feature::DosList);
+        let iis = self.shared.dialect.has(Feature::DosList);
         let lines = entries(&local, dots)?.into_iter().map(|(name, metadata)| {
             let name = self.shared.tree.shown(&name);
             match verb {
                 "NLST" => [prefix.as_slice(), &name].concat(),
-                _ if dos => dos_line(&metadata, &name),
+                _ if iis => dos_line(&metadata, &name),
                 _ => long_line(&metadata, &name),
             }
         });
