@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ftps_server::{Action, Cut, Dialect, Fault, Feature};
+use ftps_server::{Action, Cut, Dialect, Fault, Feature, Reuse};
 use nightferry::domain::{Charset, Exit, RemotePath};
 use nightferry::remote::{Ability, Entry, EntryKind, FtpsError};
 
@@ -195,8 +195,8 @@ async fn every_kind_of_server_lists_the_same() {
     let no_list = || Fault::on("LIST", Action::Reply("502 no".into()));
     let odd = || Fault::on("LIST", Action::Listing(b"README.TXT;1  13/16  [A,B]\r\n".to_vec()));
     let iis = Dialect::dos();
-    // Each attempt at a command takes a ticket.
-    let vsftpd = || Dialect::vsftpd().control_tickets(16);
+    // Without tickets: each attempt at a command would take one.
+    let vsftpd = || Dialect::vsftpd().reuse(Reuse::Optional);
     for (dialect, faults, told) in [
         (Dialect::full(), vec![], true),
         (vsftpd(), vec![], true),
@@ -206,6 +206,7 @@ async fn every_kind_of_server_lists_the_same() {
         (vsftpd(), vec![odd()], false),
         (iis.with(Feature::ListsDotFiles), vec![no_list()], false),
     ] {
+        let dialect = dialect.control_tickets(0).data_tickets(0);
         let said = format!("{dialect:?} {faults:?}");
         let bench = Bench::new(dialect, faults);
         for name in ["in/-a b", "in/ lead", "in/.nf-x", "in/[x]*", "in/ü.txt"] {
