@@ -55,6 +55,7 @@
 //! | [Plan](plan::plan) | the sorted stream of [Action](plan::Action)s, each with a [Reason](plan::Reason) |
 //! | Delivery | stage, prove, publish, record |
 //! | Temporary name | where a file's bytes stand until they are proved: beside the final name, hidden, with the [agent's](domain::AgentId) and the [target's id](domain::TargetId) in it |
+//! | [Twins](domain::Twins) | names in one source folder that a server may take for one: they differ only in case or in Unicode composition |
 //! | Staging | a folder in which temporary names may stand, recorded before the first goes there |
 //! | [Staged file](domain::StagedFile) | a large file on its way to a temporary name, recorded so that its upload can be resumed |
 //! | Intent | the durable record ([Publishing](domain::Publishing)) that a proved file is about to get its final name |

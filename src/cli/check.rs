@@ -10,14 +10,15 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Format, Output};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::secret;
 use crate::config::{Config, ConfigError};
 use crate::domain::{
-    AfterDelivery, Exit, Job, Mode, Overwrite, RemoteDelete, Server, TlsMode, TlsVersion, VerifyPolicy,
+    AfterDelivery, Exit, Found, Job, Mode, Overwrite, RemoteDelete, Server, TlsMode, TlsVersion, VerifyPolicy,
 };
-use crate::observe::count;
-use crate::remote::check_tls;
-use crate::source::Filter;
+use crate::observe::{count, escaped};
+use crate::remote::{check_path, check_tls};
+use crate::source::{Filter, SourceRoot};
 
 /// Something that a run would stumble over.
 #[derive(Debug, Serialize)]
@@ -67,6 +68,9 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
     for job in config.jobs.values() {
         check_source(job, &mut findings);
         check_patterns(job, &mut findings);
+        if let Some(server) = config.servers.get(&job.server) {
+            check_names(job, server, &mut findings);
+        }
     }
     let ok = findings.iter().all(|finding| finding.level == Level::Warning);
     match output.format {
@@ -148,6 +152,58 @@ fn check_patterns(job: &Job, findings: &mut Vec<Finding>) {
         let about = format!("jobs.{}.{}[{}]", job.name, error.list, error.index);
         let text = format!("`{}`: {}", error.pattern, error.problem);
         findings.push(Finding { level: Level::Error, about, text, remedy: None, exit: Exit::Usage });
+    }
+}
+
+/// Most files whose names are looked at: so many take less than a second.
+const MAX_NAMES_LOOKED_AT: usize = 20_000;
+
+/// Looks for names that the job's server may not take as they are. What keeps the source from being
+/// read is told elsewhere.
+fn check_names(job: &Job, server: &Server, findings: &mut Vec<Finding>) {
+    let (Ok(root), Ok(filter)) = (SourceRoot::open(&job.source), Filter::new(&job.include, &job.exclude))
+    else {
+        return;
+    };
+    let (mut twins, mut unsendable) = (Names::default(), Names::default());
+    for found in root.scan(&filter, || SystemClock.now()).take(MAX_NAMES_LOOKED_AT) {
+        let Found::File { path, twins: its_twins, .. } = found else { continue };
+        if let Some(twin) = its_twins.iter().next() {
+            twins.add(|| format!("`{path}` {twin}"));
+        }
+        if let Err(error) = check_path(server, &job.destination.join(&path)) {
+            unsendable.add(|| format!("`{path}`: {error}"));
+        }
+    }
+    let about = format!("jobs.{}.source", job.name);
+    let mut add = |text: String, remedy: &str| {
+        let (about, remedy) = (about.clone(), Some(remedy.to_owned()));
+        findings.push(Finding { level: Level::Warning, about, text, remedy, exit: Exit::Done });
+    };
+    if let Some(text) = twins.told("that some servers take for another's") {
+        add(text, "none of these is sent where the server does not tell them apart: rename one of each");
+    }
+    if let Some(text) = unsendable.told("that cannot be sent") {
+        add(text, "rename them, or give the `charset` that the server uses");
+    }
+}
+
+/// Files of which the first is named and the others are counted.
+#[derive(Default)]
+struct Names {
+    first: Option<String>,
+    number: u64,
+}
+
+impl Names {
+    fn add(&mut self, text: impl FnOnce() -> String) {
+        self.first.get_or_insert_with(text);
+        self.number += 1;
+    }
+
+    fn told(self, what: &str) -> Option<String> {
+        let first = self.first?;
+        Some(format!("{} with a name {what}; the first: {}", count(self.number, "file"), escaped(&first)))
     }
 }
 

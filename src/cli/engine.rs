@@ -14,11 +14,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, FileStat, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target,
+    EventSink, FileStat, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target, Twins,
 };
 use crate::observe::{Planned, PlannedAction};
 use crate::plan::{self, Action, Reason};
-use crate::remote::{Deadlines, Profiles, Remote};
+use crate::remote::{Deadlines, Profiles, Remote, check_path};
 use crate::source::{Filter, SourceRoot};
 use crate::state::{LedgerSummary, State, StateError, verify_ledger};
 
@@ -175,7 +175,8 @@ pub(super) fn plan(
     take: &mut dyn FnMut(Planned) -> Result<(), CliError>,
     notice: &dyn Fn(&str),
 ) -> Result<(), CliError> {
-    let target = Target::of(job, server(config, &job.server)?);
+    let server = server(config, &job.server)?;
+    let target = Target::of(job, server);
     let clock = SystemClock;
     let root = SourceRoot::open(&job.source)?;
     let filter = Filter::new(&job.include, &job.exclude)?;
@@ -183,8 +184,7 @@ pub(super) fn plan(
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);
     let state = begun.then(|| State::open(&config.agent.state_dir, Arc::new(SystemClock))).transpose()?;
-    let deletes = job.deletes.remote;
-    let mut planned = |action: Action| shown(action, deletes).map_or(Ok(()), &mut *take);
+    let mut planned = |action: Action| shown(action, job, server).map_or(Ok(()), &mut *take);
     let Some(opened) = state else {
         let nothing = std::iter::empty::<Result<_, StateError>>();
         for action in plan::plan(scan, nothing, |path| filter.admits(path)) {
@@ -207,14 +207,25 @@ pub(super) fn ledger(config: &Config) -> Result<LedgerSummary, CliError> {
 }
 
 /// An action in the words of `nightferry plan`. `None` where there is nothing to say of a file.
-fn shown(action: Action, deletes: RemoteDelete) -> Option<Planned> {
+fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
     let planned = |action, name: String, size, reason: String| Some(Planned { action, name, size, reason });
-    let file = |action, path: RelPath, stat: FileStat, reason: Reason| {
-        planned(action, path.to_string(), Some(stat.size), reason.to_string())
+    let file = |action, path: RelPath, stat: FileStat, reason: Reason, twins: &Twins| {
+        if let Err(error) = check_path(server, &job.destination.join(&path)) {
+            return planned(PlannedAction::Fail, path.to_string(), Some(stat.size), error.to_string());
+        }
+        let mut reason = reason.to_string();
+        for twin in twins.iter() {
+            reason = format!("{reason}; {twin}: refused if the server does not tell the two apart");
+        }
+        planned(action, path.to_string(), Some(stat.size), reason)
     };
     match action {
-        Action::Send { path, stat, reason, .. } => file(PlannedAction::Send, path, stat, reason),
-        Action::Hash { path, stat, reason, .. } => file(PlannedAction::Read, path, stat, reason),
+        Action::Send { path, stat, reason, twins, .. } => {
+            file(PlannedAction::Send, path, stat, reason, &twins)
+        }
+        Action::Hash { path, stat, reason, twins, .. } => {
+            file(PlannedAction::Read, path, stat, reason, &twins)
+        }
         Action::Unchanged { path } => {
             planned(PlannedAction::Unchanged, path.to_string(), None, "as it was delivered".to_owned())
         }
@@ -227,7 +238,7 @@ fn shown(action: Action, deletes: RemoteDelete) -> Option<Planned> {
             planned(PlannedAction::Fail, name, None, reason)
         }
         Action::Missing { path, .. } => {
-            let reason = match deletes {
+            let reason = match job.deletes.remote {
                 RemoteDelete::Keep => return None,
                 RemoteDelete::Trash => "gone from the source: it goes to the trash on the server",
                 RemoteDelete::Delete => "gone from the source: it is deleted on the server",

@@ -223,7 +223,7 @@ fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsError) -> De
 
 /// Sees to it that a folder is there, and that what may be left in it can be found again, and be
 /// gone on with where it is a part of a large `file`.
-async fn prepare_folder(
+pub(super) async fn prepare_folder(
     shared: &Shared,
     connection: &mut Connection,
     folder: RemotePath,

@@ -1,6 +1,6 @@
 //! Why a file was not delivered, and what that means for the file, the session and the run.
 
-use crate::domain::{FailureClass, Mismatch, RemotePath};
+use crate::domain::{FailureClass, Mismatch, RemotePath, Twin};
 use crate::remote::{FtpsError, Refusal, Trouble};
 use crate::source::{RetireError, SourceError};
 use crate::state::StateError;
@@ -56,6 +56,20 @@ pub(super) enum DeliveryError {
     NotRenamed,
     #[error("its path on the server is so long that no temporary name can stand beside it")]
     NoTemporaryName,
+    #[error(
+        "its path {twin}, and the server does not tell the two apart: one would be stored over the other, so that \
+         neither is sent; rename one of them"
+    )]
+    Twin { twin: Twin },
+    #[error(
+        "its path {twin}, and it cannot be found out whether the server tells the two apart; rename one of them"
+    )]
+    TwinUnknown { twin: Twin },
+    #[error(
+        "the server does not keep names like this one: it shows `{came_back}` for `{sent}`; give the `charset` \
+         that the server uses, or rename the file or folder"
+    )]
+    NameAltered { sent: String, came_back: String },
     #[error("it cannot be told from the server's answers whether it renamed the file")]
     InDoubt,
     #[error(
@@ -178,6 +192,9 @@ impl DeliveryError {
             Self::State(_) => true,
             Self::Source(_)
             | Self::Retire(_)
+            | Self::Twin { .. }
+            | Self::TwinUnknown { .. }
+            | Self::NameAltered { .. }
             | Self::NotResumed { .. }
             | Self::ResumeRefused { .. }
             | Self::ResumedWrong(_)
@@ -243,9 +260,13 @@ impl DeliveryError {
             Self::NoProof { .. } | Self::Lost => {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification)
             }
-            Self::Occupied { .. } | Self::CannotLook | Self::Conflict { .. } | Self::NoTemporaryName => {
-                new(File::GiveUp, Session::Keep, Run::GoOn, Class::File)
-            }
+            Self::Occupied { .. }
+            | Self::CannotLook
+            | Self::Conflict { .. }
+            | Self::NoTemporaryName
+            | Self::Twin { .. }
+            | Self::TwinUnknown { .. }
+            | Self::NameAltered { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             Self::RenameRefused { refusal, .. } | Self::Unsettled { refusal } if refusal.is_passing() => {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Temporary)
             }

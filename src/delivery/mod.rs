@@ -12,6 +12,7 @@ mod attempt;
 mod failure;
 #[cfg(test)]
 mod memory;
+mod names;
 mod planner;
 mod publish;
 mod pump;

@@ -58,12 +58,16 @@ pub(super) fn make_plan(
             return None;
         }
         let _counted = action.as_ref().map(|action| tally.add(action));
-        let (path, size, known, kind) = match action {
-            Ok(Action::Send { path, stat, known, .. }) => (path, stat.size, known, WorkKind::Send),
+        let (size, work) = match action {
+            Ok(Action::Send { path, stat, known, twins, .. }) => {
+                (stat.size, Work { path, known, twins, kind: WorkKind::Send })
+            }
             Ok(Action::Hash { path, reason: Reason::TooCloseToTrust, .. }) if shared.is_settled(&path) => {
                 continue;
             }
-            Ok(Action::Hash { path, stat, known, .. }) => (path, stat.size, Some(known), WorkKind::HashFirst),
+            Ok(Action::Hash { path, stat, known, twins, .. }) => {
+                (stat.size, Work { path, known: Some(known), twins, kind: WorkKind::HashFirst })
+            }
             Ok(Action::Unchanged { path }) => {
                 unchanged += u64::from(!shared.is_settled(&path));
                 if shared.delivery.job.after_delivery == AfterDelivery::Keep {
@@ -73,34 +77,21 @@ pub(super) fn make_plan(
                 let _run_ended = retirements.send_blocking(path).is_err();
                 continue;
             }
-            Ok(Action::Presumed { path }) => {
-                tell(Outcome::Presumed { path });
+            Ok(other) => {
+                outcome_of(other).into_iter().for_each(&tell);
                 continue;
             }
-            Ok(Action::Skip { name, reason }) => {
-                tell(Outcome::Skipped { name, reason });
-                continue;
-            }
-            Ok(Action::Refuse { name, reason }) => {
-                tell(refused(name, FailureClass::File, reason));
-                continue;
-            }
-            Ok(Action::Unreadable { name, reason }) => {
-                tell(refused(name, FailureClass::Source, reason));
-                continue;
-            }
-            Ok(Action::Missing { .. } | Action::End(_)) => continue,
             Err(error) => {
                 stop(Failure::new(FailureClass::Other, describe(&error)));
                 break;
             }
         };
-        if unsettled.contains(&path) {
+        if unsettled.contains(&work.path) {
             continue;
         }
         tell(Outcome::Planned { bytes: size });
         // Nobody takes files any more once the run has stopped; the rest is only counted.
-        if shared.stop.is_cancelled() || queue.send_blocking(Work { path, known, kind }).is_err() {
+        if shared.stop.is_cancelled() || queue.send_blocking(work).is_err() {
             not_reached += 1;
         }
     }
@@ -177,11 +168,6 @@ impl Tally {
     }
 }
 
-/// What is said of something that cannot be sent or looked at.
-fn refused(name: String, class: FailureClass, reason: String) -> Outcome {
-    Outcome::Refused { name, failure: Failure::new(class, reason) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,5 +188,21 @@ mod tests {
         assert_eq!(seen(vec![]).map(|seen| (seen.known, seen.missing.files)), Some((0, 0)));
         let unreadable = Found::Unreadable { name: "a".into(), reason: "denied".into() };
         assert!(seen(vec![unreadable]).is_none());
+    }
+}
+
+/// What comes of an action that no worker takes, if anything is to be said.
+fn outcome_of(action: Action) -> Option<Outcome> {
+    let refused = |name, class, reason| Outcome::Refused { name, failure: Failure::new(class, reason) };
+    match action {
+        Action::Presumed { path } => Some(Outcome::Presumed { path }),
+        Action::Skip { name, reason } => Some(Outcome::Skipped { name, reason }),
+        Action::Refuse { name, reason } => Some(refused(name, FailureClass::File, reason)),
+        Action::Unreadable { name, reason } => Some(refused(name, FailureClass::Source, reason)),
+        Action::Send { .. }
+        | Action::Hash { .. }
+        | Action::Unchanged { .. }
+        | Action::Missing { .. }
+        | Action::End(_) => None,
     }
 }

@@ -10,9 +10,9 @@ use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
 use crate::domain::{
-    Entry, Failure, FailureClass, Publishing, Record, RelPath, RemotePath, StagedFile, Withdrawn,
+    Entry, Failure, FailureClass, Publishing, Record, RelPath, RemotePath, StagedFile, Twins, Withdrawn,
 };
-use crate::remote::{Ability, Answer, Connection, Request, Trouble};
+use crate::remote::{Ability, Answer, Connection, EntryKind, FtpsError, Request, Trouble};
 use crate::source::Filter;
 use crate::state::StateError;
 
@@ -41,7 +41,8 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
     shared.begin_work(1);
     let mut worker = Worker::new(Arc::clone(shared));
     for (intent, known) in intents {
-        let work = Work { path: intent.path.clone(), known, kind: WorkKind::Settle(Box::new(intent)) };
+        let (path, twins) = (intent.path.clone(), Twins::NONE);
+        let work = Work { path, known, twins, kind: WorkKind::Settle(Box::new(intent)) };
         worker.see_through(work).await;
         if shared.stop.is_cancelled() {
             break;
@@ -148,22 +149,38 @@ impl Worker {
     }
 }
 
+/// Most temporary files that are swept from one folder in one run: far more than connections can
+/// leave, and a bound to what a server can make us hold.
+const MAX_SWEPT: usize = 10_000;
+
 async fn sweep_folder(
     connection: &mut Connection,
     folder: &RemotePath,
     prefix: &str,
     kept: &[&RemotePath],
 ) -> Result<(), DeliveryError> {
-    for name in connection.names(folder).await? {
-        let ours = name.len() == Shared::TEMPORARY_NAME_BYTES && name.starts_with(prefix);
-        let Some(temporary) = ours.then(|| folder.child(&name).ok()).flatten() else { continue };
-        if kept.contains(&&temporary) {
-            continue;
-        }
+    let (mut ours, mut more) = (Vec::new(), 0_u64);
+    connection
+        .entries(folder, &mut |entry| {
+            let fine = matches!(entry.kind, EntryKind::File | EntryKind::Unknown);
+            let temporary = Shared::is_temporary(&entry.name, prefix).then(|| folder.child(&entry.name).ok());
+            match temporary.flatten().filter(|temporary| fine && !kept.contains(&temporary)) {
+                Some(temporary) if ours.len() < MAX_SWEPT => ours.push(temporary),
+                Some(_) => more += 1,
+                None => {}
+            }
+        })
+        .await?;
+    for temporary in ours {
         let answers = connection.perform(&[Request::Delete(temporary)], 0).await?;
         if let [Answer::Refused(refusal)] = answers.as_slice() {
             return Err(DeliveryError::Unsettled { refusal: refusal.clone() });
         }
     }
-    Ok(())
+    // The folder stays on the list.
+    if more == 0 {
+        Ok(())
+    } else {
+        Err(FtpsError::TooLong { what: "leftovers", limit: MAX_SWEPT as u64 }.into())
+    }
 }

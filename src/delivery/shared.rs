@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
+use unicode_normalization::UnicodeNormalization as _;
 
+use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, Removal,
-    RunId, StagedFile, TargetId,
+    RunId, StagedFile, TargetId, Twins,
 };
 use crate::source::SourceRoot;
 use crate::state::StateError;
@@ -20,6 +22,8 @@ pub(super) struct Work {
     pub(super) path: RelPath,
     /// What was delivered before.
     pub(super) known: Option<Entry>,
+    /// Names that some servers take for its own.
+    pub(super) twins: Twins,
     pub(super) kind: WorkKind,
 }
 
@@ -115,6 +119,8 @@ pub(super) struct Shared {
     /// Cancelled when even files under way are given up.
     pub(super) cut_off: CancellationToken,
     pub(super) outcomes: mpsc::Sender<Outcome>,
+    /// What was found out of how the server stores names.
+    pub(super) names: Names,
     notes: Mutex<Notes>,
     /// One permit until a session was opened, then enough for all.
     door: Semaphore,
@@ -163,6 +169,7 @@ impl Shared {
             stop,
             cut_off: CancellationToken::new(),
             outcomes,
+            names: Names::default(),
             notes: Mutex::default(),
             door: Semaphore::new(1),
         })
@@ -198,7 +205,14 @@ impl Shared {
     }
 
     /// Bytes of a temporary name: all have the same.
-    pub(super) const TEMPORARY_NAME_BYTES: usize = 38;
+    const TEMPORARY_NAME_BYTES: usize = 38;
+
+    /// Whether a name on the server is that of a temporary file that begins with `prefix`. Servers
+    /// that decompose what they store have more bytes for it than were sent.
+    pub(super) fn is_temporary(name: &str, prefix: &str) -> bool {
+        let bytes = name.nfc().map(char::len_utf8).sum::<usize>();
+        bytes == Self::TEMPORARY_NAME_BYTES && name.starts_with(prefix)
+    }
 
     /// Most folders that are asked for in one write: a deep path in few round trips, and fewer
     /// replies at once than a session takes in.

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::attempt::{Broken, Left, deliver, settle};
 use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
+use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
@@ -169,6 +170,10 @@ impl Worker {
                 }
             }
         }
+        if let Err(error) = self.shared.delivery.remote.check_path(&self.shared.destination(&work.path)) {
+            self.give_up(&work.path, error.into()).await;
+            return Next::GoOn;
+        }
         self.see_through(work).await
     }
 
@@ -264,6 +269,7 @@ impl Worker {
                 (Settled::Withdrawn | Settled::Stands, WorkKind::Send | WorkKind::HashFirst) => {}
             }
         }
+        check_name(&shared, connection, work).await.map_err(Setback::Attempt)?;
         let verified = deliver(&shared, connection, work).await.map_err(Setback::Attempt)?;
         Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() })
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, FileStat, ProofMethod, RelPath, Timestamp};
+use super::{Digest, FileStat, ProofMethod, RelPath, Timestamp, Twins};
 
 /// What the manifest knows of one path of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub enum Found {
         stat: FileStat,
         /// When they were read.
         observed_at: Timestamp,
+        /// Names that some servers take for its own.
+        twins: Twins,
     },
     /// Something that is neither file nor folder, or lies behind a link.
     Skipped {

@@ -22,6 +22,7 @@ mod stat;
 mod target;
 mod temporary;
 mod time;
+mod twin;
 
 pub use self::charset::Charset;
 pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};
@@ -48,3 +49,4 @@ pub use self::stat::FileStat;
 pub use self::target::{Target, TargetId};
 pub use self::temporary::is_temporary_name;
 pub use self::time::Timestamp;
+pub use self::twin::{Difference, Twin, Twins};

@@ -1,19 +1,31 @@
 //! Commands of the control connection, and the only place that puts them into bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4};
 
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+
+use super::charset::Charset;
 
 /// Longest argument of a command, in bytes: Linux knows no longer paths.
 pub const MAX_ARGUMENT_BYTES: usize = 4096;
 
-/// A text that can stand in a command: not empty, at most [`MAX_ARGUMENT_BYTES`], no control
-/// characters (of four servers, two take a line feed for the end of the command and one
-/// replaces a tab), so that it can never become a second command.
+/// Telnet's "interpret as command" (RFC 854), which a control connection may obey (RFC 959,
+/// section 4.1.3): `ProFTPD` 1.3.8 takes two of them for one, others store each.
+const TELNET_IAC: u8 = 0xFF;
+
+/// A text that can stand in a command, with the bytes that are sent for it: not empty, at most
+/// [`MAX_ARGUMENT_BYTES`], no control characters (of four servers, two take a line feed for the
+/// end of the command and one replaces a tab), no byte 0xFF, so that it can never become a second
+/// command or another name.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Argument(Box<str>);
+pub struct Argument {
+    text: Box<str>,
+    /// `None` where they are the text's own.
+    bytes: Option<Box<[u8]>>,
+}
 
 /// A text that cannot stand in a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,50 +39,99 @@ pub enum ArgumentError {
     /// A byte from 0x00 to 0x1F, or 0x7F.
     #[error("it holds the control character 0x{0:02X}")]
     Control(u8),
+    /// A character has no place in the server's encoding.
+    #[error(
+        "it cannot be written in {charset}, the server's `charset`; rename it, or give the charset that the \
+         server uses"
+    )]
+    Charset {
+        /// The encoding's name.
+        charset: &'static str,
+    },
+    /// The byte 0xFF, which servers alter.
+    #[error(
+        "in {charset}, the server's `charset`, it holds the byte 0xFF, a sign of its own on FTP connections, \
+         which servers do not store alike; rename it"
+    )]
+    Telnet {
+        /// The encoding's name.
+        charset: &'static str,
+    },
 }
 
 impl Argument {
-    /// Checks a text.
+    /// Checks a text, which is sent in UTF-8.
     pub fn new(text: &str) -> Result<Self, ArgumentError> {
-        check(text).map(|()| Self(text.into()))
+        Self::encoded(text, Charset::UTF_8)
+    }
+
+    /// Checks a text, which is sent in an encoding.
+    pub fn encoded(text: &str, charset: Charset) -> Result<Self, ArgumentError> {
+        let bytes = check(text, charset)?;
+        let bytes = (bytes != text.as_bytes()).then(|| bytes.into());
+        Ok(Self { text: text.into(), bytes })
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What is sent for it.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(self.text.as_bytes())
     }
 }
 
-fn check(text: &str) -> Result<(), ArgumentError> {
+/// The bytes of a text, if it can stand in a command.
+fn check(text: &str, charset: Charset) -> Result<Cow<'_, [u8]>, ArgumentError> {
     if text.is_empty() {
         return Err(ArgumentError::Empty);
     }
-    if text.len() > MAX_ARGUMENT_BYTES {
+    if let Some(byte) = text.bytes().find(u8::is_ascii_control) {
+        return Err(ArgumentError::Control(byte));
+    }
+    let name = charset.name();
+    let bytes = charset.encode(text).ok_or(ArgumentError::Charset { charset: name })?;
+    if bytes.len() > MAX_ARGUMENT_BYTES {
         return Err(ArgumentError::TooLong);
     }
-    text.bytes().find(u8::is_ascii_control).map_or(Ok(()), |byte| Err(ArgumentError::Control(byte)))
+    // What is sent is what counts, whatever the text was.
+    match bytes.iter().find(|&&byte| byte == TELNET_IAC || byte.is_ascii_control()) {
+        None => Ok(bytes),
+        Some(&TELNET_IAC) => Err(ArgumentError::Telnet { charset: name }),
+        Some(&byte) => Err(ArgumentError::Control(byte)),
+    }
 }
 
 impl fmt::Debug for Argument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.text, f)
     }
 }
 
 impl fmt::Display for Argument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 /// A password that can stand in a command.
 #[derive(Clone, Debug)]
-pub struct Password(SecretString);
+pub struct Password(SecretSlice<u8>);
 
 impl Password {
-    /// Checks a password; the error does not show it.
+    /// Checks a password, which is sent in UTF-8; the error does not show it.
     pub fn new(password: SecretString) -> Result<Self, ArgumentError> {
-        check(password.expose_secret()).map(|()| Self(password))
+        Self::encoded(password, Charset::UTF_8)
+    }
+
+    /// Checks a password, which is sent in an encoding; the error does not show it.
+    pub fn encoded(password: SecretString, charset: Charset) -> Result<Self, ArgumentError> {
+        let bytes = check(password.expose_secret(), charset)?.into_owned();
+        // What was handed over is wiped.
+        drop(password);
+        Ok(Self(bytes.into()))
     }
 }
 
@@ -122,8 +183,14 @@ pub enum Command {
     Rnfr(Argument),
     Rnto(Argument),
     Mlsd(Argument),
-    /// `NLST -a`: names with hidden ones, which vsftpd and ProFTPD leave out otherwise.
-    NlstAll(Argument),
+    /// Lines for people, of a folder or of the one that was entered.
+    List(Option<Argument>),
+    /// `LIST -a`: with hidden names, which vsftpd and ProFTPD leave out otherwise.
+    ListAll(Option<Argument>),
+    /// Names alone.
+    Nlst(Option<Argument>),
+    /// `NLST -a`: with hidden names.
+    NlstAll(Option<Argument>),
     Noop,
     Quit,
 }
@@ -160,14 +227,17 @@ impl Command {
             Self::Rnfr(_) => "RNFR",
             Self::Rnto(_) => "RNTO",
             Self::Mlsd(_) => "MLSD",
+            Self::List(_) => "LIST",
+            Self::ListAll(_) => "LIST -a",
+            Self::Nlst(_) => "NLST",
             Self::NlstAll(_) => "NLST -a",
             Self::Noop => "NOOP",
             Self::Quit => "QUIT",
         }
     }
 
-    /// The text behind the verb, if it may be shown.
-    fn arguments(&self) -> Option<String> {
+    /// What stands behind the verb.
+    fn arguments(&self) -> Vec<&Argument> {
         match self {
             Self::User(text)
             | Self::Stor(text)
@@ -181,21 +251,17 @@ impl Command {
             | Self::Xsha256(text)
             | Self::Rnfr(text)
             | Self::Rnto(text)
-            | Self::Mlsd(text)
-            | Self::NlstAll(text) => Some(text.to_string()),
-            Self::SetTime(_, time, path) => Some(format!("{time} {path}")),
-            // RFC 2428, section 2: 1 is IPv4, 2 is IPv6.
-            Self::Eprt(address) => {
-                let family = if address.is_ipv4() { 1 } else { 2 };
-                Some(format!("|{family}|{}|{}|", address.ip(), address.port()))
+            | Self::Mlsd(text) => vec![text],
+            Self::List(text) | Self::ListAll(text) | Self::Nlst(text) | Self::NlstAll(text) => {
+                text.iter().collect()
             }
-            Self::Port(address) => {
-                let ([a, b, c, d], [high, low]) = (address.ip().octets(), address.port().to_be_bytes());
-                Some(format!("{a},{b},{c},{d},{high},{low}"))
-            }
-            Self::Rest(offset) => Some(offset.to_string()),
-            Self::Pass(_) => Some("****".to_owned()),
-            Self::AuthTls
+            Self::SetTime(_, time, path) => vec![time, path],
+            // Its password is no argument, so that nobody shows it by mistake.
+            Self::Pass(_)
+            | Self::Eprt(_)
+            | Self::Port(_)
+            | Self::Rest(_)
+            | Self::AuthTls
             | Self::Pbsz
             | Self::ProtPrivate
             | Self::TypeImage
@@ -206,21 +272,41 @@ impl Command {
             | Self::Epsv
             | Self::Pasv
             | Self::Noop
-            | Self::Quit => None,
+            | Self::Quit => vec![],
+        }
+    }
+
+    /// The address or number behind the verb.
+    fn figures(&self) -> Option<String> {
+        match self {
+            // RFC 2428, section 2: 1 is IPv4, 2 is IPv6.
+            Self::Eprt(address) => {
+                let family = if address.is_ipv4() { 1 } else { 2 };
+                Some(format!("|{family}|{}|{}|", address.ip(), address.port()))
+            }
+            Self::Port(address) => {
+                let ([a, b, c, d], [high, low]) = (address.ip().octets(), address.port().to_be_bytes());
+                Some(format!("{a},{b},{c},{d},{high},{low}"))
+            }
+            Self::Rest(offset) => Some(offset.to_string()),
+            _ => None,
         }
     }
 
     /// Adds the command's line to `out`: exactly one line, whatever the arguments are.
     pub fn encode(&self, out: &mut Zeroizing<Vec<u8>>) {
         out.extend_from_slice(self.verb().as_bytes());
-        let secret = match self {
-            Self::Pass(password) => Some(password.0.expose_secret()),
-            _ => None,
-        };
-        let arguments = secret.is_none().then(|| self.arguments()).flatten();
-        if let Some(text) = secret.or(arguments.as_deref()) {
+        if let Self::Pass(password) = self {
             out.push(b' ');
-            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(password.0.expose_secret());
+        }
+        if let Some(figures) = self.figures() {
+            out.push(b' ');
+            out.extend_from_slice(figures.as_bytes());
+        }
+        for argument in self.arguments() {
+            out.push(b' ');
+            out.extend_from_slice(argument.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -230,12 +316,19 @@ impl fmt::Display for Command {
     /// The command as it may stand in a log: the password shows as stars.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.verb())?;
-        self.arguments().map_or(Ok(()), |text| write!(f, " {text}"))
+        if let Self::Pass(_) = self {
+            f.write_str(" ****")?;
+        }
+        if let Some(figures) = self.figures() {
+            write!(f, " {figures}")?;
+        }
+        self.arguments().into_iter().try_for_each(|argument| write!(f, " {argument}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use encoding_rs::{Encoding, WINDOWS_1251, WINDOWS_1252};
     use proptest::prelude::*;
 
     use super::*;
@@ -267,6 +360,23 @@ mod tests {
     }
 
     #[test]
+    fn names_go_in_the_servers_charset_or_not_at_all() {
+        let western = Charset::new(WINDOWS_1252);
+        let mut out = Zeroizing::new(Vec::new());
+        Command::Stor(Argument::encoded("Bücher", western).unwrap()).encode(&mut out);
+        assert_eq!(out.as_slice(), b"STOR B\xfccher\r\n");
+        let check = |text, charset, why: &str| {
+            assert!(Argument::encoded(text, charset).unwrap_err().to_string().contains(why), "{text}");
+        };
+        check("日本", western, "cannot be written in windows-1252");
+        check("ÿ", western, "0xFF");
+        check("я", Charset::new(WINDOWS_1251), "0xFF");
+        let mut out = Zeroizing::new(Vec::new());
+        Command::Pass(Password::encoded("ü".into(), western).unwrap()).encode(&mut out);
+        assert_eq!(out.as_slice(), b"PASS \xfc\r\n");
+    }
+
+    #[test]
     fn the_password_is_sent_but_never_shown() {
         let pass = Command::Pass(Password::new("s3cr3t".into()).unwrap());
         assert_eq!(line(&pass), "PASS s3cr3t\r\n");
@@ -277,11 +387,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_argument_it_is_one_line(text in any::<String>()) {
-            if let Ok(text) = Argument::new(&text) {
-                let line = line(&Command::Rnto(text));
-                prop_assert_eq!(line.bytes().filter(|b| matches!(b, b'\n' | b'\r' | 0)).count(), 2);
-                prop_assert!(line.ends_with("\r\n"));
+        fn whatever_the_argument_and_the_charset_it_is_one_line(
+            text in any::<String>(),
+            label in prop::sample::select(vec!["utf-8", "windows-1252", "windows-1251", "gb18030", "shift_jis", "big5", "euc-kr"]),
+        ) {
+            let charset = Charset::new(Encoding::for_label(label.as_bytes()).unwrap());
+            if let Ok(text) = Argument::encoded(&text, charset) {
+                let mut line = Zeroizing::new(Vec::new());
+                Command::Rnto(text.clone()).encode(&mut line);
+                prop_assert_eq!(line.iter().filter(|b| matches!(b, b'\n' | b'\r' | 0 | 0xFF)).count(), 2);
+                prop_assert!(line.ends_with(b"\r\n"));
+                let back = charset.decode(text.as_bytes());
+                prop_assert_eq!(back.as_deref(), Some(text.as_str()));
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
+use super::charset::Charset;
 use super::command::Command;
 use super::error::{FtpsError, OtherProtocol, Step};
 use super::limits::MAX_PRELIMINARY_REPLIES;
@@ -46,6 +47,11 @@ pub(super) type TlsControl = Control<TlsStream<TcpStream>>;
 impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
     pub(super) fn new(stream: S, peer: SocketAddr) -> Self {
         Self { stream, parser: ReplyParser::default(), peer }
+    }
+
+    /// Texts of replies are in this encoding from here on.
+    pub(super) fn set_charset(&mut self, charset: Charset) {
+        self.parser.set_charset(charset);
     }
 
     /// The server's address.

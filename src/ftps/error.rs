@@ -277,11 +277,13 @@ pub enum FtpsError {
         /// Whether it gave any on data connections.
         renewal: Renewal,
     },
-    /// A listing or another answer is longer than its limit.
-    #[error("the server's listing is longer than {limit} bytes")]
+    /// A listing is longer than its limit.
+    #[error("the server's listing holds more than {limit} {what}")]
     TooLong {
-        /// The limit in bytes.
-        limit: usize,
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
     },
     /// A user name, password or path cannot be sent.
     #[error("{what} cannot be sent: {source}")]

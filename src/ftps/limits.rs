@@ -18,8 +18,14 @@ pub const MAX_REPLIES_WAITING: usize = 32;
 /// Most `1xx` replies before a final one; real servers send one.
 pub const MAX_PRELIMINARY_REPLIES: usize = 8;
 
-/// Most bytes of one listing: 100,000 entries of 160 bytes.
-pub const MAX_LISTING_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of one listing, none of which are held: a million entries of 200 bytes.
+pub const MAX_LISTING_BYTES: u64 = 200 * 1024 * 1024;
+
+/// Most entries of one listing: the largest folders that people keep have some 100,000.
+pub const MAX_LISTING_ENTRIES: u64 = 1_000_000;
+
+/// How long one listing may take, whatever its pace: a million entries over a line of 2 Mbit/s.
+pub const MAX_LISTING_TIME: Duration = Duration::from_mins(15);
 
 /// Most characters of a reply that are shown to people.
 pub const MAX_REPLY_SHOWN: usize = 512;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls::ProtocolVersion;
 
+use super::charset::Charset;
 use super::command::{Argument, Command, Password};
 use super::connect::connect;
 use super::control::{ClearControl, Control, TlsControl};
@@ -45,6 +46,8 @@ pub struct Endpoint {
     pub max_version: Version,
     /// What is trusted and shown.
     pub tls: TlsSettings,
+    /// The encoding of paths, and of all texts of the control connection.
+    pub charset: Charset,
     /// The login name.
     pub user: Argument,
     /// The password.
@@ -116,9 +119,10 @@ impl Session {
             }
         };
         let info = session_info(&control)?;
+        control.set_charset(endpoint.charset);
         let Setup { features, home } = login(&mut control, endpoint, note).await?;
         let identity = Identity { config, name, certificate: info.certificate_der.clone(), offer };
-        let mut session = Session::new(control, identity, jar, info, *deadlines, data);
+        let mut session = Session::new(control, identity, jar, info, endpoint.charset, *deadlines, data);
         let choose_hash = features.hash() == HashSupport::Hash;
         session.set_up(features, home);
         if choose_hash {
@@ -187,14 +191,11 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -
         _ => return Err(FtpsError::LoginRefused { reply }),
     }
     // These need nothing of each other: one write, one round trip.
-    let setup = [
-        Command::Pbsz,
-        Command::ProtPrivate,
-        Command::TypeImage,
-        Command::OptsUtf8,
-        Command::Pwd,
-        Command::Feat,
-    ];
+    let mut setup = vec![Command::Pbsz, Command::ProtPrivate, Command::TypeImage];
+    if endpoint.charset == Charset::UTF_8 {
+        setup.push(Command::OptsUtf8);
+    }
+    setup.extend([Command::Pwd, Command::Feat]);
     control.send(&setup, limit).await?;
     let mut replies = Vec::with_capacity(setup.len());
     for command in &setup {
@@ -210,8 +211,9 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -
     }
     note(Milestone::Protected);
     // Whether UTF-8 was agreed to does not matter: Pure-FTPd says 504 and stores it all the same.
-    let mut answers = replies.skip(1).map(|(_, reply)| reply);
-    let home = answers.next().and_then(|reply| home_of(&reply));
+    let opts = Command::OptsUtf8.verb();
+    let mut answers = replies.filter(|(verb, _)| *verb != opts).map(|(_, reply)| reply);
+    let home = answers.next().and_then(|reply| home_of(&reply, endpoint.charset));
     let features = answers.next().map(|reply| Features::parse(&reply)).unwrap_or_default();
     Ok(Setup { features, home })
 }
@@ -232,10 +234,12 @@ async fn ask(control: &mut TlsControl, command: Command, limit: Duration) -> Res
 
 /// The folder in a reply to `PWD`: `257 "folder" …`, a quote in its name doubled (RFC 959,
 /// appendix II), which Pure-FTPd leaves out.
-fn home_of(reply: &Reply) -> Option<Argument> {
+fn home_of(reply: &Reply, charset: Charset) -> Option<Argument> {
     let (_, rest) = (reply.code() == 257).then(|| reply.last_line().split_once('"'))??;
     let (folder, _) = rest.rsplit_once('"')?;
-    Argument::new(&folder.replace("\"\"", "\"")).ok()
+    // A folder that could not be read is none that can be named.
+    let folder = Some(folder).filter(|folder| !folder.contains(char::REPLACEMENT_CHARACTER))?;
+    Argument::encoded(&folder.replace("\"\"", "\""), charset).ok()
 }
 
 #[cfg(test)]
@@ -248,7 +252,7 @@ mod tests {
         let check = |line: &str, home: Option<&str>| {
             let mut parser = ReplyParser::default();
             parser.feed(format!("{line}\r\n").as_bytes()).unwrap();
-            let found = parser.next_reply().and_then(|reply| home_of(&reply));
+            let found = parser.next_reply().and_then(|reply| home_of(&reply, Charset::UTF_8));
             assert_eq!(found.as_ref().map(Argument::as_str), home, "{line}");
         };
         check("257 \"/\" is the current directory", Some("/"));
@@ -256,6 +260,7 @@ mod tests {
         check("257 \"/p/q\"q\" is your current location", Some("/p/q\"q"));
         check("257 /p", None);
         check("257 \"\"", None);
+        check("257 \"/\u{fffd}\"", None);
         check("550 \"/p\"", None);
     }
 }

@@ -14,6 +14,7 @@
 //! - The reply that ends an upload proves nothing about what was stored.
 
 mod active;
+mod charset;
 mod command;
 mod connect;
 mod control;
@@ -21,6 +22,7 @@ mod data;
 mod error;
 mod features;
 pub mod limits;
+mod list;
 mod listing;
 mod login;
 mod look;
@@ -30,16 +32,18 @@ mod session;
 mod tls;
 mod way;
 
+pub use self::charset::Charset;
 pub use self::command::{Argument, ArgumentError, Command, MAX_ARGUMENT_BYTES, Password, TimeDialect};
 pub use self::connect::Causes;
 pub use self::error::{FtpsError, OtherProtocol, Renewal, Step, Trouble, Uncalled};
 pub use self::features::{Features, HashSupport, sha256_of};
 pub use self::limits::Deadlines;
-pub use self::listing::{mlsd_names, nlst_names};
+pub use self::list::EntrySink;
+pub use self::listing::{Entry, EntryKind, Listed, Modified};
 pub use self::login::{Endpoint, Milestone, Noted, TlsStart};
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{DataFacts, DataHandshake, Listing, Session, SessionInfo, Upload};
+pub use self::session::{DataFacts, DataHandshake, Session, SessionInfo, Upload};
 pub use self::tls::{
     Authorities, CertificateFacts, Defect, Distrust, Flaw, OwnCertificate, Policy, SignedBy, TlsError,
     TlsOptions, TlsSettings, TlsSettingsError, Version,

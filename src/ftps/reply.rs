@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::charset::Charset;
 use super::limits::{MAX_LINE_BYTES, MAX_REPLIES_WAITING, MAX_REPLY_BYTES, MAX_REPLY_LINES, MAX_REPLY_SHOWN};
 
 /// A whole reply: its code and the text of its lines.
@@ -44,7 +45,8 @@ impl Reply {
         }
     }
 
-    /// The text of its lines, without code and line end. Bytes that are not UTF-8 were replaced.
+    /// The text of its lines, without code and line end. Bytes that are not of the session's
+    /// encoding were replaced.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
@@ -104,6 +106,7 @@ pub enum ReplyError {
 /// and [`MAX_REPLIES_WAITING`] whole ones.
 #[derive(Debug, Default)]
 pub(super) struct ReplyParser {
+    charset: Charset,
     line: Vec<u8>,
     unfinished: Option<Unfinished>,
     waiting: VecDeque<Reply>,
@@ -117,6 +120,11 @@ struct Unfinished {
 }
 
 impl ReplyParser {
+    /// Reads texts in an encoding from here on; UTF-8 before.
+    pub(super) fn set_charset(&mut self, charset: Charset) {
+        self.charset = charset;
+    }
+
     /// Takes the next bytes. After an error the connection cannot be used any more.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), ReplyError> {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -148,7 +156,7 @@ impl ReplyParser {
 
     fn take_line(&mut self, line: &[u8]) -> Result<(), ReplyError> {
         let head = code_and_separator(line);
-        let text = |from: usize| String::from_utf8_lossy(line.get(from..).unwrap_or_default()).into_owned();
+        let text = |from: usize| self.charset.decode_lossy(line.get(from..).unwrap_or_default()).into_owned();
         let Some(mut reply) = self.unfinished.take() else {
             return match head {
                 Some((code, b'-')) => {

@@ -11,12 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) use self::transfer::DataPlan;
 pub use self::transfer::{DataFacts, DataHandshake};
+use super::charset::Charset;
 use super::command::{Argument, Command};
 use super::control::TlsControl;
 use super::data::{DataConnection, Identity};
 use super::error::{FtpsError, Step};
 use super::features::Features;
-use super::limits::{Deadlines, MAX_LISTING_BYTES};
+use super::limits::Deadlines;
+use super::list::{Hidden, Lister};
 use super::passive::pasv_host;
 use super::reply::{Reply, ReplyKind};
 use super::tls::{CertificateFacts, SessionJar, Version};
@@ -69,6 +71,8 @@ pub struct Session {
     info: SessionInfo,
     features: Features,
     home: Option<Argument>,
+    charset: Charset,
+    lister: Option<Lister>,
     deadlines: Deadlines,
     data: DataPlan,
     last_data: Option<DataFacts>,
@@ -83,6 +87,7 @@ impl Session {
         identity: Identity,
         jar: Arc<SessionJar>,
         info: SessionInfo,
+        charset: Charset,
         deadlines: Deadlines,
         data: DataPlan,
     ) -> Self {
@@ -93,6 +98,8 @@ impl Session {
             info,
             features: Features::default(),
             home: None,
+            charset,
+            lister: None,
             deadlines,
             data,
             last_data: None,
@@ -114,6 +121,11 @@ impl Session {
     /// The folder in which relative paths begin, where the server told it.
     pub fn home(&self) -> Option<&Argument> {
         self.home.as_ref()
+    }
+
+    /// The encoding of paths and listings.
+    pub fn charset(&self) -> Charset {
+        self.charset
     }
 
     /// What is known of the data connection that was asked for last.
@@ -219,29 +231,35 @@ impl Session {
         &mut self,
         path: Argument,
         limit: u64,
-        sink: impl FnMut(&[u8]),
+        mut sink: impl FnMut(&[u8]),
     ) -> Result<u64, FtpsError> {
-        self.fetch(Command::Retr(path), limit, sink).await
+        let take = |bytes: &[u8]| {
+            sink(bytes);
+            Ok(())
+        };
+        self.fetch(Command::Retr(path), limit, take).await
     }
 
-    /// A listing of a folder's names with hidden ones, by `MLSD` where the server has it.
-    /// Returns its bytes: [`MAX_LISTING_BYTES`] at most.
-    pub async fn list(&mut self, folder: Argument) -> Result<Listing, FtpsError> {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(MAX_LISTING_BYTES).unwrap_or(u64::MAX);
+    /// How folders are listed: by what the server lists among its features, until it is known
+    /// better.
+    pub(super) fn lister(&self) -> Lister {
         let with_facts = self.features.has("MLST") || self.features.has("MLSD");
-        let command = if with_facts { Command::Mlsd(folder) } else { Command::NlstAll(folder) };
-        if self.fetch(command, limit, |piece| bytes.extend_from_slice(piece)).await? > limit {
-            return Err(FtpsError::TooLong { limit: MAX_LISTING_BYTES });
-        }
-        Ok(if with_facts { Listing::Mlsd(bytes) } else { Listing::Nlst(bytes) })
+        let first = if with_facts { Lister::Facts } else { Lister::Long(Hidden::Asked) };
+        self.lister.unwrap_or(first)
     }
 
-    async fn fetch(
+    pub(super) fn set_lister(&mut self, lister: Lister) {
+        self.lister = Some(lister);
+    }
+
+    /// Fetches what a command brings and hands it to `sink`, piece by piece. Returns the number
+    /// of bytes; more than `limit` means that there were more, which were not fetched. Then, and
+    /// after an error of `sink`, the session is abandoned.
+    pub(super) async fn fetch(
         &mut self,
         command: Command,
         limit: u64,
-        mut sink: impl FnMut(&[u8]),
+        mut sink: impl FnMut(&[u8]) -> Result<(), FtpsError>,
     ) -> Result<u64, FtpsError> {
         let verb = command.verb();
         let mut data = self.open_data(command).await?;
@@ -258,7 +276,7 @@ impl Session {
                 // There may be no end to it: the session stays in the middle of the exchange.
                 return Ok(total);
             }
-            sink(piece);
+            sink(piece)?;
         }
         self.close_data(data, verb).await?;
         Ok(total)
@@ -297,15 +315,6 @@ impl Session {
             let _unanswered = goodbye.await.is_err();
         }
     }
-}
-
-/// A listing's bytes, in one of two forms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// RFC 3659, section 7.
-    Mlsd(Vec<u8>),
-    /// Names only.
-    Nlst(Vec<u8>),
 }
 
 /// A file on its way to the server. Dropping it before [`finish`](Self::finish) abandons the

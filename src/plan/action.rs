@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::{Entry, FileStat, RelPath, Timestamp};
+use crate::domain::{Entry, FileStat, RelPath, Timestamp, Twins};
 
 /// What is to be done about one file, or said of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Action {
         known: Option<Entry>,
         /// Why.
         reason: Reason,
+        /// Names that some servers take for its own.
+        twins: Twins,
     },
     /// Read it, and send it only if its digest is not the one that was delivered.
     Hash {
@@ -32,6 +34,8 @@ pub enum Action {
         known: Entry,
         /// Why.
         reason: Reason,
+        /// Names that some servers take for its own.
+        twins: Twins,
     },
     /// Leave it alone: it was delivered, and its facts are the same.
     Unchanged {

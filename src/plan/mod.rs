@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::iter::Fuse;
 
-use crate::domain::{Entry, EntryStatus, FileStat, Found, RelPath, Timestamp};
+use crate::domain::{Entry, EntryStatus, FileStat, Found, RelPath, Timestamp, Twins};
 
 /// Why a plan ends before its time. What was planned so far holds; nothing follows.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,7 @@ struct File {
     path: RelPath,
     stat: FileStat,
     observed_at: Timestamp,
+    twins: Twins,
 }
 
 /// The one item of a stream that has been read and not yet merged.
@@ -166,8 +167,8 @@ where
 
     fn take(&mut self, found: Found) -> Result<Option<Action>, PlanError<E>> {
         Ok(match found {
-            Found::File { path, stat, observed_at } => {
-                self.file.put(&path.clone(), File { path, stat, observed_at })?;
+            Found::File { path, stat, observed_at, twins } => {
+                self.file.put(&path.clone(), File { path, stat, observed_at, twins })?;
                 None
             }
             Found::Skipped { name, reason } => Some(Action::Skip { name, reason }),
@@ -240,8 +241,8 @@ fn compare(file: File, known: Entry) -> Action {
         EntryStatus::Delivered => match reason_to_read(&file.stat, &known) {
             None => Action::Unchanged { path: file.path },
             Some(reason) => {
-                let File { path, stat, observed_at } = file;
-                Action::Hash { path, stat, observed_at, known, reason }
+                let File { path, stat, observed_at, twins } = file;
+                Action::Hash { path, stat, observed_at, known, reason, twins }
             }
         },
     }
@@ -264,8 +265,8 @@ fn reason_to_read(now: &FileStat, known: &Entry) -> Option<Reason> {
 }
 
 fn send(file: File, known: Option<Entry>, reason: Reason) -> Action {
-    let File { path, stat, observed_at } = file;
-    Action::Send { path, stat, observed_at, known, reason }
+    let File { path, stat, observed_at, twins } = file;
+    Action::Send { path, stat, observed_at, known, reason, twins }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ fn entry(status: EntryStatus, stat: FileStat, observed_at: Timestamp) -> Entry {
 }
 
 fn file(path: &str, stat: FileStat) -> Found {
-    Found::File { path: rel(path), stat, observed_at: LATER }
+    Found::File { path: rel(path), stat, observed_at: LATER, twins: Twins::NONE }
 }
 
 fn known(path: &str) -> (RelPath, Entry) {
@@ -73,7 +73,8 @@ fn another_size_is_sent() {
         let stat = FileStat { size, ..STAT };
         let reason = Reason::SizeChanged { was: 10 };
         let known = Some(known.clone());
-        let expected = Action::Send { path: rel("a"), stat, observed_at: LATER, known, reason };
+        let expected =
+            Action::Send { path: rel("a"), stat, observed_at: LATER, known, reason, twins: Twins::NONE };
         check(stat, &entry(EntryStatus::Delivered, STAT, LATER), &expected);
     }
 }
@@ -82,8 +83,14 @@ fn another_size_is_sent() {
 fn any_other_fact_is_a_reason_to_read() {
     let hash = |stat, observed_at, reason| {
         let known = entry(EntryStatus::Delivered, STAT, observed_at);
-        let expected =
-            Action::Hash { path: rel("a"), stat, observed_at: LATER, known: known.clone(), reason };
+        let expected = Action::Hash {
+            path: rel("a"),
+            stat,
+            observed_at: LATER,
+            known: known.clone(),
+            reason,
+            twins: Twins::NONE,
+        };
         check(stat, &known, &expected);
     };
     hash(FileStat { mtime: at(101), ..STAT }, LATER, Reason::TimeChanged { was: at(100) });
@@ -99,12 +106,25 @@ fn any_other_fact_is_a_reason_to_read() {
 fn the_delivered_size_counts_where_records_disagree() {
     let known = Entry { size: 9, ..entry(EntryStatus::Delivered, STAT, LATER) };
     let reason = Reason::SizeChanged { was: 9 };
-    let expected =
-        Action::Send { path: rel("a"), stat: STAT, observed_at: LATER, known: Some(known.clone()), reason };
+    let expected = Action::Send {
+        path: rel("a"),
+        stat: STAT,
+        observed_at: LATER,
+        known: Some(known.clone()),
+        reason,
+        twins: Twins::NONE,
+    };
     check(STAT, &known, &expected);
     let stat = FileStat { size: 9, ..STAT };
     let reason = Reason::TooCloseToTrust;
-    let expected = Action::Hash { path: rel("a"), stat, observed_at: LATER, known: known.clone(), reason };
+    let expected = Action::Hash {
+        path: rel("a"),
+        stat,
+        observed_at: LATER,
+        known: known.clone(),
+        reason,
+        twins: Twins::NONE,
+    };
     check(stat, &known, &expected);
 }
 
@@ -118,7 +138,11 @@ fn presumed_files_are_never_sent_until_they_change() {
     for stat in [FileStat { size: 11, ..STAT }, FileStat { mtime: at(101), ..STAT }] {
         let reason = Reason::ChangedSincePresumed;
         let known = Some(presumed.clone());
-        check(stat, &presumed, &Action::Send { path: rel("a"), stat, observed_at: LATER, known, reason });
+        check(
+            stat,
+            &presumed,
+            &Action::Send { path: rel("a"), stat, observed_at: LATER, known, reason, twins: Twins::NONE },
+        );
     }
     assert_eq!(run(vec![], vec![(rel("a"), presumed.clone())]), [left_alone.clone(), COMPLETE]);
     let nothing_admitted = plan(vec![], [Ok::<_, Infallible>((rel("a"), presumed))], |_| false);
@@ -133,6 +157,7 @@ fn streams_are_merged_in_the_order_of_paths() {
         observed_at: LATER,
         known: None,
         reason: Reason::New,
+        twins: Twins::NONE,
     };
     let missing = |path| Action::Missing { path: rel(path), known: known(path).1 };
     assert_eq!(run(vec![], vec![]), [COMPLETE]);

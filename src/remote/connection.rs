@@ -10,8 +10,12 @@ use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{
-    Command, DataFacts, Features, FtpsError, Listing, ReplyKind, Session, Upload, mlsd_names, nlst_names,
+    Argument, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed, ReplyKind, Session,
+    Upload,
 };
+
+/// Most names that [`Connection::names`] holds: with names of 100 bytes, 12 MiB.
+pub const MAX_NAMES: usize = 100_000;
 
 /// A session with a server. It counts against the server's limit for as long as it lives.
 #[derive(Debug)]
@@ -80,8 +84,11 @@ impl Connection {
     pub async fn perform(&mut self, requests: &[Request], size: u64) -> Result<Vec<Answer>, FtpsError> {
         let (features, home) = (self.session.features(), self.session.home());
         let hash = features.hash();
-        let commands: Vec<Vec<Command>> =
-            requests.iter().map(|request| commands(request, features, home)).collect::<Result<_, _>>()?;
+        let charset = self.session.charset();
+        let commands: Vec<Vec<Command>> = requests
+            .iter()
+            .map(|request| commands(request, features, home, charset))
+            .collect::<Result<_, _>>()?;
         let batch: Vec<Command> = commands.iter().flatten().cloned().collect();
         let limit = self.session.deadlines().for_hashing(size);
         let mut replies = Vec::with_capacity(batch.len());
@@ -125,7 +132,8 @@ impl Connection {
 
     /// Begins to store a file. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
-        let upload = self.session.upload(argument(path.as_str())?).await?;
+        let path = self.argument(path)?;
+        let upload = self.session.upload(path).await?;
         self.lessons.note(upload.session());
         Ok(upload)
     }
@@ -146,7 +154,8 @@ impl Connection {
     /// that is refused, the session may still know of the offset: it must not store anything
     /// else. Not cancel safe.
     pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
-        self.session.upload_from(argument(path.as_str())?, offset).await
+        let path = self.argument(path)?;
+        self.session.upload_from(path, offset).await
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its
@@ -154,18 +163,36 @@ impl Connection {
     /// `size` and less than the file. Not cancel safe.
     pub async fn read_back(&mut self, path: &RemotePath, size: u64) -> Result<Incoming, FtpsError> {
         let mut hasher = Hasher::default();
-        let path = argument(path.as_str())?;
+        let path = self.argument(path)?;
         let size = self.session.download(path, size, |bytes| hasher.update(bytes)).await?;
         Ok(Incoming { size, digest: hasher.finish() })
     }
 
-    /// The names of a folder's files, hidden ones among them. Not cancel safe.
+    /// Hands the entries of a folder to `sink` as they come, hidden ones among them where the
+    /// server shows any, however many there are. After an error, what came is not the whole. Not
+    /// cancel safe.
+    pub async fn entries(&mut self, folder: &RemotePath, sink: EntrySink<'_>) -> Result<Listed, FtpsError> {
+        let folder = self.argument(folder)?;
+        self.session.list(&folder, sink).await
+    }
+
+    /// The names of a folder's files, hidden ones among them: [`MAX_NAMES`] at most, where more are
+    /// an error. Not cancel safe.
     pub async fn names(&mut self, folder: &RemotePath) -> Result<Vec<String>, FtpsError> {
-        let owned = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect();
-        Ok(match self.session.list(argument(folder.as_str())?).await? {
-            Listing::Mlsd(bytes) => owned(&mut mlsd_names(&bytes)),
-            Listing::Nlst(bytes) => owned(&mut nlst_names(&bytes)),
+        let (mut names, mut more) = (Vec::new(), 0_usize);
+        self.entries(folder, &mut |entry| match entry.kind {
+            EntryKind::File | EntryKind::Unknown if names.len() < MAX_NAMES => names.push(entry.name),
+            EntryKind::File | EntryKind::Unknown => more += 1,
+            EntryKind::Folder | EntryKind::Link | EntryKind::Other => {}
         })
+        .await?;
+        let limit = u64::try_from(MAX_NAMES).unwrap_or(u64::MAX);
+        if more == 0 { Ok(names) } else { Err(FtpsError::TooLong { what: "files", limit }) }
+    }
+
+    /// A path as part of a command, in the server's encoding.
+    fn argument(&self, path: &RemotePath) -> Result<Argument, FtpsError> {
+        argument(path.as_str(), self.session.charset())
     }
 
     /// Says goodbye.

@@ -10,9 +10,12 @@ mod profile;
 mod request;
 mod server;
 
-pub use self::connection::{Connection, Incoming};
+pub use self::connection::{Connection, Incoming, MAX_NAMES};
 pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
-pub use self::server::{Remote, RemoteSettingsError, check_tls};
-pub use crate::ftps::{Deadlines, FtpsError, Renewal, Trouble, Upload};
+pub use self::server::{Remote, RemoteSettingsError, check_path, check_tls};
+pub use crate::ftps::{
+    ArgumentError, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal, Trouble,
+    Upload,
+};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::domain::{Digest, RemotePath};
 use crate::ftps::{
-    Argument, Command, Features, FtpsError, HashSupport, Reply, ReplyKind, TimeDialect, sha256_of,
+    Argument, Charset, Command, Features, FtpsError, HashSupport, Reply, ReplyKind, TimeDialect, sha256_of,
 };
 
 /// Something that is asked of a server.
@@ -91,8 +91,9 @@ pub(super) fn commands(
     request: &Request,
     features: &Features,
     home: Option<&Argument>,
+    charset: Charset,
 ) -> Result<Vec<Command>, FtpsError> {
-    let path = |path: &RemotePath| argument(path.as_str());
+    let path = |path: &RemotePath| argument(path.as_str(), charset);
     Ok(vec![match request {
         Request::Stands(file) => return Ok(vec![Command::Rnfr(path(file)?), Command::Rnto(path(file)?)]),
         Request::Enter(folder) if folder.as_str().starts_with('/') => Command::Cwd(path(folder)?),
@@ -104,7 +105,7 @@ pub(super) fn commands(
         Request::SetTime(file, time) => {
             // vsftpd lists MDTM and sets times with it; where MFMT exists, MDTM only asks.
             let dialect = if features.has("MFMT") { TimeDialect::Mfmt } else { TimeDialect::Mdtm };
-            Command::SetTime(dialect, argument(time)?, path(file)?)
+            Command::SetTime(dialect, argument(time, charset)?, path(file)?)
         }
         Request::Modified(file) => Command::Mdtm(path(file)?),
         Request::Size(file) => Command::Size(path(file)?),
@@ -121,8 +122,8 @@ pub(super) fn commands(
 }
 
 /// A text as part of a command.
-pub(super) fn argument(text: &str) -> Result<Argument, FtpsError> {
-    Argument::new(text).map_err(|source| FtpsError::Argument { what: "a path", source })
+pub(super) fn argument(text: &str, charset: Charset) -> Result<Argument, FtpsError> {
+    Argument::encoded(text, charset).map_err(|source| FtpsError::Argument { what: "its path", source })
 }
 
 /// Whether a reply can be the answer to a request: one that tells of success has the code that

@@ -11,10 +11,11 @@ use super::connection::Connection;
 use super::lessons::Lessons;
 use super::network::{data_way, family, first_passive};
 use super::profile::{Ability, LastingSessions, Profile, Profiles};
-use crate::domain::{Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
+use super::request::argument;
+use crate::domain::{RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password, Policy,
-    Renewal, Session, TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password,
+    Policy, Renewal, Session, TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -68,6 +69,7 @@ impl Remote {
             let server = name.clone();
             move |source| RemoteSettingsError::Login { server, what, source }
         };
+        let charset = charset(&server);
         let endpoint = Endpoint {
             host: server.host.clone(),
             port: server.port,
@@ -80,8 +82,10 @@ impl Remote {
             min_version: version(server.tls_versions.min),
             max_version: version(server.tls_versions.max),
             tls,
-            user: Argument::new(&server.username).map_err(login("username"))?,
-            password: Password::new(password).map_err(login("password"))?,
+            charset,
+            // In the encoding of the names, as on servers that know but one.
+            user: Argument::encoded(&server.username, charset).map_err(login("username"))?,
+            password: Password::encoded(password, charset).map_err(login("password"))?,
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
         let learned = profiles.of(&server).connections.and_then(NonZeroU16::new);
@@ -207,6 +211,11 @@ impl Remote {
         self.profiles.learn(&self.server, |profile| profile.resume = resume);
     }
 
+    /// Whether a path can be sent to the server at all: in its charset, as one line.
+    pub fn check_path(&self, path: &RemotePath) -> Result<(), FtpsError> {
+        check_path(&self.server, path)
+    }
+
     fn learn_lasting(&self, lasting: LastingSessions) -> bool {
         self.learn(|profile| profile.lasting_sessions = lasting)
     }
@@ -262,6 +271,16 @@ fn overlaid(usual: Deadlines, given: &Timeouts) -> Deadlines {
         final_reply: given.final_reply.unwrap_or(usual.final_reply),
         drain: given.drain.unwrap_or(usual.drain),
     }
+}
+
+/// Whether a path can be sent to a server at all: in its charset, as one line.
+pub fn check_path(server: &Server, path: &RemotePath) -> Result<(), FtpsError> {
+    argument(path.as_str(), charset(server)).map(|_| ())
+}
+
+/// The encoding of a server's names and of all that is said on its control connections.
+fn charset(server: &Server) -> Charset {
+    Charset::new(server.charset.encoding())
 }
 
 fn version(version: TlsVersion) -> Version {

@@ -15,6 +15,7 @@ mod filter;
 mod retire;
 mod root;
 mod scan;
+mod twins;
 
 pub use self::error::{Change, SourceError};
 pub use self::file::{SourceFile, hash_file};

@@ -1,5 +1,6 @@
 //! The walk through a source folder.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -11,8 +12,8 @@ use rustix::io::Errno;
 
 use super::filter::Below;
 use super::root::open_folder;
-use super::{Filter, SourceRoot, file_stat, shown};
-use crate::domain::{Found, RelPath, Timestamp, is_temporary_name};
+use super::{Filter, SourceRoot, file_stat, shown, twins};
+use crate::domain::{Found, RelPath, Timestamp, Twin, Twins, is_temporary_name};
 
 /// Most folders inside each other, the source folder not counted. Each one that is being walked holds a descriptor open, of
 /// which a process has 1024 by default.
@@ -28,6 +29,8 @@ pub const MAX_FOLDER_DEPTH: usize = 128;
 /// - Something with a name that cannot be sent is [`Found::Refused`], a folder with all that is
 ///   in it once, and [`Found::Unreadable`] is what could not be looked at, a folder whose names
 ///   could not all be read with all that is in it.
+/// - Files with names that some servers take for one are told of each other ([`Twins`]), and so is
+///   all below folders with such names. Names that are not sent do not count.
 /// - What vanishes between being listed and being looked at is not there.
 /// - The tree may change during the walk: what is renamed from a part not yet walked to one
 ///   already walked is not met at all. Absence from a scan is a suspicion, not a proof.
@@ -59,6 +62,10 @@ struct Folder {
     /// The length of its path with the slash at the end.
     path_bytes: usize,
     below: Below,
+    /// Those of the folder itself, which hold for all that is in it.
+    twins: Twins,
+    /// Those of names in it.
+    names_with_twins: BTreeMap<CString, Twins>,
 }
 
 struct Name {
@@ -74,7 +81,7 @@ impl<N: Fn() -> Timestamp> Scan<N> {
     fn begin(&mut self) -> Option<Found> {
         self.state = State::Walking;
         let below = self.filter.root();
-        let errno = self.root.open_again().and_then(|folder| self.walk(folder, below)).err()?;
+        let errno = self.root.open_again().and_then(|folder| self.walk(folder, below, Twins::NONE)).err()?;
         self.state = State::Ended;
         Some(self.root_unreadable(errno))
     }
@@ -95,7 +102,7 @@ impl<N: Fn() -> Timestamp> Scan<N> {
     }
 
     /// Reads the names of a folder and makes it the one that is walked.
-    fn walk(&mut self, folder: OwnedFd, below: Below) -> Result<(), Errno> {
+    fn walk(&mut self, folder: OwnedFd, below: Below, twins: Twins) -> Result<(), Errno> {
         let mut dir = Dir::new(folder)?;
         let mut names = Vec::new();
         while let Some(entry) = dir.read() {
@@ -112,8 +119,42 @@ impl<N: Fn() -> Timestamp> Scan<N> {
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
-        self.folders.push(Folder { dir, names: names.into_iter(), path_bytes: self.path.len(), below });
+        let names_with_twins = self.twins(&names, below);
+        let (names, path_bytes) = (names.into_iter(), self.path.len());
+        self.folders.push(Folder { dir, names, path_bytes, below, twins, names_with_twins });
         Ok(())
+    }
+
+    /// The names in a folder that some servers take for one, of what is sent.
+    fn twins(&self, names: &[Name], below: Below) -> BTreeMap<CString, Twins> {
+        let path = |name: &Name| [self.path.as_slice(), name.name.as_bytes()].concat();
+        let is_sent = |name: &Name| match name.kind {
+            FileType::RegularFile => self.filter.admits_file(&path(name), below),
+            FileType::Directory => self.filter.enter(&path(name), below).is_some(),
+            FileType::Unknown => true,
+            FileType::Symlink
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice => false,
+        };
+        let bytes: Vec<&[u8]> = names.iter().map(|name| name.name.as_bytes()).collect();
+        let mut found = BTreeMap::new();
+        for (at, others) in twins::twins(&bytes, |at| names.get(at).is_some_and(is_sent)) {
+            let Some(name) = names.get(at) else { continue };
+            let twins: &mut Twins = found.entry(name.name.clone()).or_default();
+            for (other, difference) in others {
+                let other = names.get(other).map(|other| shown(&path(other))).unwrap_or_default();
+                twins.add(Twin { other, difference });
+            }
+        }
+        found
+    }
+
+    /// The twins of a name in the folder that is walked.
+    fn twins_of(&self, name: &CString) -> Twins {
+        let folder = self.folders.last();
+        folder.map(|folder| folder.twins.with(folder.names_with_twins.get(name))).unwrap_or_default()
     }
 
     /// What is to be said of a folder. Mostly nothing: it is walked next.
@@ -127,7 +168,8 @@ impl<N: Fn() -> Timestamp> Scan<N> {
             return Some(self.refused(&format_args!("nothing in this folder is sent: {error}")));
         }
         let opened = open_folder(self.folder()?, name);
-        match opened.and_then(|folder| self.walk(folder, below)) {
+        let twins = self.twins_of(name);
+        match opened.and_then(|folder| self.walk(folder, below, twins)) {
             Ok(()) | Err(Errno::NOENT) => None,
             Err(Errno::NOTDIR | Errno::LOOP) => Some(self.swapped()),
             Err(errno) => Some(self.unreadable("the folder", errno)),
@@ -148,7 +190,10 @@ impl<N: Fn() -> Timestamp> Scan<N> {
             Err(Errno::NOENT) => None,
             Err(errno) => Some(self.unreadable("the file", errno)),
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Some(Found::File { path, stat: file_stat(&stat), observed_at }),
+                FileType::RegularFile => {
+                    let twins = self.twins_of(name);
+                    Some(Found::File { path, stat: file_stat(&stat), observed_at, twins })
+                }
                 FileType::Directory => Some(self.swapped()),
                 kind => self.skipped(kind, below),
             },

@@ -82,6 +82,36 @@ fn check_tells_what_a_run_would_stumble_over() {
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
 
+/// What depends on the server is said without asking it.
+#[test]
+fn names_that_servers_may_not_take_are_told_beforehand() {
+    let folder = folder();
+    for name in ["A.csv", "日本.csv"] {
+        fs::write(folder.path().join("reports").join(name), "1").unwrap();
+    }
+    let (code, stdout, stderr) = nightferry(folder.path(), "plan");
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("differs only in case from `a.csv`: refused if the server does not"), "{stdout}");
+    assert!(stdout.contains("send       日本.csv"), "{stdout}");
+    change(&folder, "username: u", "username: u, charset: iso-8859-1");
+    let (_, stdout, _) = nightferry(folder.path(), "plan");
+    assert!(
+        stdout.contains("fail       日本.csv") && stdout.contains("cannot be written in windows-1252"),
+        "{stdout}"
+    );
+    let (code, _, stderr) = nightferry(folder.path(), "check");
+    assert_eq!(code, 0, "{stderr}");
+    for words in
+        ["2 files with a name that some servers take for another's", "1 file with a name that cannot be sent"]
+    {
+        assert!(stderr.contains(words), "{stderr}");
+    }
+    // Names that are not sent do not count.
+    change(&folder, "mode: drop", "mode: drop, exclude: ['A.csv', '日本.csv']");
+    let (_, stdout, _) = nightferry(folder.path(), "plan");
+    assert!(!stdout.contains("differs"), "{stdout}");
+}
+
 /// What only the compiler of patterns sees is told before a run begins, too.
 #[test]
 fn a_pattern_that_cannot_be_used_is_a_mistake_of_the_configuration() {

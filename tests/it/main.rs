@@ -7,5 +7,6 @@ mod demo;
 mod diagnose;
 mod engine;
 mod lab;
+mod real_names;
 mod real_servers;
 mod support;

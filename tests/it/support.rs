@@ -103,6 +103,12 @@ impl Agent {
         self.home.path().join("source")
     }
 
+    /// What was learned of the server.
+    pub(crate) fn profiles(&self) -> Value {
+        let file = self.home.path().join("state/profiles.json");
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    }
+
     /// Runs `nightferry sync --json` to its end.
     pub(crate) fn sync(&self) -> Run {
         self.start().finish()

@@ -52,7 +52,7 @@ fn files_come_in_the_order_of_paths_with_their_facts() {
     expected.sort();
     assert_eq!(file_paths(&found), expected.map(|path| path.to_string()));
     for found in &found {
-        let Found::File { path, stat, observed_at } = found else { panic!("{found:?}") };
+        let Found::File { path, stat, observed_at, .. } = found else { panic!("{found:?}") };
         let meta = fs::metadata(tree.at(path.as_str())).unwrap();
         assert_eq!((stat.size, stat.inode), (meta.len(), meta.ino()));
         assert_eq!(stat.mtime, Timestamp::from_unix(meta.mtime(), meta.mtime_nsec()));
@@ -281,4 +281,53 @@ proptest! {
         let expected: Vec<_> = written.iter().map(ToString::to_string).collect();
         prop_assert_eq!(file_paths(&found), expected);
     }
+}
+
+#[test]
+fn names_that_servers_take_for_one_are_told_of_each_other() {
+    let tree = Tree::new();
+    let names = [
+        "A",
+        "a",
+        "b",
+        "Sub/x",
+        "sub/X",
+        "sub/x",
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "C.tmp",
+        "c.TMP",
+        "link",
+        "LINK/y",
+    ];
+    for name in names {
+        tree.write(name, b"");
+    }
+    fs::remove_file(tree.at("link")).unwrap();
+    symlink("a", tree.at("link")).unwrap();
+    let found = tree.scan(&[], &["*.tmp"]);
+    let twins: Vec<(String, Vec<String>)> = found
+        .iter()
+        .filter_map(|found| match found {
+            Found::File { path, twins, .. } if !twins.is_empty() => {
+                let twins = twins.iter().map(|twin| format!("{:?} {}", twin.difference, twin.other));
+                Some((path.to_string(), twins.collect()))
+            }
+            _ => None,
+        })
+        .collect();
+    let said = |path: &str, twin: &str| (path.to_owned(), vec![twin.to_owned()]);
+    assert_eq!(
+        twins,
+        [
+            said("A", "Case a"),
+            said("Sub/x", "Case sub"),
+            said("a", "Case A"),
+            said("cafe\u{301}", "Composition caf\u{e9}"),
+            said("caf\u{e9}", "Composition cafe\u{301}"),
+            // One of a kind is enough.
+            said("sub/X", "Case Sub"),
+            said("sub/x", "Case Sub"),
+        ]
+    );
 }

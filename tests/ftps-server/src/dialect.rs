@@ -36,6 +36,16 @@ pub enum Feature {
     NeverCloses,
     /// `REST` before `STOR`, and `APPE` to an existing file.
     RestartStore,
+    /// Names that differ only in case are one, as on Windows.
+    FoldsCase,
+    /// Names that differ only in how Unicode composes them are one, as on HFS+.
+    FoldsComposition,
+    /// Letters beyond ASCII are stored as `_`.
+    MangledNames,
+    /// Names are in Latin-1 on the wire and in UTF-8 on the disk.
+    Latin1,
+    /// `LIST` has the form of DOS, and takes `-a` for a name: IIS.
+    DosList,
     /// An upload that ends without `close_notify` is answered with 426, not 226.
     WantsCloseNotify,
 }
@@ -188,6 +198,11 @@ impl Dialect {
         self
     }
 
+    /// As [`Dialect::full`] with the listings of IIS: no `MLSD`, `LIST` in the form of DOS.
+    pub fn dos() -> Self {
+        Self::full().without(Feature::Mlsd).with(Feature::DosList).with(Feature::FoldsCase)
+    }
+
     /// As [`Dialect::full`], but `EPSV` is an unknown command.
     pub fn no_epsv() -> Self {
         Self::full().without(Feature::Epsv)
@@ -202,6 +217,7 @@ impl Dialect {
             "pure-ftpd" => Some(Self::pure_ftpd()),
             "iis" => Some(Self::iis()),
             "filezilla" => Some(Self::filezilla()),
+            "dos" => Some(Self::dos()),
             "no-epsv" => Some(Self::no_epsv()),
             _ => None,
         }

@@ -71,6 +71,10 @@ pub enum Action {
     EndlessLine,
     /// Any command: a reply of lines that does not end, up to 64 MiB.
     EndlessReply,
+    /// Listings: these bytes in place of the true ones.
+    Listing(Vec<u8>),
+    /// Listings: these bytes again and again, up to 1 GiB.
+    EndlessListing(Vec<u8>),
     /// Transfers: the data connection is cut once so many bytes have crossed; then 426. Of an upload
     /// [`Manner::PureFtpd`](crate::Manner::PureFtpd) keeps whole blocks of 16 KiB, as the real one
     /// does, and the others all that came.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::control::IDLE;
-use crate::dialect::{Dialect, Feature};
+use crate::dialect::Dialect;
 use crate::event::Event;
 use crate::faults::{Fault, Faults};
 use crate::pki::{Identity, Pki};
@@ -26,7 +26,7 @@ use crate::session::{Session, Welcome};
 use crate::shared::{Claims, Hook, Limits, Shared};
 use crate::tls::{ClientCertificates, Tls, TlsManner, TlsVersions};
 use crate::transcript::{Counters, Recorder, Tally, Transcript};
-use crate::tree::{Names, Tree};
+use crate::tree::{NameRules, Tree};
 
 /// The most control connections at a time; one more waits until another ends.
 const SESSIONS: usize = 64;
@@ -311,10 +311,8 @@ impl Builder {
         let identity = self.identity.unwrap_or_else(|| self.pki.server());
         let other = self.other.unwrap_or_else(|| self.pki.server());
         let tls = Tls::new(&identity, &other, &self.manner, &self.dialect)?;
-        let windows = self.dialect.has(Feature::WindowsNames);
-        let names = if windows { Names::Windows } else { Names::Unix };
         let shared = Arc::new(Shared {
-            tree: Tree::new(&root, names)?,
+            tree: Tree::new(&root, NameRules::of(&self.dialect))?,
             user: self.user,
             password: self.password,
             mode: self.mode,

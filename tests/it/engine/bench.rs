@@ -280,6 +280,10 @@ impl Bench {
         self.check_restarts();
         let published: Vec<_> =
             transcript.commands().into_iter().filter_map(|line| line.strip_prefix("RNTO ")).collect();
+        if self.definition.charset != Charset::UTF_8 {
+            // The transcript cannot be read as text.
+            return;
+        }
         for path in self.all_stored().into_keys().filter(|path| !path.contains(TEMPORARY)) {
             let name = Path::new(&path).file_name().unwrap().to_str().unwrap();
             assert!(

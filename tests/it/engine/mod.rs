@@ -11,6 +11,7 @@ mod faults;
 mod learned;
 mod liars;
 mod limits;
+mod names;
 mod removal;
 mod resume;
 mod retire;

@@ -1,7 +1,7 @@
 //! Listings.
 
 use std::fs::{self, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::files::written;
 use super::{Command, Outcome};
 use crate::dialect::{Feature, Manner};
+use crate::faults::Action;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -23,6 +24,27 @@ const FACTS: [&str; 4] = ["modify", "perm", "size", "type"];
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     chosen: Vec<&'static str>,
+}
+
+/// Where an endless listing ends after all.
+const ENDLESS: usize = 1 << 30;
+
+/// Bytes without end; none where there are none.
+struct Cycle {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Cycle {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let read = rest.read(buffer)?;
+        self.at += read;
+        if self.at == self.bytes.len() {
+            self.at = 0;
+        }
+        Ok(read)
+    }
 }
 
 /// Which names a listing shows.
@@ -99,7 +121,7 @@ impl Session {
             let mut lines = vec![self.facts.line(&own, "cdir", b".")];
             for (name, metadata) in entries(&folder, DotFiles::Shown)? {
                 let kind = if metadata.is_dir() { "dir" } else { "file" };
-                lines.push(self.facts.line(&metadata, kind, &name));
+                lines.push(self.facts.line(&metadata, kind, &self.shared.tree.shown(&name)));
             }
             Ok(lines)
         });
@@ -111,7 +133,9 @@ impl Session {
 
     /// `LIST` and `NLST`, of a folder or of one file, with `-a` for the dot files.
     pub(super) async fn list(&mut self, command: &Command) -> io::Result<Outcome> {
-        let (options, path) = options_and_path(&command.argument);
+        let iis = self.shared.dialect.has(Feature::DosList);
+        let whole = (b"".as_slice(), command.argument.as_slice());
+        let (options, path) = if iis { whole } else { options_and_path(&command.argument) };
         let dots = if self.shared.dialect.has(Feature::ListsDotFiles) || options.contains(&b'a') {
             DotFiles::Shown
         } else {
@@ -127,7 +151,8 @@ impl Session {
     fn listing(&self, verb: &str, path: &[u8], dots: DotFiles) -> io::Result<Vec<Vec<u8>>> {
         let local = self.local(path)?;
         let metadata = fs::metadata(&local)?;
-        let windows = self.shared.dialect.manner == Manner::Iis;
+        let dialect = &self.shared.dialect;
+        let windows = dialect.manner == Manner::Iis || dialect.has(Feature::DosList);
         if !metadata.is_dir() {
             return Ok(vec![match verb {
                 "NLST" => path.to_vec(),
@@ -139,10 +164,13 @@ impl Session {
             b"" => Vec::new(),
             path => [path.strip_suffix(b"/").unwrap_or(path), b"/"].concat(),
         };
-        let lines = entries(&local, dots)?.into_iter().map(|(name, metadata)| match verb {
-            "NLST" => [prefix.as_slice(), &name].concat(),
-            _ if windows => dos_line(&metadata, &name),
-            _ => long_line(&metadata, &name),
+        let lines = entries(&local, dots)?.into_iter().map(|(name, metadata)| {
+            let name = self.shared.tree.shown(&name);
+            match verb {
+                "NLST" => [prefix.as_slice(), &name].concat(),
+                _ if windows => dos_line(&metadata, &name),
+                _ => long_line(&metadata, &name),
+            }
         });
         Ok(lines.collect())
     }
@@ -158,7 +186,14 @@ impl Session {
             Ok(data) => data,
             Err(refusal) => return Ok(refusal),
         };
-        self.send_bytes(data, text.as_slice()).await
+        let other = self.actions.iter().find_map(|action| match action {
+            Action::Listing(bytes) => Some((bytes.clone(), bytes.len())),
+            Action::EndlessListing(bytes) => Some((bytes.clone(), ENDLESS)),
+            _ => None,
+        });
+        let all = text.len();
+        let (bytes, length) = other.unwrap_or((text, all));
+        self.send_bytes(data, Cycle { bytes, at: 0 }.take(length as u64)).await
     }
 }
 
@@ -204,13 +239,16 @@ fn long_line(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
     line
 }
 
-/// A line as `dir` has it.
+/// A line as IIS has it.
 fn dos_line(metadata: &Metadata, name: &[u8]) -> Vec<u8> {
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let time = DateTime::<Utc>::from(modified).format("%m-%d-%y  %I:%M%p");
-    let size =
-        if metadata.is_dir() { "<DIR>         ".to_owned() } else { format!("{:>20}", metadata.len()) };
-    let mut line = format!("{time} {size:>20} ").into_bytes();
+    let what = if metadata.is_dir() {
+        "      <DIR>          ".to_owned()
+    } else {
+        format!("{:>20} ", metadata.len())
+    };
+    let mut line = format!("{time} {what}").into_bytes();
     line.extend(name);
     line
 }
