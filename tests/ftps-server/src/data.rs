@@ -16,7 +16,9 @@ use tokio_rustls::server::TlsStream;
 use crate::commands::Outcome;
 use crate::control::PATIENCE;
 use crate::dialect::Reuse;
-use crate::faults::{Action, Cut};
+use crate::drip::dripping;
+use crate::event::Event;
+use crate::faults::{Action, Blow, Cut};
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::transcript::add;
@@ -90,7 +92,8 @@ impl Session {
     async fn open_passive(&mut self) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind((self.control.local().ip(), 0)).await?;
         let address = listener.local_addr()?;
-        self.passive = Some(listener);
+        self.shared.tell(&Event::Listening { port: address.port() });
+        self.passive = Some(listener).filter(|_| !self.has(&Action::ClosePort));
         Ok(address)
     }
 
@@ -117,6 +120,21 @@ impl Session {
         };
         drop(listener);
         add(&self.shared.tally.data_connections, 1);
+        let blow = self.actions.iter().find_map(|action| match action {
+            Action::DataAtOnce(blow) => Some(blow.clone()),
+            _ => None,
+        });
+        let stream = match blow {
+            None => stream,
+            Some(Blow::Drip(pause)) => {
+                dripping(stream, pause).await.map_err(|error| refusal(&error.to_string()))?
+            }
+            Some(blow) => {
+                // The connection is to be lost; how well that goes does not matter.
+                drop(self.strike_tcp(stream, &blow).await);
+                return Err(refusal("Operation not permitted"));
+            }
+        };
         let config = if self.has(&Action::OtherCertificate) { &self.tls.other } else { &self.tls.data };
         let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         let Ok(Ok(mut stream)) = timeout(PATIENCE, accepting).await else {
@@ -140,6 +158,25 @@ impl Session {
                     Goodbye::CloseNotify
                 };
                 Ok(Data { stream, goodbye })
+            }
+        }
+    }
+
+    /// Does to a data connection what a fault says.
+    pub(crate) async fn strike(&mut self, mut data: Data, blow: &Blow) -> io::Result<()> {
+        timeout(PATIENCE, data.stream.flush()).await??;
+        self.strike_tcp(data.stream.into_inner().0, blow).await
+    }
+
+    async fn strike_tcp(&mut self, mut stream: TcpStream, blow: &Blow) -> io::Result<()> {
+        match blow {
+            Blow::Cut(Cut::Reset) => stream.set_zero_linger(),
+            Blow::Cut(Cut::Fin) => stream.shutdown().await,
+            // As long as the client stays, so does its connection.
+            Blow::Stall | Blow::Drip(_) => self.control.ignore().await,
+            Blow::Plain(bytes) => {
+                stream.write_all(bytes).await?;
+                stream.shutdown().await
             }
         }
     }
@@ -178,15 +215,6 @@ impl Data {
         match self.goodbye {
             Goodbye::CloseNotify => timeout(PATIENCE, self.stream.shutdown()).await?,
             Goodbye::FinOnly => self.stream.get_mut().0.shutdown().await,
-        }
-    }
-
-    /// Cuts the connection.
-    pub(crate) async fn cut(mut self, cut: Cut) -> io::Result<()> {
-        timeout(PATIENCE, self.stream.flush()).await??;
-        match cut {
-            Cut::Reset => self.stream.get_ref().0.set_zero_linger(),
-            Cut::Fin => self.stream.get_mut().0.shutdown().await,
         }
     }
 }

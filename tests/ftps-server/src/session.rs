@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
 
 use crate::commands::{Command, Facts, Outcome};
 use crate::control::{Channel, Control};
@@ -17,11 +16,6 @@ use crate::shared::Shared;
 use crate::tls::SessionTls;
 use crate::transcript::{Direction, add};
 use crate::tree::VirtualPath;
-
-/// Where an endless reply ends after all.
-const ENDLESS: usize = 64 * 1024 * 1024;
-/// How much of an endless reply goes into one write.
-const ENDLESS_CHUNK: usize = 16 * 1024;
 
 /// How far the login has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +41,7 @@ pub(crate) enum Representation {
 
 /// Whether the session goes on after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(crate) enum Flow {
     Continue,
     End,
 }
@@ -69,7 +63,7 @@ pub(crate) struct Session {
     pub(crate) facts: Facts,
     /// What goes wrong with the command at hand.
     pub(crate) actions: Vec<Action>,
-    connection: u64,
+    pub(crate) connection: u64,
 }
 
 impl Session {
@@ -109,10 +103,13 @@ impl Session {
     }
 
     async fn serve(&mut self) -> io::Result<()> {
-        if self.shared.mode == Mode::Implicit {
-            self.control.encrypt(Arc::clone(&self.tls.control)).await?;
+        if self.shared.mode == Mode::Implicit && self.encrypt().await? == Flow::End {
+            return Ok(());
         }
         self.actions = self.shared.faults.at_greeting();
+        if self.is_cut(Moment::Before).await? {
+            return Ok(());
+        }
         let greeting = match self.shared.dialect.manner {
             Manner::PureFtpd => {
                 Reply::lines::<&str>(220, "---------- Welcome to the test server ----------", &[], "Ready.")
@@ -132,7 +129,7 @@ impl Session {
     }
 
     async fn obey(&mut self, command: &Command) -> io::Result<Flow> {
-        if self.has(&Action::DropControl(Moment::Before)) {
+        if self.is_cut(Moment::Before).await? {
             return Ok(Flow::End);
         }
         let outcome = match self.scripted() {
@@ -152,64 +149,6 @@ impl Session {
             Action::Reply(text) => Some(Reply(text.clone().into_bytes())),
             _ => None,
         })
-    }
-
-    /// Sends the reply, or what the faults make of it.
-    async fn conclude(&mut self, outcome: Outcome) -> io::Result<Flow> {
-        if self.has(&Action::DropControl(Moment::Unanswered)) {
-            return Ok(Flow::End);
-        }
-        let (mut reply, flow) = match &outcome {
-            Outcome::Reply(reply) | Outcome::Encrypt(reply) => (reply.clone(), Flow::Continue),
-            Outcome::Close(reply) => (reply.clone(), Flow::End),
-        };
-        let mut extra = Vec::new();
-        for action in self.actions.clone() {
-            match action {
-                Action::Silent => return Ok(flow),
-                Action::Stall => {
-                    self.control.ignore().await?;
-                    return Ok(Flow::End);
-                }
-                Action::Delay(time) => sleep(time).await,
-                Action::EndlessLine => return self.endless(&[b'x'; ENDLESS_CHUNK]).await,
-                Action::EndlessReply => {
-                    return self.endless(&b"220-more\r\n".repeat(ENDLESS_CHUNK / 10)).await;
-                }
-                Action::ReplyAfter(text) => reply = Reply(text.into_bytes()),
-                Action::Inject(bytes) => extra.extend(bytes),
-                _ => {}
-            }
-        }
-        self.send_with(&reply, &extra).await?;
-        if self.has(&Action::DropControl(Moment::Answered)) {
-            return Ok(Flow::End);
-        }
-        if matches!(outcome, Outcome::Encrypt(_)) && reply.0.starts_with(b"234") {
-            self.control.encrypt(Arc::clone(&self.tls.control)).await?;
-        }
-        Ok(flow)
-    }
-
-    async fn endless(&mut self, chunk: &[u8]) -> io::Result<Flow> {
-        self.record(Direction::Note, b"a reply without end");
-        self.control.write(b"220-").await?;
-        for _ in 0..ENDLESS / chunk.len() {
-            self.control.write(chunk).await?;
-        }
-        Ok(Flow::End)
-    }
-
-    /// Sends a reply that is not the command's last.
-    pub(crate) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        self.send_with(reply, b"").await
-    }
-
-    async fn send_with(&mut self, reply: &Reply, extra: &[u8]) -> io::Result<()> {
-        for line in reply.0.split(|byte| *byte == b'\n') {
-            self.record(Direction::Out, line.strip_suffix(b"\r").unwrap_or(line));
-        }
-        self.control.write(&[&reply.0, b"\r\n".as_slice(), extra].concat()).await
     }
 
     pub(crate) fn record(&self, direction: Direction, text: &[u8]) {

@@ -104,7 +104,7 @@ impl Session {
             Ok(lines)
         });
         match listing {
-            Ok(lines) => self.send_listing(&lines).await,
+            Ok(lines) => self.send_listing("MLSD", &lines).await,
             Err(error) => Ok(self.failed("MLSD", argument, &error)),
         }
     }
@@ -118,8 +118,10 @@ impl Session {
             DotFiles::Hidden
         };
         match self.listing(&command.verb, path, dots) {
-            Ok(lines) => self.send_listing(&lines).await,
-            Err(_) if self.shared.dialect.manner == Manner::Vsftpd => self.send_listing(&[]).await,
+            Ok(lines) => self.send_listing(&command.verb, &lines).await,
+            Err(_) if self.shared.dialect.manner == Manner::Vsftpd => {
+                self.send_listing(&command.verb, &[]).await
+            }
             Err(error) => Ok(self.failed(&command.verb, path, &error)),
         }
     }
@@ -141,13 +143,13 @@ impl Session {
         Ok(lines.collect())
     }
 
-    async fn send_listing(&mut self, lines: &[Vec<u8>]) -> io::Result<Outcome> {
+    async fn send_listing(&mut self, verb: &str, lines: &[Vec<u8>]) -> io::Result<Outcome> {
         let text: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\r\n"].concat()).collect();
         let listener = match self.take_passive() {
             Ok(listener) => listener,
             Err(refusal) => return Ok(refusal),
         };
-        self.send(&Reply::new(150, "Opening data connection for file list")).await?;
+        self.begin_transfer(verb, b"", b"Opening data connection for file list").await?;
         let data = match self.accept_data(listener).await {
             Ok(data) => data,
             Err(refusal) => return Ok(refusal),
