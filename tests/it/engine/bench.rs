@@ -155,6 +155,14 @@ impl Bench {
 
     /// Runs the job once, in a process of its own as far as state goes.
     pub(super) async fn run(&self) -> RunReport {
+        let (report, events) = self.run_quietly().await;
+        println!("{}\n{events:#?}\n{report:#?}", self.server.transcript());
+        self.check_server();
+        report
+    }
+
+    /// The same without a word and without a look at the server.
+    pub(super) async fn run_quietly(&self) -> (RunReport, Vec<Event>) {
         let clock = Arc::new(SystemClock);
         let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -170,9 +178,8 @@ impl Bench {
         };
         let report = Box::pin(run(delivery, CancellationToken::new())).await.unwrap();
         opened.state.close().unwrap();
-        println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
-        self.check_server();
-        report
+        let events = std::mem::take(&mut *events.lock().unwrap());
+        (report, events)
     }
 
     /// What must hold after every run: only temporary names are stored to and deleted, and what

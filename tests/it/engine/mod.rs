@@ -7,6 +7,7 @@ mod drops;
 mod faults;
 mod liars;
 mod limits;
+mod matrix;
 mod runs;
 mod strangers;
 mod trust;
