@@ -250,7 +250,7 @@ async fn ask(control: &mut TlsControl, command: Command, limit: Duration) -> Res
 
 /// The folder in a reply to `PWD`: `257 "folder" …`, a quote in its name doubled (RFC 959,
 /// appendix II), which Pure-FTPd leaves out.
-fn home_of(reply: &Reply) -> Option<Argument> {
+pub(super) fn home_of(reply: &Reply) -> Option<Argument> {
     let (_, rest) = (reply.code() == 257).then(|| reply.last_line().split_once('"'))??;
     let (folder, _) = rest.rsplit_once('"')?;
     Argument::new(&folder.replace("\"\"", "\"")).ok()

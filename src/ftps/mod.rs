@@ -26,6 +26,8 @@ mod passive;
 mod reply;
 mod session;
 mod tls;
+#[doc(hidden)]
+pub mod wire;
 
 pub use self::command::{Argument, ArgumentError, Command, MAX_ARGUMENT_BYTES, Password, TimeDialect};
 pub use self::error::{FtpsError, OtherProtocol, Renewal, Step, Trouble};

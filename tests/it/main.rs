@@ -9,3 +9,4 @@ mod engine;
 mod lab;
 mod real_servers;
 mod support;
+mod wire;
