@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod diagnose;
 mod engine;
+mod hostile;
 mod lab;
 mod real_servers;
 mod support;

@@ -21,6 +21,8 @@ pub struct Identity {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
     key: KeyPair,
+    /// What is sent behind the certificate.
+    chain: Vec<CertificateDer<'static>>,
 }
 
 impl Pki {
@@ -86,14 +88,24 @@ impl Pki {
         let key = new_key();
         let certificate =
             params_for(&LOCAL_NAMES, "localhost").self_signed(&key).expect("a certificate can be signed");
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+        Identity {
+            certificate: certificate.der().clone(),
+            certificate_pem: certificate.pem(),
+            key,
+            chain: Vec::new(),
+        }
     }
 
     fn sign(&self, mut params: CertificateParams) -> Identity {
         params.use_authority_key_identifier_extension = true;
         let key = new_key();
         let certificate = params.signed_by(&key, &self.ca).expect("a certificate can be signed");
-        Identity { certificate: certificate.der().clone(), certificate_pem: certificate.pem(), key }
+        Identity {
+            certificate: certificate.der().clone(),
+            certificate_pem: certificate.pem(),
+            key,
+            chain: Vec::new(),
+        }
     }
 }
 
@@ -110,6 +122,18 @@ impl fmt::Debug for Pki {
 }
 
 impl Identity {
+    /// The same with these bytes behind its certificate, as if they were more certificates.
+    #[must_use]
+    pub fn followed_by(mut self, more: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.chain.extend(more.into_iter().map(CertificateDer::from));
+        self
+    }
+
+    /// All that is sent in a handshake.
+    pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        std::iter::once(self.certificate.clone()).chain(self.chain.iter().cloned()).collect()
+    }
+
     /// The certificate, in PEM.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem

@@ -161,9 +161,9 @@ impl Session {
         let Pace::ByteByByte(pause) = pace else { return self.control.write(&bytes).await };
         for byte in bytes {
             if pause.is_zero() {
-                yield_now().await
+                yield_now().await;
             } else {
-                sleep(pause).await
+                sleep(pause).await;
             }
             self.control.write(&[byte]).await?;
         }

@@ -98,7 +98,7 @@ fn config(
         ClientCertificates::NotAsked => builder.with_no_client_auth(),
         ClientCertificates::Required(ca) => builder.with_client_cert_verifier(verifier(ca, provider)?),
     };
-    builder.with_single_cert(vec![identity.certificate_der()], identity.key_der())
+    builder.with_single_cert(identity.chain(), identity.key_der())
 }
 
 fn verifier(
