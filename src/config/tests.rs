@@ -287,6 +287,18 @@ fn hostile_files_are_refused_quickly() {
     }
 }
 
+/// Nine levels of nine references each: a hundred million words where somebody follows them.
+#[test]
+fn the_billion_laughs_are_refused_at_once() {
+    let laugh = |n: usize| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", "));
+    let bomb: String = std::iter::once("a0: &a0 lol\n".to_owned()).chain((1..=9).map(laugh)).collect();
+    let begun = Instant::now();
+    let problems = read(&bomb).unwrap_err();
+    let taken = begun.elapsed();
+    assert!(taken < Duration::from_millis(100), "{taken:?}");
+    assert!(problems.contains("aliases (`*name`) are not read"), "{problems}");
+}
+
 const MAX_HOSTILE_BYTES: usize = 1024 * 1024;
 
 proptest! {

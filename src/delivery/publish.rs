@@ -153,6 +153,9 @@ enum Phase {
     Renaming,
     /// The rename was answered; whether the temporary name is gone is asked once more.
     Doubting(Renamed),
+    /// The rename was answered, and the file does not seem to stand under its final name; whether
+    /// that is so is asked once more.
+    Missing,
     /// The intent is being taken back, because of this.
     Withdrawing(DeliveryError),
     /// The delivery is being made durable.
@@ -271,6 +274,10 @@ impl Publish {
             (Phase::Doubting(renamed), Input::Answers(answers)) => match answers.as_slice() {
                 [Answer::Done] => self.judge(renamed, Temporary::Stands),
                 [Answer::Absent(_)] => self.judge(renamed, Temporary::Gone),
+                _ => Step::Failed(DeliveryError::InDoubt),
+            },
+            (Phase::Missing, Input::Answers(answers)) => match answers.as_slice() {
+                [Answer::Absent(_)] => self.fail(DeliveryError::Lost),
                 _ => Step::Failed(DeliveryError::InDoubt),
             },
             (Phase::Withdrawing(error), Input::Committed) => {
@@ -442,14 +449,20 @@ impl Publish {
         match (renamed.from, renamed.to, temporary) {
             (A::Done, A::Done, T::Gone) => match renamed.there {
                 Some(A::Size(size)) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),
-                Some(A::Absent(_)) => self.fail(DeliveryError::Lost),
+                // SIZE is refused for other reasons as well, and a reply too many shifts the answers.
+                Some(A::Absent(_)) => {
+                    self.phase = Phase::Missing;
+                    Step::Perform(vec![Request::Stands(self.spec.destination.clone())])
+                }
                 _ => {
                     self.phase = Phase::Recording(intent.verified);
                     Step::Commit(Box::new(Record::Delivered(Delivered::from(intent))))
                 }
             },
             (A::Done, A::Done, T::Stands) => self.fail(DeliveryError::NotRenamed),
+            // Some servers say 550 as well where they do not allow it.
             (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
+            | (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Stands)
             | (A::Refused(refusal), A::Refused(_) | A::Absent(_), _) => {
                 self.fail(DeliveryError::RenameRefused { refusal, over })
             }

@@ -10,7 +10,7 @@ use crate::domain::{
     Delivered, Evidence, Mode, Presumed, Publishing, Record, RemotePath, RunId, Sent, SessionFacts, Standing,
     Verified, VerifyPolicy, Withdrawn, compare,
 };
-use crate::remote::{Answer, Incoming, Refusal, Request};
+use crate::remote::{Answer, Incoming, Request};
 
 /// What became of an intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,8 @@ pub(super) struct Settle {
 #[derive(Debug)]
 enum Phase {
     Looking,
-    /// The final name has no size: whether nothing stands there is being asked.
-    Missing(Refusal),
+    /// Nothing seems to stand under the final name; whether that is so is being asked.
+    Missing,
     /// What stands under the final name is being compared.
     Proving(Standing),
     Recording(Settled),
@@ -81,6 +81,8 @@ impl Settle {
         SettleStep::Do(Step::Perform(vec![
             Request::Enter(folder),
             Request::Stands(self.case.intent.temporary.clone()),
+            // Where a rename is not allowed, 550 to RNFR does not mean that the file is gone.
+            Request::Size(self.case.intent.temporary.clone()),
             Request::Size(self.case.destination.clone()),
             Request::Modified(self.case.destination.clone()),
         ]))
@@ -90,11 +92,7 @@ impl Settle {
     pub(super) fn next(&mut self, input: Input) -> SettleStep {
         match (std::mem::replace(&mut self.phase, Phase::Ended), input) {
             (Phase::Looking, Input::Answers(answers)) => self.looked(answers),
-            (Phase::Missing(refusal), Input::Answers(answers)) => match answers.as_slice() {
-                [Answer::Absent(_)] => self.not_there(&Standing::Absent),
-                // Something stands there of which the server tells nothing.
-                _ => SettleStep::Unknown(DeliveryError::Unsettled { refusal }),
-            },
+            (Phase::Missing, Input::Answers(answers)) => self.missing(answers),
             (Phase::Proving(_), Input::Unreadable(refusal)) => {
                 SettleStep::Unknown(DeliveryError::Unsettled { refusal })
             }
@@ -119,8 +117,9 @@ impl Settle {
     fn looked(&mut self, answers: Vec<Answer>) -> SettleStep {
         let mut answers = answers.into_iter();
         let mut answer = || answers.next().unwrap_or(Answer::Unsupported);
-        let (folder, temporary, size, modified) = (answer(), answer(), answer(), answer());
+        let (folder, temporary, left, size, modified) = (answer(), answer(), answer(), answer(), answer());
         match (folder, temporary) {
+            (_, _) if matches!(left, Answer::Size(_)) => return SettleStep::Known(Settled::Stands),
             (_, Answer::Done) => return SettleStep::Known(Settled::Stands),
             (Answer::Done, Answer::Absent(_)) => {}
             // The folder may only be out of reach: nothing can be said.
@@ -132,23 +131,36 @@ impl Settle {
         let modified = if let Answer::Modified(time) = modified { Some(time) } else { None };
         let standing = match size {
             Answer::Size(size) => Standing::File { size, modified },
-            Answer::Absent(refusal) => {
-                self.phase = Phase::Missing(refusal);
-                let question = Request::Stands(self.case.destination.clone());
-                return SettleStep::Do(Step::Perform(vec![question]));
-            }
+            Answer::Absent(_) => Standing::Absent,
             _ => return SettleStep::Unknown(DeliveryError::CannotLook),
         };
         match standing {
-            Standing::File { size, .. } if size == self.case.intent.verified.size() => {
-                self.phase = Phase::Proving(standing);
-                SettleStep::Do(match self.case.proof {
-                    Proof::Hash => Step::Perform(vec![Request::Hash(self.case.destination.clone())]),
-                    Proof::ReadBack => Step::ReadBack(self.case.destination.clone()),
-                    Proof::Size => Step::Perform(vec![Request::Size(self.case.destination.clone())]),
-                })
+            Standing::File { size, .. } if size == self.case.intent.verified.size() => self.prove(standing),
+            Standing::Absent => {
+                self.phase = Phase::Missing;
+                SettleStep::Do(Step::Perform(vec![Request::Stands(self.case.destination.clone())]))
             }
             standing => self.not_there(&standing),
+        }
+    }
+
+    /// Compares what stands under the final name.
+    fn prove(&mut self, standing: Standing) -> SettleStep {
+        self.phase = Phase::Proving(standing);
+        SettleStep::Do(match self.case.proof {
+            Proof::Hash => Step::Perform(vec![Request::Hash(self.case.destination.clone())]),
+            Proof::ReadBack => Step::ReadBack(self.case.destination.clone()),
+            Proof::Size => Step::Perform(vec![Request::Size(self.case.destination.clone())]),
+        })
+    }
+
+    /// `SIZE` of the final name says 550, which servers say for other reasons as well.
+    fn missing(&mut self, answers: Vec<Answer>) -> SettleStep {
+        match answers.into_iter().next() {
+            Some(Answer::Absent(_)) => self.not_there(&Standing::Absent),
+            Some(Answer::Done) => self.prove(Standing::Unknown),
+            Some(Answer::Refused(refusal)) => SettleStep::Unknown(DeliveryError::Unsettled { refusal }),
+            _ => SettleStep::Unknown(DeliveryError::CannotLook),
         }
     }
 

@@ -234,7 +234,7 @@ async fn ask(control: &mut TlsControl, command: Command, limit: Duration) -> Res
 
 /// The folder in a reply to `PWD`: `257 "folder" …`, a quote in its name doubled (RFC 959,
 /// appendix II), which Pure-FTPd leaves out.
-fn home_of(reply: &Reply, charset: Charset) -> Option<Argument> {
+pub(super) fn home_of(reply: &Reply, charset: Charset) -> Option<Argument> {
     let (_, rest) = (reply.code() == 257).then(|| reply.last_line().split_once('"'))??;
     let (folder, _) = rest.rsplit_once('"')?;
     // A folder that could not be read is none that can be named.

@@ -31,6 +31,8 @@ mod reply;
 mod session;
 mod tls;
 mod way;
+#[doc(hidden)]
+pub mod wire;
 
 pub use self::charset::Charset;
 pub use self::command::{Argument, ArgumentError, Command, MAX_ARGUMENT_BYTES, Password, TimeDialect};

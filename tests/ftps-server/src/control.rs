@@ -12,6 +12,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::drip::dripping;
+use crate::faults::Cut;
+
 /// The longest command line: a path of 4,096 bytes and its verb.
 const COMMAND_LINE: usize = 8 * 1024;
 /// How long a silent client is kept where nothing else is asked for; tests are over sooner.
@@ -64,6 +67,43 @@ impl Control {
             Stream::Tls(_) => Channel::Encrypted,
             Stream::Plain(_) | Stream::Lost => Channel::Plain,
         }
+    }
+
+    /// Lets what this side sends come byte by byte from now on; only before TLS.
+    pub(crate) async fn drip(&mut self, pause: Duration) -> io::Result<()> {
+        let Stream::Plain(plain) = std::mem::replace(&mut self.stream, Stream::Lost) else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        self.stream = Stream::Plain(dripping(plain, pause).await?);
+        Ok(())
+    }
+
+    /// Sends bytes beneath TLS, or before it.
+    pub(crate) async fn write_plain(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let writing = async {
+            match &mut self.stream {
+                Stream::Plain(stream) => stream.write_all(bytes).await,
+                Stream::Tls(stream) => stream.get_mut().0.write_all(bytes).await,
+                Stream::Lost => Err(io::ErrorKind::NotConnected.into()),
+            }
+        };
+        timeout(PATIENCE, writing).await?
+    }
+
+    /// Cuts the connection, without `close_notify`.
+    pub(crate) async fn cut(&mut self, cut: Cut) -> io::Result<()> {
+        let tcp = match &mut self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_mut().0,
+            Stream::Lost => return Ok(()),
+        };
+        match cut {
+            Cut::Reset => tcp.set_zero_linger()?,
+            Cut::Fin => tcp.shutdown().await?,
+            Cut::Silence => return self.ignore().await,
+        }
+        self.stream = Stream::Lost;
+        Ok(())
     }
 
     /// Makes the TLS handshake. What the client sent in plain text before it is forgotten.

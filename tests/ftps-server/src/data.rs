@@ -16,7 +16,9 @@ use tokio_rustls::server::TlsStream;
 use crate::commands::Outcome;
 use crate::control::PATIENCE;
 use crate::dialect::{Manner, Reuse};
-use crate::faults::{Action, Cut};
+use crate::drip::dripping;
+use crate::event::Event;
+use crate::faults::{Action, Blow, Cut};
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::transcript::add;
@@ -104,7 +106,8 @@ impl Session {
         let address = elsewhere.unwrap_or(self.control.local().ip());
         let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
-        self.agreed = Some(Agreed::Passive(listener));
+        self.shared.tell(&Event::Listening { port: address.port() });
+        self.agreed = Some(Agreed::Passive(listener)).filter(|_| !self.has(&Action::ClosePort));
         Ok(address)
     }
 
@@ -128,14 +131,16 @@ impl Session {
     pub(crate) async fn open_data(
         &mut self,
         agreed: Agreed,
-        start: &Reply,
+        verb: &str,
+        argument: &[u8],
+        text: &[u8],
     ) -> io::Result<Result<Data, Outcome>> {
         let late = self.actions.iter().find_map(|action| match action {
             Action::LateStart(delay) => Some(*delay),
             _ => None,
         });
         let Some(delay) = late else {
-            self.send(start).await?;
+            self.begin_transfer(verb, argument, text).await?;
             return Ok(self.open(agreed).await);
         };
         let mut data = match self.open(agreed).await {
@@ -145,7 +150,7 @@ impl Session {
         if let Ok(Ok(early)) = timeout(delay, data.read(&mut [0; 1024])).await {
             add(&self.shared.tally.early_bytes, early as u64);
         }
-        self.send(start).await?;
+        self.begin_transfer(verb, argument, text).await?;
         Ok(Ok(data))
     }
 
@@ -177,6 +182,21 @@ impl Session {
             add(&self.shared.tally.bytes_received, speak(stream, &bytes).await);
             return Err(refusal("no TLS"));
         }
+        let blow = self.actions.iter().find_map(|action| match action {
+            Action::DataAtOnce(blow) => Some(blow.clone()),
+            _ => None,
+        });
+        let stream = match blow {
+            None => stream,
+            Some(Blow::Drip(pause)) => {
+                dripping(stream, pause).await.map_err(|error| refusal(&error.to_string()))?
+            }
+            Some(blow) => {
+                // The connection is to be lost; how well that goes does not matter.
+                drop(self.strike_tcp(stream, &blow).await);
+                return Err(refusal("Operation not permitted"));
+            }
+        };
         let config = if self.has(&Action::OtherCertificate) { &self.tls.other } else { &self.tls.data };
         let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         let Ok(Ok(mut stream)) = timeout(PATIENCE, accepting).await else {
@@ -216,6 +236,29 @@ impl Session {
         })
     }
 
+    /// Does to a data connection what a fault says.
+    pub(crate) async fn strike(&mut self, mut data: Data, blow: &Blow) -> io::Result<()> {
+        timeout(PATIENCE, data.stream.flush()).await??;
+        self.strike_tcp(data.stream.into_inner().0, blow).await
+    }
+
+    async fn strike_tcp(&mut self, mut stream: TcpStream, blow: &Blow) -> io::Result<()> {
+        match blow {
+            Blow::Cut(Cut::Reset) => stream.set_zero_linger(),
+            Blow::Cut(Cut::Fin) => stream.shutdown().await,
+            Blow::Cut(Cut::Silence) => {
+                sleep(PATIENCE).await;
+                Ok(())
+            }
+            // As long as the client stays, so does its connection.
+            Blow::Stall | Blow::Drip(_) => self.control.ignore().await,
+            Blow::Plain(bytes) => {
+                stream.write_all(bytes).await?;
+                stream.shutdown().await
+            }
+        }
+    }
+
     async fn accept_peer(&self, listener: &TcpListener) -> io::Result<TcpStream> {
         loop {
             let (stream, peer) = listener.accept().await?;
@@ -250,19 +293,6 @@ impl Data {
         match self.goodbye {
             Goodbye::CloseNotify => timeout(PATIENCE, self.stream.shutdown()).await?,
             Goodbye::FinOnly => self.stream.get_mut().0.shutdown().await,
-        }
-    }
-
-    /// Cuts the connection.
-    pub(crate) async fn cut(mut self, cut: Cut) -> io::Result<()> {
-        timeout(PATIENCE, self.stream.flush()).await??;
-        match cut {
-            Cut::Reset => self.stream.get_ref().0.set_zero_linger(),
-            Cut::Fin => self.stream.get_mut().0.shutdown().await,
-            Cut::Silence => {
-                sleep(PATIENCE).await;
-                Ok(())
-            }
         }
     }
 }

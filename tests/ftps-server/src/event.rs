@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
-/// Something that a client has completed on the server.
+/// Something that has happened on the server.
 ///
 /// It is told before the reply is sent: when the client reads its 226 or 250, whatever the hook did
 /// to the file has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A port waits for a data connection; the client has not been told of it.
+    Listening {
+        /// The port, on the control connection's address.
+        port: u16,
+    },
     /// A `STOR` or `APPE` ended well.
     Stored {
         /// The path as the client sees it, absolute.

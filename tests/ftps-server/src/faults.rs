@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The pseudo command under which the greeting goes.
 const GREETING: &str = "(GREETING)";
+/// The pseudo command under which the control connection's TLS handshake goes.
+const HANDSHAKE: &str = "(HANDSHAKE)";
 
 /// When a connection is dropped, seen from the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,19 @@ pub enum Cut {
     Fin,
     /// Not at all: nothing more is read or written, until the client has hung up or is too slow.
     Silence,
+}
+
+/// What becomes of a data connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// It is cut.
+    Cut(Cut),
+    /// Nothing is read or written any more, for as long as the client stays.
+    Stall,
+    /// These bytes cross in place of TLS, then FIN: vsftpd reports its own failures so.
+    Plain(Vec<u8>),
+    /// What this side sends comes byte by byte, with such a pause before each.
+    Drip(Duration),
 }
 
 /// What `HASH` and `XSHA256` say about bytes that were changed on the disk.
@@ -56,6 +71,9 @@ pub enum Action {
     ReplyAfter(String),
     /// Any command: the control connection is dropped.
     DropControl(Moment),
+    /// Any command, the greeting, the handshake: the control connection is cut, without
+    /// `close_notify`.
+    CutControl(Moment, Cut),
     /// Any command: performed, never answered; later commands are.
     Silent,
     /// Any command: performed; then nothing more is answered on this connection.
@@ -67,10 +85,31 @@ pub enum Action {
     /// Any command: these bytes follow the reply in the same write. With `AUTH` they cross in plain
     /// text after the 234.
     Inject(Vec<u8>),
+    /// Any command: performed; the reply comes byte by byte, each in a TLS record of its own, with
+    /// such a pause before each. The handshake: all that this side sends from then on comes so.
+    Drip(Duration),
+    /// Any command: performed; the reply comes twice.
+    Twice,
+    /// Any command: performed; the reply has more lines in front.
+    MoreLines,
+    /// Any command: performed; these bytes cross beneath TLS in place of the reply. The handshake:
+    /// in place of TLS. Then the connection ends.
+    Plain(Vec<u8>),
     /// Any command: a reply line that does not end, up to 64 MiB.
     EndlessLine,
     /// Any command: a reply of lines that does not end, up to 64 MiB.
     EndlessReply,
+    /// Any command: these bytes again and again, up to 64 MiB.
+    Endless(Vec<u8>),
+    /// Downloads and listings: these bytes again and again in place of the true ones, until the
+    /// client has had enough.
+    EndlessData(Vec<u8>),
+    /// Transfers: this becomes of the data connection before its handshake; then 425.
+    DataAtOnce(Blow),
+    /// Transfers: this becomes of the data connection once so many bytes have crossed; then 426.
+    DataAfter(u64, Blow),
+    /// `EPSV`, `PASV`: nobody listens at the port of the reply.
+    ClosePort,
     /// Listings: these bytes in place of the true ones.
     Listing(Vec<u8>),
     /// Listings: these bytes again and again, up to 1 GiB.
@@ -159,6 +198,17 @@ impl Fault {
         Self::on(GREETING, action)
     }
 
+    /// At the TLS handshake of every control connection.
+    pub fn on_handshake(action: Action) -> Self {
+        Self::on(HANDSHAKE, action)
+    }
+
+    /// At the preliminary reply to every command of this name, which transfers. Actions that stand
+    /// for a reply take the place of the 150.
+    pub fn on_preliminary(verb: &str, action: Action) -> Self {
+        Self::on(&preliminary(verb), action)
+    }
+
     /// At the n-th matching command only, counted from 1 over all connections.
     #[must_use]
     pub fn nth(mut self, n: u64) -> Self {
@@ -196,7 +246,7 @@ impl Fault {
     fn matches(&self, verb: &str, argument: &str) -> bool {
         let verb_fits = match &self.verb {
             Some(wanted) => wanted == verb,
-            None => verb != GREETING,
+            None => !verb.contains('('),
         };
         verb_fits && self.naming.as_ref().is_none_or(|fragment| argument.contains(fragment))
     }
@@ -249,6 +299,19 @@ impl Faults {
     pub(crate) fn at_greeting(&self) -> Vec<Action> {
         self.at_command(GREETING, b"")
     }
+
+    pub(crate) fn at_handshake(&self) -> Vec<Action> {
+        self.at_command(HANDSHAKE, b"")
+    }
+
+    pub(crate) fn at_preliminary(&self, verb: &str, argument: &[u8]) -> Vec<Action> {
+        self.at_command(&preliminary(verb), argument)
+    }
+}
+
+/// The pseudo command under which the first of two replies goes.
+fn preliminary(verb: &str) -> String {
+    format!("{verb} (PRELIMINARY)")
 }
 
 #[cfg(test)]

@@ -25,7 +25,9 @@
 //! |---|---|
 //! | `server` | the builder, the listening socket, the thread |
 //! | `session` | one control connection: read a line, let the faults speak, perform, reply |
+//! | `speech` | replies on their way out, and what faults make of them |
 //! | `commands` | what each command does |
+//! | `drip` | a socket whose bytes come one by one |
 //! | `data`, `active` | data connections, whoever opens them |
 //! | `tls`, `pki` | sessions that may be resumed; certificates |
 //! | `faults`, `dialect` | how it misbehaves; whom it plays |
@@ -36,6 +38,7 @@ mod control;
 mod data;
 mod dialect;
 mod digest;
+mod drip;
 mod event;
 mod faults;
 mod pki;
@@ -43,13 +46,14 @@ mod reply;
 mod server;
 mod session;
 mod shared;
+mod speech;
 mod tls;
 mod transcript;
 mod tree;
 
 pub use dialect::{Dialect, Feature, Manner, Reuse};
 pub use event::Event;
-pub use faults::{Action, Cut, Fault, Moment, Witness};
+pub use faults::{Action, Blow, Cut, Fault, Moment, Witness};
 pub use pki::{Identity, Pki};
 pub use server::{Builder, Mode, Server, StartError};
 pub use tls::{ClientCertificates, TlsVersions};

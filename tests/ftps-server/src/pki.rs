@@ -215,6 +215,13 @@ impl Identity {
         Self { key: other.key.clone_key(), key_pem: other.key_pem.clone(), ..self }
     }
 
+    /// The same with these bytes behind its certificate, as if they were more certificates.
+    #[must_use]
+    pub fn followed_by(mut self, more: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.chain.extend(more.into_iter().map(CertificateDer::from));
+        self
+    }
+
     /// The same, but sent without those that stand between it and a root.
     #[must_use]
     pub fn alone(mut self) -> Self {

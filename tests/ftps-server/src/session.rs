@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use crate::commands::{Command, Facts, Outcome};
 use crate::control::{Channel, Control};
@@ -18,11 +17,6 @@ use crate::shared::Shared;
 use crate::tls::SessionTls;
 use crate::transcript::{Direction, add};
 use crate::tree::VirtualPath;
-
-/// Where an endless reply ends after all.
-const ENDLESS: usize = 64 * 1024 * 1024;
-/// How much of an endless reply goes into one write.
-const ENDLESS_CHUNK: usize = 16 * 1024;
 
 /// How far the login has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +50,7 @@ pub(crate) enum Welcome {
 
 /// Whether the session goes on after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flow {
+pub(crate) enum Flow {
     Continue,
     End,
 }
@@ -80,7 +74,7 @@ pub(crate) struct Session {
     pub(crate) actions: Vec<Action>,
     /// Data connections that this side never ends.
     pub(crate) lingering: Vec<Data>,
-    connection: u64,
+    pub(crate) connection: u64,
     welcome: Welcome,
 }
 
@@ -123,10 +117,13 @@ impl Session {
     }
 
     async fn serve(&mut self) -> io::Result<()> {
-        if self.shared.mode == Mode::Implicit {
-            self.encrypt().await?;
+        if self.shared.mode == Mode::Implicit && self.encrypt().await? == Flow::End {
+            return Ok(());
         }
         self.actions = self.shared.faults.at_greeting();
+        if self.is_cut(Moment::Before).await? {
+            return Ok(());
+        }
         let greeting = match self.welcome {
             Welcome::Full => Outcome::Close(Reply::new(421, "Too many clients, try again later.")),
             Welcome::Open => {
@@ -139,7 +136,7 @@ impl Session {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    self.send(&Reply::new(421, "Timeout: closing control connection.")).await?;
+                    self.say(&Reply::new(421, "Timeout: closing control connection.")).await?;
                     break;
                 }
                 Err(error) => return Err(error),
@@ -152,21 +149,8 @@ impl Session {
         self.control.close().await
     }
 
-    async fn encrypt(&mut self) -> io::Result<()> {
-        self.control.encrypt(Arc::clone(&self.tls.control)).await?;
-        let (name, protocol) = self.control.wanted();
-        let protocol = protocol.map(String::from_utf8_lossy);
-        let note = format!(
-            "TLS for {}, {}",
-            name.unwrap_or("no name"),
-            protocol.as_deref().unwrap_or("no protocol")
-        );
-        self.record(Direction::Note, note.as_bytes());
-        Ok(())
-    }
-
     async fn obey(&mut self, command: &Command) -> io::Result<Flow> {
-        if self.has(&Action::DropControl(Moment::Before)) {
+        if self.is_cut(Moment::Before).await? {
             return Ok(Flow::End);
         }
         let outcome = match self.scripted() {
@@ -186,65 +170,6 @@ impl Session {
             Action::Reply(text) => Some(Reply(text.clone().into_bytes())),
             _ => None,
         })
-    }
-
-    /// Sends the reply, or what the faults make of it.
-    async fn conclude(&mut self, outcome: Outcome) -> io::Result<Flow> {
-        if self.has(&Action::DropControl(Moment::Unanswered)) {
-            return Ok(Flow::End);
-        }
-        let (mut reply, flow) = match &outcome {
-            Outcome::Reply(reply) | Outcome::Encrypt(reply) => (reply.clone(), Flow::Continue),
-            Outcome::Close(reply) => (reply.clone(), Flow::End),
-        };
-        let mut extra = Vec::new();
-        for action in self.actions.clone() {
-            match action {
-                Action::Silent => return Ok(flow),
-                Action::Stall => {
-                    self.control.ignore().await?;
-                    return Ok(Flow::End);
-                }
-                Action::Delay(time) => sleep(time).await,
-                Action::EndlessLine => return self.endless(&[b'x'; ENDLESS_CHUNK]).await,
-                Action::EndlessReply => {
-                    return self.endless(&b"220-more\r\n".repeat(ENDLESS_CHUNK / 10)).await;
-                }
-                Action::ForgetInput => self.control.forget_input(),
-                Action::ReplyAfter(text) => reply = Reply(text.into_bytes()),
-                Action::Inject(bytes) => extra.extend(bytes),
-                _ => {}
-            }
-        }
-        self.send_with(&reply, &extra).await?;
-        if self.has(&Action::DropControl(Moment::Answered)) {
-            return Ok(Flow::End);
-        }
-        if matches!(outcome, Outcome::Encrypt(_)) && reply.0.starts_with(b"234") {
-            self.encrypt().await?;
-        }
-        Ok(flow)
-    }
-
-    async fn endless(&mut self, chunk: &[u8]) -> io::Result<Flow> {
-        self.record(Direction::Note, b"a reply without end");
-        self.control.write(b"220-").await?;
-        for _ in 0..ENDLESS / chunk.len() {
-            self.control.write(chunk).await?;
-        }
-        Ok(Flow::End)
-    }
-
-    /// Sends a reply that is not the command's last.
-    pub(crate) async fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        self.send_with(reply, b"").await
-    }
-
-    async fn send_with(&mut self, reply: &Reply, extra: &[u8]) -> io::Result<()> {
-        for line in reply.0.split(|byte| *byte == b'\n') {
-            self.record(Direction::Out, line.strip_suffix(b"\r").unwrap_or(line));
-        }
-        self.control.write(&[&reply.0, b"\r\n".as_slice(), extra].concat()).await
     }
 
     pub(crate) fn record(&self, direction: Direction, text: &[u8]) {

@@ -209,7 +209,15 @@ impl Bench {
 
     /// The same on a server on which something else than runs left its traces.
     pub(super) async fn deliver(&self) -> RunReport {
-        self.run_unchecked(|_| false).await.unwrap()
+        let (report, events) = self.run_quietly().await;
+        println!("{}\n{events:#?}\n{report:#?}", self.server.transcript());
+        report
+    }
+
+    /// The same without a word and without a look at the server.
+    pub(super) async fn run_quietly(&self) -> (RunReport, Vec<Event>) {
+        let (report, events) = self.run_unchecked(|_| false).await;
+        (report.unwrap(), events)
     }
 
     /// Runs the job in a process that dies at the first such event; `None` when it has died.
@@ -217,7 +225,8 @@ impl Bench {
         &self,
         fatal: impl Fn(&Event) -> bool + Send + Sync + 'static,
     ) -> Option<RunReport> {
-        let report = self.run_unchecked(fatal).await;
+        let (report, events) = self.run_unchecked(fatal).await;
+        println!("{}\n{events:#?}\n{report:#?}", self.server.transcript());
         self.check_server();
         report
     }
@@ -225,7 +234,7 @@ impl Bench {
     async fn run_unchecked(
         &self,
         fatal: impl Fn(&Event) -> bool + Send + Sync + 'static,
-    ) -> Option<RunReport> {
+    ) -> (Option<RunReport>, Vec<Event>) {
         let dying = CancellationToken::new();
         let death = dying.clone();
         let clock = Arc::new(SystemClock);
@@ -254,9 +263,9 @@ impl Bench {
             report = Box::pin(run(delivery, CancellationToken::new())) => Some(report.unwrap()),
         };
         opened.state.close().unwrap();
-        println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
-        *self.events.lock().unwrap() = std::mem::take(&mut events.lock().unwrap());
-        report
+        let events = std::mem::take(&mut *events.lock().unwrap());
+        self.events.lock().unwrap().clone_from(&events);
+        (report, events)
     }
 
     /// What must hold after every run: only temporary names are stored to and deleted, and what

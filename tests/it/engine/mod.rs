@@ -11,6 +11,7 @@ mod faults;
 mod learned;
 mod liars;
 mod limits;
+mod matrix;
 mod names;
 mod removal;
 mod resume;

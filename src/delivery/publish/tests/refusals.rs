@@ -138,6 +138,41 @@ fn a_rename_that_failed_is_taken_back() {
     assert_eq!(without_size.run().unwrap(), End::Delivered);
     check(HASHED, Nothing, &from(refused("RNFR", 553)), "RenameRefused { refusal: Refusal { verb: \"RNFR\"");
     check(HASHED, Nothing, &from(Answer::Unsupported), "NoRename");
+    // 550 also means that it is not allowed: SIZE shows that the file still stands.
+    let of_rnfr = "RenameRefused { refusal: Refusal { verb: \"RNFR\"";
+    check(HASHED, Nothing, &from(absent("RNFR")), of_rnfr);
+    check(Policy { mode: Mode::Drop, ..HASHED }, Nothing, &from(absent("RNFR")), of_rnfr);
+}
+
+/// 550 to `SIZE` does not mean that the file is lost: it is asked for by `RNFR`.
+#[test]
+fn a_file_that_has_no_size_after_the_rename_is_not_taken_for_lost() {
+    let no_size = ("Size(\"/in/f", absent("SIZE"), Done::NotAtAll);
+    let mut world = world(HASHED, Before::Nothing, &[no_size]);
+    assert_eq!(world.run().unwrap(), End::Failed(DeliveryError::InDoubt));
+    assert_eq!(world.run().unwrap(), End::Delivered);
+    assert_eq!(world.memory.published.len(), 1);
+}
+
+/// Where renames are not allowed, an intent whose file still stands is no delivery that was taken.
+#[test]
+fn a_file_that_may_not_be_renamed_is_not_presumed() {
+    let policy = Policy { mode: Mode::Drop, ..HASHED };
+    let silent = ("Size(\"/in/.", Answer::Unsupported, Done::NotAtAll);
+    let unsure = ("Stands", refused("RNFR", 451), Done::NotAtAll);
+    let mut world =
+        world(policy, Before::Nothing, &[("RenameTo", refused("RNTO", 451), Done::NotAtAll), silent, unsure]);
+    assert_eq!(world.run().unwrap(), End::Failed(DeliveryError::InDoubt));
+    world.memory.faults = vec![
+        Fault { at: "Stands", answer: absent("RNFR"), done: Done::NotAtAll },
+        Fault { at: "RenameFrom", answer: absent("RNFR"), done: Done::NotAtAll },
+        Fault { at: "RenameTo", answer: refused("RNTO", 503), done: Done::NotAtAll },
+    ];
+    let end = world.run().unwrap();
+    assert!(matches!(end, End::Failed(DeliveryError::RenameRefused { .. })), "{end:?}");
+    assert!(!world.presumed());
+    world.memory.faults.clear();
+    assert_eq!(world.run().unwrap(), End::Delivered);
 }
 
 /// A rename that happened, whatever was answered, is found out and recorded by the next attempt.

@@ -126,7 +126,7 @@ impl Session {
             Ok(lines)
         });
         match listing {
-            Ok(lines) => self.send_listing(&lines).await,
+            Ok(lines) => self.send_listing("MLSD", &lines).await,
             Err(error) => Ok(self.failed("MLSD", argument, &error)),
         }
     }
@@ -142,8 +142,10 @@ impl Session {
             DotFiles::Hidden
         };
         match self.listing(&command.verb, path, dots) {
-            Ok(lines) => self.send_listing(&lines).await,
-            Err(_) if self.shared.dialect.manner == Manner::Vsftpd => self.send_listing(&[]).await,
+            Ok(lines) => self.send_listing(&command.verb, &lines).await,
+            Err(_) if self.shared.dialect.manner == Manner::Vsftpd => {
+                self.send_listing(&command.verb, &[]).await
+            }
             Err(error) => Ok(self.failed(&command.verb, path, &error)),
         }
     }
@@ -175,14 +177,14 @@ impl Session {
         Ok(lines.collect())
     }
 
-    async fn send_listing(&mut self, lines: &[Vec<u8>]) -> io::Result<Outcome> {
+    async fn send_listing(&mut self, verb: &str, lines: &[Vec<u8>]) -> io::Result<Outcome> {
         let text: Vec<u8> = lines.iter().flat_map(|line| [line.as_slice(), b"\r\n"].concat()).collect();
         let agreed = match self.take_agreed() {
             Ok(agreed) => agreed,
             Err(refusal) => return Ok(refusal),
         };
-        let start = Reply::new(150, "Opening data connection for file list");
-        let data = match self.open_data(agreed, &start).await? {
+        let start = b"Opening data connection for file list";
+        let data = match self.open_data(agreed, verb, b"", start).await? {
             Ok(data) => data,
             Err(refusal) => return Ok(refusal),
         };

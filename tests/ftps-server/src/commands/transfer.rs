@@ -10,7 +10,7 @@ use crate::data::{Agreed, Data, End};
 use crate::dialect::{Feature, Manner};
 use crate::digest::{Algorithm, of_file};
 use crate::event::Event;
-use crate::faults::{Action, Cut, Witness};
+use crate::faults::{Action, Blow, Witness};
 use crate::reply::Reply;
 use crate::session::{Protection, Representation, Session};
 use crate::shared::Claim;
@@ -71,7 +71,7 @@ impl Session {
             Err(Unopened::Failed(error)) => return Ok(self.failed(&command.verb, &command.argument, &error)),
         };
         let text = [b"Opening BINARY mode data connection for ", command.argument.as_slice()].concat();
-        let data = match self.open_data(agreed, &Reply::new(150, text)).await? {
+        let data = match self.open_data(agreed, &command.verb, &command.argument, &text).await? {
             Ok(data) => data,
             Err(refusal) => return Ok(refusal),
         };
@@ -164,16 +164,16 @@ impl Session {
     }
 
     async fn receive(&mut self, mut data: Data, file: &mut File) -> io::Result<Received> {
-        let drop_at = self.drop_data();
+        let blow_at = self.blow_at();
         let mut text = self.converts_text().then(TextEnds::default);
         let mut chunk = vec![0; CHUNK];
         let mut bytes = 0;
         loop {
-            let room = drop_at.map_or(CHUNK as u64, |(after, _)| (after - bytes).min(CHUNK as u64));
-            if let (0, Some((_, cut))) = (room, drop_at) {
+            let room = blow_at.as_ref().map_or(CHUNK as u64, |(after, _)| (after - bytes).min(CHUNK as u64));
+            if let (0, Some((_, blow))) = (room, &blow_at) {
                 self.lose_rest(file, bytes)?;
                 // The connection is to be lost; how well that goes does not matter.
-                drop(data.cut(cut).await);
+                drop(self.strike(data, blow).await);
                 return Ok(Received { bytes, end: End::Broken("by a fault".to_owned()) });
             }
             let space = chunk.get_mut(..usize::try_from(room).unwrap_or(CHUNK)).unwrap_or_default();
@@ -247,9 +247,15 @@ impl Session {
 
     /// Sends bytes over a data connection, and ends it.
     pub(super) async fn send_bytes(&mut self, mut data: Data, mut source: impl Read) -> io::Result<Outcome> {
-        let drop_at = self.drop_data();
+        if let Some(piece) = self.endless_data() {
+            while data.write(&piece).await.is_ok() {
+                add(&self.shared.tally.bytes_sent, piece.len() as u64);
+            }
+            return Ok(Outcome::reply(426, "Transfer aborted. Data connection closed"));
+        }
+        let blow_at = self.blow_at();
         let mut chunk = vec![0; CHUNK];
-        let mut left = drop_at.map_or(u64::MAX, |(after, _)| after);
+        let mut left = blow_at.as_ref().map_or(u64::MAX, |(after, _)| *after);
         loop {
             let room = usize::try_from(left.min(CHUNK as u64)).unwrap_or(CHUNK);
             let read = source.read(chunk.get_mut(..room).unwrap_or_default())?;
@@ -263,8 +269,10 @@ impl Session {
             left -= read as u64;
             add(&self.shared.tally.bytes_sent, read as u64);
         }
-        let ended = match drop_at {
-            Some((_, cut)) => data.cut(cut).await.and(Err(io::ErrorKind::ConnectionAborted.into())),
+        let ended = match &blow_at {
+            Some((_, blow)) => {
+                self.strike(data, blow).await.and(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
             None => data.finish().await,
         };
         match ended {
@@ -285,9 +293,19 @@ impl Session {
         }
     }
 
-    fn drop_data(&self) -> Option<(u64, Cut)> {
+    /// What becomes of the data connection, and after how many bytes.
+    fn blow_at(&self) -> Option<(u64, Blow)> {
         self.actions.iter().find_map(|action| match action {
-            Action::DropData { after, cut } => Some((*after, *cut)),
+            Action::DropData { after, cut } => Some((*after, Blow::Cut(*cut))),
+            Action::DataAfter(after, blow) => Some((*after, blow.clone())),
+            _ => None,
+        })
+    }
+
+    /// A chunk of what is sent in place of the true bytes.
+    fn endless_data(&self) -> Option<Vec<u8>> {
+        self.actions.iter().find_map(|action| match action {
+            Action::EndlessData(piece) => Some(piece.repeat(CHUNK.div_ceil(piece.len().max(1)))),
             _ => None,
         })
     }
