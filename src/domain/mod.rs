@@ -32,8 +32,8 @@ pub use self::job::{Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, RunFinished, RunStarted,
-    SessionFacts, Staging, Standing, Withdrawn,
+    Checkpoint, Confirmed, Delivered, Expired, Failed, Leftovers, Presumed, Publishing, Record, RunFinished,
+    RunStarted, SessionFacts, Staging, Standing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;

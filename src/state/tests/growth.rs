@@ -1,0 +1,3 @@
+//! Segments that are sealed, compressed and taken away, and checkpoints.
+
+use super::*;
