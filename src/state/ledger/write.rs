@@ -132,7 +132,10 @@ impl Ledger {
             let tail = section(&*storage, &name, walk.undeclared, walk.length)?;
             file.truncate(walk.length)?;
             file.rewrite(walk.undeclared, &tail)?;
-            file.sync()
+            file.sync()?;
+            // A process that was killed may have left its name, and the folder's, unsynced.
+            storage.sync_names()?;
+            if walk.end.seq == 0 { storage.sync_home() } else { Ok(()) }
         };
         settle().map_err(error())?;
         let ledger = Self {

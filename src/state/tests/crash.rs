@@ -20,6 +20,7 @@ fn left_after_power_cut(trouble: &Trouble) -> Result<usize, StateError> {
         commit(&state, &target, vec![delivered(run, &format!("f{number}"), number)]);
     }
     let cut = disk.after_power_cut();
+    cut.trouble(Trouble::None);
     drop(state);
     // The manifest is lost in the cut as well.
     let state = open_sim(after.path(), &cut)?.state;

@@ -114,11 +114,12 @@ impl SimDisk {
         let contents = files.contents.clone();
         let (names, synced_names) = (files.names.clone(), files.synced_names.clone());
         let (renamed, home) = (files.renamed.clone(), files.home);
-        let copy = Files { names, synced_names, renamed, home, contents, ..Files::default() };
+        let trouble = files.trouble.clone();
+        let copy = Files { names, synced_names, renamed, home, contents, trouble, ..Files::default() };
         Self { files: Arc::new(Mutex::new(copy)) }
     }
 
-    /// What is left after a power cut.
+    /// What is left after a power cut; the trouble stays.
     pub(super) fn after_power_cut(&self) -> Self {
         self.survivors(Survival::Synced)
     }
@@ -150,7 +151,9 @@ impl SimDisk {
         };
         let contents = files.contents.iter().map(left).collect();
         let home = if names.is_empty() { Home::Fresh } else { Home::Synced };
-        let cut = Files { names: names.clone(), synced_names: names, home, contents, ..Files::default() };
+        let trouble = files.trouble.clone();
+        let synced_names = names.clone();
+        let cut = Files { names, synced_names, home, contents, trouble, ..Files::default() };
         Self { files: Arc::new(Mutex::new(cut)) }
     }
 
@@ -301,7 +304,7 @@ impl Storage for SimDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut files = self.change();
-        let site = files.renamed.last().map_or_else(|| "names".to_owned(), NameChange::site);
+        let Some(site) = files.renamed.last().map(NameChange::site) else { return Ok(()) };
         if files.syncs_at(&site)? {
             files.synced_names = files.names.clone();
             files.renamed.clear();
