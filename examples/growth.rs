@@ -187,7 +187,7 @@ impl Writer<'_> {
             format!("patients/{:03}/{:03}/report-{file:07}-{:04x}.pdf", file % 997, file % 83, file & 0xffff);
         Ok(Publishing {
             run,
-            path: RelPath::new(&name)?,
+            path: RelPath::new(name)?,
             temporary: RemotePath::new(&format!(
                 "/host1/patients/{:03}/{:03}/.nf-{drawn:016x}",
                 file % 997,

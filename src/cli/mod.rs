@@ -57,5 +57,8 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
         Verb::Doctor { servers } => doctor::run(&config?, servers, output),
         Verb::Trust { server } => trust::run(&config?, server, output),
         Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),
+        Verb::Ledger { verb: LedgerVerb::Export { since, job } } => {
+            ledger::export(&config?, *since, job.as_ref(), output)
+        }
     }
 }

@@ -8,4 +8,5 @@ mod diagnose;
 mod engine;
 mod lab;
 mod real_servers;
+mod state;
 mod support;

@@ -221,3 +221,42 @@ fn a_manifest_far_behind_is_rebuilt_and_one_a_little_behind_completed() {
     opened.state.close().unwrap();
     verify_on(&disk, Path::new("ledger")).unwrap();
 }
+
+/// The README names what six years take: a million files, and 10,000 that change every night.
+/// Here are fewer, and what a record takes is multiplied.
+#[test]
+fn six_years_stay_within_the_size_that_is_named() {
+    const NIGHTS: u64 = 12;
+    const CHANGES: u64 = 250;
+    const RECORDS_OF_SIX_YEARS: u64 = 2 * (1_000_000 + 6 * 365 * 10_000);
+    const NAMED_BYTES: u64 = 12_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let (day, target) = (Arc::new(Day(AtomicI64::new(0))), target("a"));
+    let disk: Arc<dyn Storage> = Arc::new(Disk::new(&ledger_folder(folder.path())));
+    let state = State::open_on(folder.path(), day.clone(), &disk, small(500_000)).unwrap().state;
+    for night in 0..NIGHTS {
+        day.set(i64::try_from(night).unwrap());
+        let run = start(&state, &target);
+        for group in 0..CHANGES / 25 {
+            let files = || (0..25).map(|at| night * CHANGES + group * 25 + at);
+            let path = |file: u64| format!("patients/{:03}/report-{file:07}.pdf", file % 83);
+            let intents = files().map(|file| Record::Publishing(publishing(run, &path(file), file)));
+            commit(&state, &target, intents.collect());
+            commit(&state, &target, files().map(|file| delivered(run, &path(file), file)).collect());
+        }
+        commit(&state, &target, vec![finished(run, &[])]);
+    }
+    state.close().unwrap();
+    let mut records = 0_u64;
+    read_ledger(folder.path(), &mut |_| records += 1).unwrap();
+    let size = |name: &String| fs::metadata(folder.path().join("ledger").join(name)).unwrap().len();
+    let sealed = names(folder.path(), ".jsonl.gz");
+    let open: u64 =
+        fs::read_to_string(folder.path().join("ledger").join(&names(folder.path(), ".jsonl")[sealed.len()]))
+            .map_or(0, |text| text.lines().count() as u64);
+    let each = sealed.iter().map(size).sum::<u64>() / (records - open);
+    println!("{each} bytes a sealed record, {records} records in {} segments", sealed.len() + 1);
+    assert!(sealed.len() > 5, "{sealed:?}");
+    assert!(each * RECORDS_OF_SIX_YEARS < NAMED_BYTES, "{each} bytes a record");
+    verify_ledger(folder.path()).unwrap();
+}
