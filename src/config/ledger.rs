@@ -68,9 +68,9 @@ mod tests {
     fn other_times_are_refused() {
         for (text, reason) in [
             ("6", "expected days or years, as in `400d` or `6y`, found the number 6"),
-            ("6w", "expected days or years, as in `400d` or `6y`, found the text `6w`"),
-            ("1.5y", "expected days or years, as in `400d` or `6y`, found the text `1.5y`"),
-            ("ä", "expected days or years, as in `400d` or `6y`, found the text `ä`"),
+            ("6w", "expected days or years, as in `400d` or `6y`, found the text \"6w\""),
+            ("1.5y", "expected days or years, as in `400d` or `6y`, found the text \"1.5y\""),
+            ("ä", "expected days or years, as in `400d` or `6y`, found the text \"ä\""),
             ("29d", "must be from 30d to 100y, not 29d"),
             ("101y", "must be from 30d to 100y, not 101y"),
         ] {

@@ -18,6 +18,8 @@ const CHILD_FOLDER: &str = "NIGHTFERRY_TEST_COMMIT_FOLDER";
 /// How many cuts are made; a handful where this is not set.
 const CUTS: &str = "NIGHTFERRY_POWER_CUTS";
 const SOME_CUTS: usize = 5;
+/// The child ends by itself, whatever becomes of the test.
+const MOST_COMMITS: usize = 20_000;
 
 fn is_left_out() -> bool {
     let left_out = std::env::var_os("NIGHTFERRY_REQUIRE_SERVERS").is_none();
@@ -104,7 +106,7 @@ fn child_that_commits() {
     let Some(folder) = std::env::var_os(CHILD_FOLDER) else { return };
     let state = State::open(Path::new(&folder), Arc::new(SystemClock)).unwrap().state;
     let run = block_on(state.start_run(&job(), &target())).unwrap().run;
-    for number in 0.. {
+    for number in 0..MOST_COMMITS {
         if let Err(error) = block_on(state.commit(target().id(), record(run, number))) {
             println!("stopped {error}");
             let next = block_on(state.commit(target().id(), record(run, number))).unwrap_err();
@@ -172,7 +174,7 @@ fn a_sync_that_fails_is_not_tried_again_as_a_success() {
     let base = TempDir::new().unwrap();
     let folder = base.path().join("state");
     let program = std::env::current_exe().unwrap();
-    let inject = ["-f", "-qq", "-e", "trace=none", "-e", "inject=fdatasync:error=EIO:when=20..20"];
+    let inject = ["-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=20..20"];
     let arguments = [&inject[..], &[program.to_str().unwrap()]].concat();
     let output = child("strace", &arguments, &folder).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

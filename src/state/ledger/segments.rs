@@ -20,8 +20,7 @@ use crate::state::storage::{Append, Storage};
 
 /// What a segment's compressed copy is called until it is known to be whole.
 const UNFINISHED: &str = "compressed.new";
-/// How hard it is tried. Of records of deliveries, level 6 leaves 27 % in 1.3 s a segment, level
-/// 9 no less in twice the time, level 1 34 % in 0.7 s.
+/// How hard it is tried: gzip's own default. A record of a delivery takes about 100 bytes then.
 const LEVEL: Compression = Compression::new(6);
 /// How much is read at once.
 const PIECE_BYTES: usize = 1 << 16;
