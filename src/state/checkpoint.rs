@@ -194,8 +194,10 @@ pub(super) fn take_up(
 }
 
 /// What comes next; none at the end.
-fn mark(input: &mut impl Read) -> io::Result<Option<u8>> {
-    input.bytes().next().transpose()
+fn mark(input: &mut impl BufRead) -> io::Result<Option<u8>> {
+    let mark = input.fill_buf()?.first().copied();
+    input.consume(usize::from(mark.is_some()));
+    Ok(mark)
 }
 
 fn read_piece(input: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -47,7 +47,9 @@ impl Store {
         let db = self.db().clone();
         self.guard().clone().run(|| {
             let mut batch = sled::Batch::default();
-            pairs.into_iter().for_each(|(key, value)| batch.insert(key, value));
+            for (key, value) in pairs {
+                batch.insert(key, value);
+            }
             let applied = db.open_tree(tree).and_then(|tree| tree.apply_batch(batch));
             applied.map_err(|error| store_fault(&error))
         })
