@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use crate::domain::{JobName, Timestamp};
+
 /// Pushes folders to FTPS servers and proves that they arrived.
 #[derive(Debug, Parser)]
 #[command(name = "nightferry", version, about, propagate_version = true, arg_required_else_help = true)]
@@ -81,6 +83,22 @@ pub(super) enum Verb {
 pub(super) enum LedgerVerb {
     /// Check that no record is damaged, missing or altered
     Verify,
+    /// Print the records as lines of JSON, oldest first, as they stand in the ledger
+    Export {
+        /// Only what was written since then: 2026-11-30 (UTC), or 2026-11-30T17:00:00+01:00
+        #[arg(long, value_name = "DATE", value_parser = since)]
+        since: Option<Timestamp>,
+        /// Only runs of this job, and what they did
+        #[arg(long, value_name = "JOB")]
+        job: Option<JobName>,
+    },
+}
+
+/// A day's beginning in UTC, or a point in time.
+fn since(text: &str) -> Result<Timestamp, String> {
+    let day = format!("{text}T00:00:00Z");
+    let read = text.parse().or_else(|_| day.parse());
+    read.map_err(|_| "expected a day, as 2026-11-30, or a time, as 2026-11-30T17:00:00+01:00".to_owned())
 }
 
 /// Longest silence that can be asked for: no server that was met has a limit above it.

@@ -20,7 +20,7 @@ use crate::observe::{Planned, PlannedAction};
 use crate::plan::{self, Action, Reason};
 use crate::remote::{Deadlines, Profiles, Remote, check_path};
 use crate::source::{Filter, SourceRoot};
-use crate::state::{LedgerSummary, State, StateError, verify_ledger};
+use crate::state::{LedgerLine, LedgerSummary, Opened, State, StateError, read_ledger, verify_ledger};
 
 /// In the state folder, what was learned of servers.
 const PROFILES_FILE: &str = "profiles.json";
@@ -44,7 +44,7 @@ pub(super) fn sync(
         }
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let opened = State::open(&config.agent.state_dir, Arc::clone(&clock))?;
+    let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(&clock), config.ledger.retain)?;
     opened.notices.iter().for_each(|text| notice(text));
     let deliveries = jobs.iter().filter_map(|job| {
         let remote = Arc::clone(remotes.get(&job.server)?);
@@ -183,7 +183,7 @@ pub(super) fn plan(
     let scan = root.scan(&filter, || clock.now());
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);
-    let state = begun.then(|| State::open(&config.agent.state_dir, Arc::new(SystemClock))).transpose()?;
+    let state = begun.then(|| open(config)).transpose()?;
     let mut planned = |action: Action| shown(action, job, server).map_or(Ok(()), &mut *take);
     let Some(opened) = state else {
         let nothing = std::iter::empty::<Result<_, StateError>>();
@@ -199,6 +199,15 @@ pub(super) fn plan(
     }
     drop(manifest);
     Ok(opened.state.close()?)
+}
+
+fn open(config: &Config) -> Result<Opened, StateError> {
+    State::open_keeping(&config.agent.state_dir, Arc::new(SystemClock), config.ledger.retain)
+}
+
+/// Hands over the ledger's records, oldest first, also while somebody writes to it.
+pub(super) fn records(config: &Config, visit: &mut dyn FnMut(LedgerLine<'_>)) -> Result<(), CliError> {
+    Ok(read_ledger(&config.agent.state_dir, visit)?)
 }
 
 /// Checks the whole ledger, also while somebody writes to it.

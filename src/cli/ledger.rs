@@ -1,12 +1,14 @@
 //! `nightferry ledger verify`.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::engine;
 use super::error::CliError;
 use super::output::{Format, Output};
 use crate::config::Config;
-use crate::domain::Exit;
+use crate::domain::{Exit, JobName, Record, Timestamp};
 use crate::observe::count;
 
 /// Checks the ledger's chain, and says what it holds.
@@ -17,6 +19,8 @@ pub(super) fn verify(config: &Config, output: &Output) -> Result<Exit, CliError>
             "whole": true,
             "ledger": ledger.ledger,
             "segments": ledger.segments,
+            "oldest_segment": ledger.oldest_segment,
+            "checkpoints": ledger.checkpoints,
             "records": ledger.records,
             "bytes": ledger.bytes,
             "first_at": ledger.first_at,
@@ -40,4 +44,27 @@ pub(super) fn verify(config: &Config, output: &Output) -> Result<Exit, CliError>
         );
     }
     Ok(Exit::Done)
+}
+
+/// Prints the ledger's lines. A run's records belong to its job.
+pub(super) fn export(
+    config: &Config,
+    since: Option<Timestamp>,
+    job: Option<&JobName>,
+    output: &Output,
+) -> Result<Exit, CliError> {
+    let mut runs = BTreeSet::new();
+    let mut written = Ok(());
+    engine::records(config, &mut |line| {
+        if let (Record::RunStarted(started), Some(job)) = (line.record, job)
+            && started.job == *job
+        {
+            runs.insert(started.run);
+        }
+        let is_of_job = job.is_none() || line.record.run().is_some_and(|run| runs.contains(&run));
+        if written.is_ok() && is_of_job && since.is_none_or(|since| line.at >= since) {
+            written = output.data(line.text);
+        }
+    })?;
+    written.map(|()| Exit::Done)
 }

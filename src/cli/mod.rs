@@ -61,5 +61,8 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
         }
         Verb::Trust { server } => trust::run(&config?, server, output),
         Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),
+        Verb::Ledger { verb: LedgerVerb::Export { since, job } } => {
+            ledger::export(&config?, *since, job.as_ref(), output)
+        }
     }
 }

@@ -13,6 +13,7 @@ mod agent;
 mod error;
 mod file;
 mod job;
+mod ledger;
 mod nearest;
 mod network;
 mod problem;
@@ -23,6 +24,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use self::problem::Collector;
 use self::section::{Keys, Later, Section, Value};
@@ -39,6 +41,8 @@ pub struct Config {
     pub path: PathBuf,
     /// What concerns the agent itself.
     pub agent: AgentConfig,
+    /// How the ledger is kept.
+    pub ledger: LedgerConfig,
     /// The servers by name.
     pub servers: BTreeMap<ServerName, Server>,
     /// The jobs by name; at least one. Each one's server is in `servers`.
@@ -50,6 +54,13 @@ pub struct Config {
 pub struct AgentConfig {
     /// The folder of ledger and manifest, absolute. Need not exist yet.
     pub state_dir: PathBuf,
+}
+
+/// How the ledger is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerConfig {
+    /// How long records are kept at least.
+    pub retain: Duration,
 }
 
 /// Reads a configuration file and checks all that can be known from the file alone.
@@ -66,9 +77,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 const VERSION: u16 = 1;
 
 const KEYS: Keys = Keys {
-    known: &["version", "agent", "servers", "jobs"],
+    known: &["version", "agent", "ledger", "servers", "jobs"],
     later: &[
-        Later { key: "ledger", instead: "take it out; the ledger keeps everything" },
         Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
         Later { key: "defaults", instead: "take it out, and write its keys into each job" },
     ],
@@ -98,9 +108,10 @@ fn config(
     let root = Section::new(&root, &KEYS)?;
     version(&root)?;
     let agent = agent::read(&root, folder, default_state_dir);
+    let ledger = ledger::read(&root);
     let servers = server::read_all(&root, folder);
     let jobs = job::read_all(&root, folder, &servers);
-    Some(Config { path: path.to_owned(), agent: agent?, servers: servers.read, jobs })
+    Some(Config { path: path.to_owned(), agent: agent?, ledger: ledger?, servers: servers.read, jobs })
 }
 
 /// Files of another version are not looked into: their keys mean other things.

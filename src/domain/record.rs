@@ -48,11 +48,15 @@ pub enum Record {
     Failed(Failed),
     /// A run ended.
     RunFinished(RunFinished),
+    /// What all records before it come to was written to a file.
+    Checkpoint(Checkpoint),
+    /// The oldest segments of the ledger are taken away.
+    Expired(Expired),
 }
 
 impl Record {
-    /// The run that it tells of.
-    pub const fn run(&self) -> RunId {
+    /// The run that it tells of; what the ledger tells of itself belongs to none.
+    pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::RunStarted(RunStarted { run, .. })
             | Self::Staging(Staging { run, .. })
@@ -69,7 +73,8 @@ impl Record {
             | Self::TrashEmptied(TrashEmptied { run, .. })
             | Self::GuardTripped(GuardTripped { run, .. })
             | Self::Failed(Failed { run, .. })
-            | Self::RunFinished(RunFinished { run, .. }) => *run,
+            | Self::RunFinished(RunFinished { run, .. }) => Some(*run),
+            Self::Checkpoint(_) | Self::Expired(_) => None,
         }
     }
 }
@@ -405,4 +410,34 @@ impl Default for Leftovers {
     fn default() -> Self {
         Self::Folders(Vec::new())
     }
+}
+
+/// What all records up to one come to was written to a file beside the segments, from which a lost
+/// manifest is rebuilt without reading all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The segment in which the record `seq` and this one stand; the file carries its number.
+    pub segment: u32,
+    /// The last record that is in it.
+    pub seq: u64,
+    /// The SHA-256 of that record's line.
+    pub line: Digest,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// The SHA-256 of the file.
+    pub digest: Digest,
+}
+
+/// The oldest segments are older than the ledger is kept, and are taken away. Committed before
+/// the first of them goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// The last segment that goes.
+    pub segment: u32,
+    /// The last record in it.
+    pub seq: u64,
+    /// The SHA-256 of the line at its end, which the next segment's head names.
+    pub line: Digest,
+    /// All of their records were written before this.
+    pub before: Timestamp,
 }

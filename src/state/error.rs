@@ -1,10 +1,11 @@
 //! What can go wrong with the state, as situations.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::domain::{Exit, FailureClass, RunId};
+use crate::domain::{Exit, FailureClass, RunId, Timestamp};
 
 /// Why the state could not be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -22,13 +23,13 @@ pub enum StateError {
     #[error(
         "the state folder {} is in use by another nightferry{}",
         folder.display(),
-        holder.map_or_else(String::new, |pid| format!(" (process {pid})"))
+        holder.map_or_else(String::new, |holder| format!(" ({holder})"))
     )]
     Locked {
         /// The folder.
         folder: PathBuf,
-        /// The other process, where its number could be read.
-        holder: Option<u32>,
+        /// The other process, where it could be read.
+        holder: Option<Holder>,
     },
     /// A file of the ledger cannot be read or written. Records that were to be committed are
     /// not; nothing more is committed until the state is opened anew.
@@ -64,6 +65,26 @@ pub enum StateError {
         line: u64,
         /// What is not known.
         reason: String,
+    },
+    /// A checkpoint is not what was written. The records themselves are whole.
+    #[error(
+        "the checkpoint {} is damaged, though the ledger is whole; take it away, or bring it back from a \
+         backup: it is needed only where the manifest is lost",
+        file.display()
+    )]
+    BadCheckpoint {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The oldest segments were taken away in their time, but what stands for them is missing.
+    #[error(
+        "no checkpoint stands in {} for the segments that were taken away, though the ledger is whole; \
+         bring one back from a backup: without it the manifest cannot be rebuilt",
+        folder.display()
+    )]
+    NoCheckpoint {
+        /// The ledger's folder.
+        folder: PathBuf,
     },
     /// There is a manifest, but no ledger from which it came.
     #[error(
@@ -116,6 +137,25 @@ pub enum StateError {
     /// The state was closed.
     #[error("the state is closed")]
     Closed,
+}
+
+/// The process that has a state folder open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+    /// Since when.
+    pub since: Option<Timestamp>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        match self.since {
+            Some(since) => write!(f, ", since {} UTC", since.to_utc().format("%Y-%m-%d %H:%M:%S")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What happened to the manifest.

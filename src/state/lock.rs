@@ -4,12 +4,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::error::StateError;
+use super::error::{Holder, StateError};
+use crate::domain::Timestamp;
 
 /// The file that is locked. It stays when nobody holds the lock.
 const LOCK_FILE: &str = "lock";
-/// Most bytes of the file that are read: a process number has at most 10 digits.
-const MAX_PID_BYTES: u64 = 16;
+/// Most bytes of the file that are read: a process number has at most 10 digits, a time 30.
+const MAX_HOLDER_BYTES: u64 = 64;
 
 /// The lock of a state folder. The system's, so that a dead process leaves none.
 #[derive(Debug)]
@@ -18,8 +19,9 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock, and writes this process's number into the file for others to show.
-    pub(super) fn take(folder: &Path) -> Result<Self, StateError> {
+    /// Takes the lock, and writes this process's number and the time into the file, one a line,
+    /// for others to show.
+    pub(super) fn take(folder: &Path, now: Timestamp) -> Result<Self, StateError> {
         let path = folder.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .create(true)
@@ -35,10 +37,10 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(StateError::folder(folder)(error)),
         }
-        let number = format!("{}\n", std::process::id());
+        let holder = format!("{}\n{now}\n", std::process::id());
         file.set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| file.write_all(number.as_bytes()))
+            .and_then(|_| file.write_all(holder.as_bytes()))
             .map_err(StateError::io(path))?;
         Ok(Self { file })
     }
@@ -52,8 +54,10 @@ impl Drop for Lock {
     }
 }
 
-fn holder(file: &File) -> Option<u32> {
+fn holder(file: &File) -> Option<Holder> {
     let mut text = String::new();
-    file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    file.take(MAX_HOLDER_BYTES).read_to_string(&mut text).ok()?;
+    let mut lines = text.lines();
+    let pid = lines.next()?.parse().ok()?;
+    Some(Holder { pid, since: lines.next().and_then(|since| since.parse().ok()) })
 }

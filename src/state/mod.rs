@@ -10,9 +10,28 @@
 //! ledger is refused. Only the segments from which something may have to be replayed, and the
 //! last one, are read then; [`verify_ledger`] reads everything.
 //!
+//! # Growth
+//!
+//! The ledger grows by a segment of 64 MiB at a time. A sealed segment is compressed (gzip, so
+//! that `zcat` reads the audit trail without this program). Now and then the manifest's content is
+//! written to a checkpoint, whose SHA-256 becomes a record: a lost manifest is rebuilt from the
+//! newest one and the segments after it. Segments older than the ledger is kept are taken away
+//! whole, once a checkpoint stands for them, and a record says so. What all this takes is in the
+//! README, and measured by `examples/growth.rs`.
+//!
+//! # When the disk is full or fails
+//!
+//! Nothing is acknowledged that could not be synced, a failed sync is never tried again as if the
+//! data were still there, and nothing more is recorded. [`State::reopen`] closes and opens
+//! everything anew, sled included, which stays broken after a full disk; it succeeds when there is
+//! room again.
+//!
 //! This module knows no network, no configuration and no plan. Only its `manifest` names sled.
 
+mod base;
+mod checkpoint;
 mod error;
+mod keeper;
 mod ledger;
 mod lock;
 mod manifest;
@@ -21,25 +40,29 @@ mod queue;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use self::error::{ManifestFault, StateError};
-use self::ledger::{Draft, SEGMENT_BYTES};
+pub use self::error::{Holder, ManifestFault, StateError};
+pub use self::keeper::DEFAULT_RETAIN;
+use self::keeper::Keeping;
+use self::ledger::Draft;
 pub use self::ledger::{LedgerId, LedgerSummary, TornTail};
 pub use self::manifest::Manifest;
 use self::manifest::StoreHandle;
-pub use self::open::verify_ledger;
 use self::open::{Parts, ledger_folder, open};
 use self::queue::{Closing, Queue};
 use self::storage::{Disk, Storage};
+pub use self::verify::{LedgerLine, read_ledger, verify_ledger};
 pub use self::writer::StartedRun;
 use self::writer::{Request, Writer};
 use crate::clock::Clock;
@@ -62,12 +85,21 @@ pub struct Opened {
 
 struct Inner {
     agent: AgentId,
-    queue: Arc<Queue<Request>>,
+    place: Place,
     running: Mutex<Option<Running>>,
+}
+
+/// Where the state is and how it is kept: what opening it anew needs.
+struct Place {
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage>,
+    keeping: Keeping,
 }
 
 /// What ends with the state.
 struct Running {
+    queue: Arc<Queue<Request>>,
     store: StoreHandle,
     writer: JoinHandle<Result<(), StateError>>,
     lock: lock::Lock,
@@ -75,12 +107,22 @@ struct Running {
 
 impl State {
     /// Opens the state in a folder, which is made if it is missing. Blocks: after a crash up to
-    /// a segment of the ledger is replayed, after the loss of the manifest all of it.
+    /// a segment of the ledger is replayed; after the loss of the manifest, the last checkpoint
+    /// and what came after it. The ledger is kept for [`DEFAULT_RETAIN`].
     ///
     /// Fails with [`StateError::Locked`] where another process has it open.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Opened, StateError> {
+        Self::open_keeping(folder, clock, DEFAULT_RETAIN)
+    }
+
+    /// The same, but the ledger is kept for that long at least: older segments are taken away.
+    pub fn open_keeping(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        retain: Duration,
+    ) -> Result<Opened, StateError> {
         let disk: Arc<dyn Storage> = Arc::new(Disk::new(&ledger_folder(folder)));
-        Self::open_on(folder, clock, &disk, SEGMENT_BYTES)
+        Self::open_on(folder, clock, &disk, Keeping { retain, ..Keeping::default() })
     }
 
     /// Whether there is a ledger in a folder, or there may be one that cannot be seen.
@@ -92,18 +134,29 @@ impl State {
         folder: &Path,
         clock: Arc<dyn Clock>,
         storage: &Arc<dyn Storage>,
-        segment_bytes: u64,
+        keeping: Keeping,
     ) -> Result<Opened, StateError> {
-        let Parts { lock, agent, ledger, store, notices } = open(folder, &*clock, storage, segment_bytes)?;
-        let queue = Arc::new(Queue::new());
-        let handle = store.handle();
-        let writer = Writer { queue: queue.clone(), clock, ledger, store, runs: HashMap::new() };
-        let writer = thread::Builder::new()
-            .name("state-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(StateError::folder(folder))?;
-        let running = Mutex::new(Some(Running { store: handle, writer, lock }));
-        Ok(Opened { state: Self { inner: Arc::new(Inner { agent, queue, running }) }, notices })
+        let place = Place { folder: folder.to_owned(), clock, storage: storage.clone(), keeping };
+        let (running, agent, notices) = place.open()?;
+        let inner = Inner { agent, place, running: Mutex::new(Some(running)) };
+        Ok(Opened { state: Self { inner: Arc::new(inner) }, notices })
+    }
+
+    /// Closes the state and opens it anew for all clones, after an error that stopped it: when
+    /// there is room on the disk again, it goes on from what was acknowledged. What a person
+    /// should know comes back, in whole sentences. Blocks, like [`State::open`]; no
+    /// [`Manifest`] may be kept meanwhile.
+    ///
+    /// Where it fails, the state is closed, and this can be called again.
+    pub fn reopen(&self) -> Result<Vec<String>, StateError> {
+        let mut running = self.inner.running();
+        if let Some(before) = running.take() {
+            // How it failed was told to those who committed.
+            drop(before.close());
+        }
+        let (opened, _, notices) = self.inner.place.open()?;
+        *running = Some(opened);
+        Ok(notices)
     }
 
     /// Who writes this ledger.
@@ -116,7 +169,7 @@ impl State {
     /// Cancel safety: a run that was begun stays begun when the future is dropped.
     pub async fn start_run(&self, job: &JobName, target: &Target) -> Result<StartedRun, StateError> {
         let (done, told) = oneshot::channel();
-        self.inner.queue.push(Request::Start { job: job.clone(), target: target.clone(), done }).await?;
+        self.inner.queue()?.push(Request::Start { job: job.clone(), target: target.clone(), done }).await?;
         told.await.unwrap_or(Err(StateError::Stopped))
     }
 
@@ -125,7 +178,8 @@ impl State {
     /// crash meanwhile may keep the first few of the records.
     ///
     /// After [`StateError::Io`] or [`StateError::Manifest`] nothing more is recorded until the
-    /// state is opened anew; with [`StateError::Manifest`] the records are in the ledger.
+    /// state is opened anew ([`State::reopen`]); with [`StateError::Manifest`] the records are in
+    /// the ledger.
     ///
     /// Cancel safety: dropping the future does not undo the records; they may come to be kept.
     pub async fn commit(&self, target: TargetId, records: Vec<Record>) -> Result<(), StateError> {
@@ -134,7 +188,7 @@ impl State {
             return Ok(());
         }
         let (done, told) = oneshot::channel();
-        self.inner.queue.push(Request::Commit { drafts, done }).await?;
+        self.inner.queue()?.push(Request::Commit { drafts, done }).await?;
         told.await.unwrap_or(Err(StateError::Stopped))
     }
 
@@ -158,18 +212,46 @@ impl fmt::Debug for State {
     }
 }
 
+impl Place {
+    fn open(&self) -> Result<(Running, AgentId, Vec<String>), StateError> {
+        let Parts { lock, agent, ledger, store, keeper, notices } =
+            open(&self.folder, &*self.clock, &self.storage, self.keeping)?;
+        let queue = Arc::new(Queue::new());
+        let handle = store.handle();
+        let (clock, passing, runs) = (self.clock.clone(), None, HashMap::new());
+        let writer = Writer { queue: queue.clone(), clock, ledger, store, keeper, passing, runs };
+        let writer = thread::Builder::new()
+            .name("state-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(StateError::folder(&self.folder))?;
+        Ok((Running { queue, store: handle, writer, lock }, agent, notices))
+    }
+}
+
+impl Running {
+    /// Waits for the writer, and lets go of the manifest and the folder.
+    fn close(self) -> Result<(), StateError> {
+        let Self { queue, store, writer, lock } = self;
+        queue.close(Closing::Asked);
+        drop(store);
+        let ended = writer.join().unwrap_or(Err(StateError::Stopped));
+        drop(lock);
+        ended
+    }
+}
+
 impl Inner {
     fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn queue(&self) -> Result<Arc<Queue<Request>>, StateError> {
+        self.running().as_ref().map(|running| running.queue.clone()).ok_or(StateError::Closed)
+    }
+
     fn close(&self) -> Result<(), StateError> {
-        let Some(Running { store, writer, lock }) = self.running().take() else { return Ok(()) };
-        self.queue.close(Closing::Asked);
-        drop(store);
-        let ended = writer.join().unwrap_or(Err(StateError::Stopped));
-        drop(lock);
-        ended
+        let running = self.running().take();
+        running.map_or(Ok(()), Running::close)
     }
 }
 

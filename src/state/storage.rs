@@ -21,8 +21,12 @@ pub(super) trait Storage: Debug + Send + Sync {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Takes a file away.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// The length of a file, in bytes.
+    fn size(&self, name: &str) -> io::Result<u64>;
     /// Returns when the names of the files will outlast a power cut.
     fn sync_names(&self) -> io::Result<()>;
+    /// Returns when the folder itself, and those above it, will outlast a power cut.
+    fn sync_home(&self) -> io::Result<()>;
 }
 
 /// A file that grows at its end.
@@ -79,13 +83,25 @@ impl Storage for Disk {
         fs::remove_file(self.folder.join(name))
     }
 
+    fn size(&self, name: &str) -> io::Result<u64> {
+        fs::metadata(self.folder.join(name)).map(|found| found.len())
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         sync_folder(&self.folder)
+    }
+
+    fn sync_home(&self) -> io::Result<()> {
+        let mut above = self.folder.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        above.next().map_or(Ok(()), sync_folder)?;
+        // One further up that may not be read was not made here just now.
+        above.for_each(|above| drop(sync_folder(above)));
+        Ok(())
     }
 }
 
 /// Returns when the names in a folder will outlast a power cut.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::error::StateError;
+use super::keeper::{Keeper, Trouble};
 use super::ledger::{Draft, Ledger, Segment};
 use super::manifest::Store;
 use super::queue::Queue;
@@ -48,6 +49,9 @@ pub(super) struct Writer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ledger: Ledger,
     pub(super) store: Store,
+    pub(super) keeper: Keeper,
+    /// What could not be done to keep the ledger's folder, and can be tried again.
+    pub(super) passing: Option<StateError>,
     /// The target of each run that was started here and has not ended.
     pub(super) runs: HashMap<RunId, TargetId>,
 }
@@ -62,12 +66,15 @@ struct Group {
 
 impl Writer {
     /// Works until the queue is closed and empty, then brings the manifest to the ledger's end.
+    /// Tells then as well what could not be done to keep the folder.
     pub(super) fn run(mut self) -> Result<(), StateError> {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
+        self.keep()?;
         self.work()?;
         self.store.settle(self.ledger.end())?;
-        self.store.flush()
+        self.store.flush()?;
+        self.passing.map_or(Ok(()), Err)
     }
 
     /// Commits group after group; ends with the first failure.
@@ -82,24 +89,40 @@ impl Writer {
             if !group.drafts.is_empty() {
                 let Group { drafts, promises, .. } = group;
                 let outcome = self.commit(drafts);
+                let told = outcome.as_ref().map(drop).map_err(Clone::clone);
                 for promise in promises {
-                    promise.keep(outcome.clone());
+                    promise.keep(told.clone());
                 }
-                outcome?;
+                if let Segment::New = outcome? {
+                    self.keep()?;
+                }
             }
         }
         Ok(())
     }
 
-    fn commit(&mut self, drafts: Vec<Draft>) -> Result<(), StateError> {
+    /// Looks after the ledger's folder. What can wait does not stop the writer.
+    fn keep(&mut self) -> Result<(), StateError> {
+        self.passing = None;
+        match self.keeper.keep(&mut self.ledger, &mut self.store, self.clock.now()) {
+            Ok(()) => Ok(()),
+            Err(Trouble::Fatal(error)) => Err(error),
+            Err(Trouble::Passing(error)) => {
+                self.passing = Some(error);
+                Ok(())
+            }
+        }
+    }
+
+    fn commit(&mut self, drafts: Vec<Draft>) -> Result<Segment, StateError> {
         let (written, segment) = self.ledger.append(self.clock.now(), drafts)?;
         let end = self.ledger.end();
         self.store.apply(&written, end)?;
-        match segment {
-            Segment::Same => Ok(()),
+        if let Segment::New = segment {
             // Bounds what has to be replayed for a tree that was not written to for long.
-            Segment::New => self.store.settle(end),
+            self.store.settle(end)?;
         }
+        Ok(segment)
     }
 
     /// Adds a request to a group, or refuses it.
@@ -122,7 +145,7 @@ impl Writer {
         let run = RunId(self.store.last_run.0.saturating_add(1));
         let id = target.id();
         let record = Record::RunStarted(RunStarted { run, job: job.clone(), target: target.clone() });
-        let draft = Draft::new(id, record)?;
+        let draft = Draft::new(Some(id), record)?;
         self.store.last_run = run;
         let previous = self.store.jobs.insert(job, target);
         self.runs.insert(run, id);
@@ -132,10 +155,11 @@ impl Writer {
 
     /// Refuses records of runs that never began, or that belong to another target.
     fn check(&mut self, draft: &Draft) -> Result<(), StateError> {
-        let run = draft.record.run();
+        // What the ledger tells of itself is not committed from outside.
+        let run = draft.record.run().unwrap_or(RunId(0));
         let foreign = run > self.store.last_run
-            || self.runs.get(&run).is_some_and(|target| *target != draft.target)
-            || matches!(draft.record, Record::RunStarted(_));
+            || self.runs.get(&run).is_some_and(|target| Some(*target) != draft.target)
+            || matches!(draft.record, Record::RunStarted(_) | Record::Checkpoint(_) | Record::Expired(_));
         if foreign {
             return Err(StateError::ForeignRun { run });
         }

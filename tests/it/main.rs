@@ -10,5 +10,6 @@ mod hostile;
 mod lab;
 mod real_names;
 mod real_servers;
+mod state;
 mod support;
 mod wire;

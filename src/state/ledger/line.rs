@@ -10,13 +10,13 @@
 //! `prev` is the last line of the segment before, and zeros in the first. `seq` counts the
 //! records of the whole ledger from 1. `durable` stands on the first line of what was written
 //! together, and tells up to which `seq` all was known to be safe on the disk by then. `target`
-//! is the manifest that the record is about. `crc`, always last, is the CRC-32 of all bytes
-//! before its comma, so that every line can be judged by itself.
+//! is the manifest that the record is about; what the ledger tells of itself has none. `crc`,
+//! always last, is the CRC-32 of all bytes before its comma, so that every line can be judged by
+//! itself.
 //!
 //! Readers pass over fields that they do not know. A line that is whole but cannot be understood
-//! was written by a newer version, and is refused as such. Sealed segments can be compressed as
-//! they are (the hashes are of the lines), and a checkpoint can be a further kind of record that
-//! names the `seq` and the SHA-256 of a folded state.
+//! was written by a newer version, and is refused as such. Sealed segments are compressed as they
+//! are: the hashes are of the lines.
 
 use std::fmt;
 
@@ -93,7 +93,8 @@ pub(in crate::state) struct Line {
     pub(in crate::state) at: Timestamp,
     #[serde(default)]
     pub(in crate::state) durable: Option<u64>,
-    pub(in crate::state) target: TargetId,
+    #[serde(default)]
+    pub(in crate::state) target: Option<TargetId>,
     pub(in crate::state) event: Record,
 }
 
@@ -111,7 +112,7 @@ pub(in crate::state) struct Envelope {
     pub(in crate::state) prev: Digest,
     pub(in crate::state) at: Timestamp,
     pub(in crate::state) durable: Option<u64>,
-    pub(in crate::state) target: TargetId,
+    pub(in crate::state) target: Option<TargetId>,
 }
 
 impl Envelope {
@@ -119,9 +120,9 @@ impl Envelope {
     pub(in crate::state) fn write(&self, event: &str, to: &mut Vec<u8>) -> Digest {
         let Self { seq, prev, at, durable, target } = self;
         let durable = durable.map_or_else(String::new, |durable| format!("\"durable\":{durable},"));
-        let open = format!(
-            "{{\"seq\":{seq},\"prev\":\"{prev}\",\"at\":\"{at}\",{durable}\"target\":\"{target}\",\"event\":{event}"
-        );
+        let target = target.map_or_else(String::new, |target| format!("\"target\":\"{target}\","));
+        let open =
+            format!("{{\"seq\":{seq},\"prev\":\"{prev}\",\"at\":\"{at}\",{durable}{target}\"event\":{event}");
         finish(&open, to)
     }
 }

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::line::{
     Declaration, FORMAT_VERSION, Head, LINE_START, Line, MAX_LINE_BYTES, NOTHING_BEFORE, is_whole,
 };
-use super::{LedgerId, Position, segment_name};
+use super::segments::{Form, SegmentFile, is_about_content, list, path, plain_name};
+use super::{LedgerId, Position};
 use crate::domain::{AgentId, Digest, Timestamp};
 use crate::state::error::StateError;
 use crate::state::storage::Storage;
@@ -23,9 +24,13 @@ pub struct LedgerSummary {
     pub agent: AgentId,
     /// Records.
     pub records: u64,
-    /// Segment files.
+    /// Segments that are there.
     pub segments: u32,
-    /// Bytes of all segments, a torn tail not counted.
+    /// The number of the oldest of them: those before it were older than the ledger is kept.
+    pub oldest_segment: u32,
+    /// Checkpoints that are there.
+    pub checkpoints: u32,
+    /// Bytes of all lines, a torn tail not counted. On the disk, sealed segments take less.
     pub bytes: u64,
     /// When the first record was written.
     pub first_at: Option<Timestamp>,
@@ -62,6 +67,8 @@ pub(in crate::state) struct Walk {
     pub(in crate::state) agent: AgentId,
     /// The last segment.
     pub(in crate::state) segment: u32,
+    /// When it was begun.
+    pub(in crate::state) segment_at: Timestamp,
     /// Bytes of the last segment's whole lines.
     pub(in crate::state) length: u64,
     /// Where in the last segment the lines begin that no later line declares durable.
@@ -82,6 +89,19 @@ pub(in crate::state) struct Walked<'a> {
     pub(in crate::state) at: Position,
     /// Its record; none for a head.
     pub(in crate::state) line: Option<&'a Line>,
+    /// The line as it stands in the ledger, without its line feed.
+    pub(in crate::state) raw: &'a [u8],
+}
+
+/// From where a ledger is walked.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::state) enum Start {
+    /// From its oldest segment.
+    Oldest,
+    /// From this segment.
+    Segment(u32),
+    /// From the segment that holds this record; the last one, where it lies beyond that.
+    Record(u64),
 }
 
 /// Reads the segments of a ledger.
@@ -89,87 +109,163 @@ pub(in crate::state) struct Walked<'a> {
 pub(in crate::state) struct Reader<'a> {
     storage: &'a dyn Storage,
     folder: &'a Path,
-    /// The heads of all segments, in order.
-    heads: Vec<Head>,
+    /// All segments, in order and without a gap.
+    files: Vec<SegmentFile>,
+    /// The head of the last segment.
+    last: Head,
 }
 
 impl<'a> Reader<'a> {
-    /// Finds the segments and checks that their heads make one ledger.
+    /// Finds the segments, and reads the last one's head.
     ///
     /// `None` where there is no segment at all.
     pub(in crate::state) fn open(
         storage: &'a dyn Storage,
         folder: &'a Path,
     ) -> Result<Option<Self>, StateError> {
-        let names = storage.names().map_err(StateError::io(folder))?;
-        let mut numbers: Vec<u32> = names
-            .iter()
-            .filter_map(|name| name.strip_suffix(".jsonl"))
-            .filter(|digits| digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .filter_map(|digits| digits.parse().ok())
-            .collect();
-        numbers.sort_unstable();
-        let mut reader = Self { storage, folder, heads: Vec::new() };
-        for (expected, number) in (1..).zip(numbers) {
-            if number != expected {
-                return Err(reader.damaged(expected, 1, "the segment is missing"));
+        let files = list(storage).map_err(StateError::io(folder))?;
+        let (Some(oldest), Some(last)) = (files.first().copied(), files.last().copied()) else {
+            return Ok(None);
+        };
+        let source = Source { storage, folder };
+        for (expected, file) in (oldest.number..).zip(&files) {
+            if file.number != expected {
+                return Err(source.missing(expected));
             }
-            let (head, _) = reader.head(number)?;
-            reader.heads.push(head);
         }
-        Ok(if reader.heads.is_empty() { None } else { Some(reader) })
+        if last.form == Form::Compressed {
+            // It was compressed only after the next one had begun.
+            return Err(source.missing(last.number.saturating_add(1)));
+        }
+        let (head, _) = source.head(last)?;
+        Ok(Some(Self { storage, folder, files, last: head }))
+    }
+
+    /// Says that a segment is missing.
+    pub(in crate::state) fn missing(&self, number: u32) -> StateError {
+        self.source().missing(number)
     }
 
     /// Which ledger this is.
-    pub(in crate::state) fn ledger(&self) -> Option<LedgerId> {
-        self.heads.first().map(|head| head.ledger)
+    pub(in crate::state) const fn ledger(&self) -> LedgerId {
+        self.last.ledger
     }
 
-    /// Walks every line from the segment that holds record `seq` (the last segment, where `seq`
-    /// lies beyond it) to the end. Earlier segments are taken by their heads.
+    /// The number of the last segment.
+    pub(in crate::state) const fn last_segment(&self) -> u32 {
+        self.last.segment
+    }
+
+    /// The number of the oldest segment.
+    pub(in crate::state) fn oldest_segment(&self) -> u32 {
+        self.files.first().map_or(1, |file| file.number)
+    }
+
+    /// How many segments there are.
+    pub(in crate::state) fn segments(&self) -> u32 {
+        self.last.segment.saturating_sub(self.oldest_segment()).saturating_add(1)
+    }
+
+    /// The head of the oldest segment.
+    pub(in crate::state) fn oldest_head(&self) -> Result<Head, StateError> {
+        match self.files.first() {
+            Some(file) => self.source().head(*file).map(|(head, _)| head),
+            None => Err(self.source().missing(1)),
+        }
+    }
+
+    /// The head of a segment; none where there is no such segment.
+    pub(in crate::state) fn head_of(&self, number: u32) -> Result<Option<Head>, StateError> {
+        let file = self.files.iter().find(|file| file.number == number);
+        file.map(|file| self.source().head(*file).map(|(head, _)| head)).transpose()
+    }
+
+    /// Walks every line from a start to the end. Earlier segments are not looked at.
     pub(in crate::state) fn walk(
         &self,
-        seq: u64,
+        start: Start,
         visit: &mut dyn FnMut(Walked<'_>) -> Result<(), StateError>,
     ) -> Result<Walk, StateError> {
-        let from = self.heads.iter().rposition(|head| head.first <= seq.max(1)).unwrap_or(0);
         let mut state: Option<Walk> = None;
-        for (at, head) in self.heads.iter().enumerate().skip(from) {
-            let rest = if at + 1 == self.heads.len() { Rest::Nothing } else { Rest::Segments };
-            state = Some(self.segment(head, state, rest, visit)?);
+        for (file, head) in self.from(start)? {
+            let rest = if head.segment == self.last.segment { Rest::Nothing } else { Rest::Segments };
+            state = Some(self.segment(file, &head, state, rest, visit)?);
         }
-        state.ok_or_else(|| self.damaged(1, 1, "the segment is missing"))
+        state.ok_or_else(|| self.source().missing(1))
+    }
+
+    /// Walks the lines of one segment.
+    pub(in crate::state) fn walk_segment(
+        &self,
+        number: u32,
+        visit: &mut dyn FnMut(Walked<'_>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let Some(file) = self.files.iter().find(|file| file.number == number).copied() else {
+            return Err(self.source().missing(number));
+        };
+        let (head, _) = self.source().head(file)?;
+        let rest = if number == self.last.segment { Rest::Nothing } else { Rest::Segments };
+        self.segment(file, &head, None, rest, visit).map(drop)
+    }
+
+    /// The segments from a start on, with their heads.
+    fn from(&self, start: Start) -> Result<Vec<(SegmentFile, Head)>, StateError> {
+        let mut found: Vec<(SegmentFile, Head)> = Vec::new();
+        let mut later = &self.last;
+        for file in self.files.iter().rev() {
+            if let Start::Segment(number) = start
+                && file.number < number
+            {
+                break;
+            }
+            let (head, _) = self.source().head(*file)?;
+            if head.ledger != later.ledger || head.first > later.first {
+                return Err(self.source().misplaced(*file));
+            }
+            let reached = matches!(start, Start::Record(seq) if head.first <= seq.max(1));
+            found.push((*file, head));
+            if reached {
+                found.reverse();
+                return Ok(found);
+            }
+            later = found.last().map_or(&self.last, |(_, head)| head);
+        }
+        if let Start::Record(_) = start {
+            return Err(self.source().missing(self.oldest_segment().saturating_sub(1)));
+        }
+        found.reverse();
+        Ok(found)
     }
 
     /// Walks one segment.
     fn segment(
         &self,
+        file: SegmentFile,
         head: &Head,
         before: Option<Walk>,
         rest: Rest,
         visit: &mut dyn FnMut(Walked<'_>) -> Result<(), StateError>,
     ) -> Result<Walk, StateError> {
-        let (_, mut lines) = self.head(head.segment)?;
-        let mut walk = self.enter(head, before, &lines)?;
-        visit(Walked { at: walk.end, line: None })?;
-        while let Some(raw) = lines.next().map_err(StateError::io(self.path(head.segment)))? {
+        let source = self.source();
+        let (_, mut lines) = source.head(file)?;
+        let mut walk = self.enter(file, head, before, &lines)?;
+        visit(Walked { at: walk.end, line: None, raw: lines.content() })?;
+        while let Some(raw) = lines.next().map_err(|error| source.trouble(file, lines.number, error))? {
             let bad = match raw {
-                Raw::Whole => match self.follow(&mut walk, &lines)? {
+                Raw::Whole => match self.follow(file, &mut walk, &lines)? {
                     Step::Taken(line) => {
                         walk.length = lines.offset;
-                        visit(Walked { at: walk.end, line: Some(&line) })?;
+                        visit(Walked { at: walk.end, line: Some(&line), raw: lines.content() })?;
                         continue;
                     }
-                    Step::Misfit(reason) => {
-                        return Err(self.damaged(head.segment, lines.number, reason));
-                    }
+                    Step::Misfit(reason) => return Err(source.damaged(file, lines.number, reason)),
                 },
                 Raw::Broken(reason) => reason,
             };
             if let Rest::Segments = rest {
-                return Err(self.damaged(head.segment, lines.number, bad));
+                return Err(source.damaged(file, lines.number, bad));
             }
-            walk.torn = Some(self.tail(&walk, lines, bad)?);
+            walk.torn = Some(self.tail(file, &walk, lines, bad)?);
             break;
         }
         walk.bytes += walk.length;
@@ -177,13 +273,20 @@ impl<'a> Reader<'a> {
     }
 
     /// Begins a segment: its head must follow the segment before.
-    fn enter(&self, head: &Head, before: Option<Walk>, lines: &Lines) -> Result<Walk, StateError> {
+    fn enter(
+        &self,
+        file: SegmentFile,
+        head: &Head,
+        before: Option<Walk>,
+        lines: &Lines,
+    ) -> Result<Walk, StateError> {
         let end = Position { ledger: head.ledger.0, seq: head.first.saturating_sub(1), hash: lines.hash() };
         let Some(before) = before else {
             return Ok(Walk {
                 ledger: head.ledger,
                 agent: head.agent,
                 segment: head.segment,
+                segment_at: head.at,
                 length: lines.offset,
                 undeclared: lines.offset,
                 end,
@@ -196,18 +299,19 @@ impl<'a> Reader<'a> {
         };
         if before.end.seq != end.seq {
             let reason = format!("expects record {}, but {} are before it", head.first, before.end.seq);
-            return Err(self.damaged(head.segment, 1, reason));
+            return Err(self.source().damaged(file, 1, reason));
         }
         if before.end.hash != head.prev {
-            return Err(self.damaged(head.segment, 1, "the last line of the segment before was changed"));
+            let reason = "the last line of the segment before was changed";
+            return Err(self.source().damaged(file, 1, reason));
         }
         let (length, undeclared) = (lines.offset, lines.offset);
-        Ok(Walk { segment: head.segment, length, undeclared, end, ..before })
+        Ok(Walk { segment: head.segment, segment_at: head.at, length, undeclared, end, ..before })
     }
 
     /// Takes a whole line, if it follows the one before.
-    fn follow(&self, walk: &mut Walk, lines: &Lines) -> Result<Step, StateError> {
-        let line: Line = self.parse(walk.segment, lines)?;
+    fn follow(&self, file: SegmentFile, walk: &mut Walk, lines: &Lines) -> Result<Step, StateError> {
+        let line: Line = self.source().parse(file, lines)?;
         if line.prev != walk.end.hash {
             return Ok(Step::Misfit("the line before it was changed or taken away".to_owned()));
         }
@@ -230,19 +334,24 @@ impl<'a> Reader<'a> {
 
     /// Judges what stands behind the last good line: a torn tail, unless a later line declares
     /// it durable.
-    fn tail(&self, walk: &Walk, mut lines: Lines, reason: String) -> Result<TornTail, StateError> {
+    fn tail(
+        &self,
+        file: SegmentFile,
+        walk: &Walk,
+        mut lines: Lines,
+        reason: String,
+    ) -> Result<TornTail, StateError> {
         let (number, seq) = (lines.number, walk.end.seq.saturating_add(1));
-        let io = || StateError::io(self.path(walk.segment));
         loop {
             if whole_end(lines.content()).is_some_and(|line| declares(line, seq)) {
-                return Err(self.damaged(walk.segment, number, reason));
+                return Err(self.source().damaged(file, number, reason));
             }
-            if lines.next().map_err(io())?.is_none() {
+            if lines.next().map_err(|error| self.source().trouble(file, number, error))?.is_none() {
                 break;
             }
         }
         Ok(TornTail {
-            file: self.path(walk.segment),
+            file: path(self.folder, file),
             line: number,
             seq,
             offset: walk.length,
@@ -251,59 +360,84 @@ impl<'a> Reader<'a> {
         })
     }
 
+    const fn source(&self) -> Source<'a> {
+        Source { storage: self.storage, folder: self.folder }
+    }
+}
+
+/// Where segments are read, and what is wrong with them.
+#[derive(Clone, Copy, Debug)]
+struct Source<'a> {
+    storage: &'a dyn Storage,
+    folder: &'a Path,
+}
+
+impl Source<'_> {
     /// Reads and checks the head of a segment.
-    fn head(&self, number: u32) -> Result<(Head, Lines), StateError> {
-        let path = self.path(number);
-        let input = self.storage.read(&segment_name(number)).map_err(StateError::io(&path))?;
+    fn head(&self, file: SegmentFile) -> Result<(Head, Lines), StateError> {
+        let input = file.open(self.storage).map_err(StateError::io(path(self.folder, file)))?;
         let mut lines = Lines::new(input);
-        match lines.next().map_err(StateError::io(&path))? {
+        match lines.next().map_err(|error| self.trouble(file, 1, error))? {
             Some(Raw::Whole) => {}
-            Some(Raw::Broken(reason)) => return Err(self.damaged(number, 1, reason)),
-            None => return Err(self.damaged(number, 1, "the file is empty")),
+            Some(Raw::Broken(reason)) => return Err(self.damaged(file, 1, reason)),
+            None => return Err(self.damaged(file, 1, "the file is empty")),
         }
-        let head: Head = self.parse(number, &lines)?;
+        let head: Head = self.parse(file, &lines)?;
         if head.nightferry_ledger != FORMAT_VERSION {
             let reason = format!("format version {}", head.nightferry_ledger);
-            return Err(StateError::Newer { file: path, line: 1, reason });
+            return Err(StateError::Newer { file: path(self.folder, file), line: 1, reason });
         }
-        let before = self.heads.last();
-        let fits = match before {
-            None => head.first == 1 && head.prev == NOTHING_BEFORE,
-            Some(before) => head.ledger == before.ledger && head.first >= before.first,
-        };
-        if head.segment != number || (number as usize == self.heads.len() + 1 && !fits) {
-            return Err(self.damaged(number, 1, "it belongs to another ledger or another place in it"));
+        let begins = head.first == 1 && head.prev == NOTHING_BEFORE;
+        if head.segment != file.number || begins != (file.number == 1) {
+            return Err(self.misplaced(file));
         }
         Ok((head, lines))
     }
 
     /// Understands a whole line.
-    fn parse<T: DeserializeOwned>(&self, segment: u32, lines: &Lines) -> Result<T, StateError> {
+    fn parse<T: DeserializeOwned>(&self, file: SegmentFile, lines: &Lines) -> Result<T, StateError> {
         serde_json::from_slice(lines.content()).map_err(|error| StateError::Newer {
-            file: self.path(segment),
+            file: path(self.folder, file),
             line: lines.number,
             reason: error.to_string(),
         })
     }
 
-    fn path(&self, number: u32) -> PathBuf {
-        self.folder.join(segment_name(number))
+    /// A segment that cannot be read: what it holds is bad, or the system says no.
+    fn trouble(&self, file: SegmentFile, line: u64, error: std::io::Error) -> StateError {
+        match file.form {
+            Form::Compressed if is_about_content(&error) => {
+                self.damaged(file, line, format!("its compression is damaged: {error}"))
+            }
+            Form::Plain | Form::Compressed => StateError::io(path(self.folder, file))(error),
+        }
     }
 
-    fn damaged(&self, segment: u32, line: u64, reason: impl Into<String>) -> StateError {
-        let (file, reason) = (self.path(segment), reason.into());
+    fn misplaced(&self, file: SegmentFile) -> StateError {
+        self.damaged(file, 1, "it belongs to another ledger or another place in it")
+    }
+
+    fn missing(&self, number: u32) -> StateError {
+        let (file, reason) = (self.folder.join(plain_name(number)), "the segment is missing".to_owned());
+        StateError::Damaged { file, line: 1, reason, remedy: StateError::REMEDY }
+    }
+
+    fn damaged(&self, file: SegmentFile, line: u64, reason: impl Into<String>) -> StateError {
+        let (file, reason) = (path(self.folder, file), reason.into());
         StateError::Damaged { file, line, reason, remedy: StateError::REMEDY }
     }
 }
 
 impl Walk {
-    /// What was met, in a walk from the beginning.
-    pub(in crate::state) fn summary(self) -> LedgerSummary {
+    /// What was met, in a walk from the oldest segment.
+    pub(in crate::state) fn summary(self, reader: &Reader<'_>, checkpoints: u32) -> LedgerSummary {
         LedgerSummary {
             ledger: self.ledger,
             agent: self.agent,
             records: self.records,
-            segments: self.segment,
+            segments: reader.segments(),
+            oldest_segment: reader.oldest_segment(),
+            checkpoints,
             bytes: self.bytes,
             first_at: self.first_at,
             last_at: self.last_at,

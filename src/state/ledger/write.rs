@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::line::{ENVELOPE_BYTES, Envelope, FORMAT_VERSION, Head, MAX_LINE_BYTES, NOTHING_BEFORE};
 use super::read::{TornTail, Walk};
-use super::{LedgerId, Position, segment_name};
+use super::segments::{plain_name, remove_if_there};
+use super::{LedgerId, Position};
 use crate::domain::{AgentId, Record, TargetId, Timestamp};
 use crate::state::error::StateError;
 use crate::state::storage::{Append, Storage};
@@ -24,14 +25,15 @@ const MAX_TORN_TAILS: u32 = 1_000;
 /// A record to be written, with its JSON.
 #[derive(Debug)]
 pub(in crate::state) struct Draft {
-    pub(in crate::state) target: TargetId,
+    /// The manifest that it is about.
+    pub(in crate::state) target: Option<TargetId>,
     pub(in crate::state) record: Record,
     pub(in crate::state) json: String,
 }
 
 impl Draft {
     /// Writes a record's JSON; refuses one that makes too long a line.
-    pub(in crate::state) fn new(target: TargetId, record: Record) -> Result<Self, StateError> {
+    pub(in crate::state) fn new(target: Option<TargetId>, record: Record) -> Result<Self, StateError> {
         let json = serde_json::to_string(&record).map_err(|error| StateError::io("")(error.into()))?;
         let limit = MAX_LINE_BYTES - ENVELOPE_BYTES;
         if json.len() > limit {
@@ -43,7 +45,7 @@ impl Draft {
     /// The drafts of a commit.
     pub(in crate::state) fn all(target: TargetId, records: Vec<Record>) -> Result<Vec<Self>, StateError> {
         let drafts: Vec<Self> =
-            records.into_iter().map(|record| Self::new(target, record)).collect::<Result<_, _>>()?;
+            records.into_iter().map(|record| Self::new(Some(target), record)).collect::<Result<_, _>>()?;
         let bytes = drafts.iter().map(Self::bytes).sum();
         if bytes > MAX_COMMIT_BYTES {
             return Err(StateError::TooLarge { bytes, limit: MAX_COMMIT_BYTES });
@@ -62,7 +64,8 @@ impl Draft {
 pub(in crate::state) struct Written {
     pub(in crate::state) seq: u64,
     pub(in crate::state) at: Timestamp,
-    pub(in crate::state) target: TargetId,
+    /// The manifest that it is about.
+    pub(in crate::state) target: Option<TargetId>,
     pub(in crate::state) record: Record,
 }
 
@@ -83,6 +86,7 @@ pub(in crate::state) struct Ledger {
     segment_bytes: u64,
     file: Box<dyn Append>,
     segment: u32,
+    segment_at: Timestamp,
     length: u64,
     end: Position,
 }
@@ -117,7 +121,7 @@ impl Ledger {
         walk: &Walk,
         segment_bytes: u64,
     ) -> Result<(Self, Option<PathBuf>), StateError> {
-        let name = segment_name(walk.segment);
+        let name = plain_name(walk.segment);
         let error = || StateError::io(folder.join(&name));
         let mut file = storage.append(&name).map_err(error())?;
         let kept = match &walk.torn {
@@ -128,7 +132,10 @@ impl Ledger {
             let tail = section(&*storage, &name, walk.undeclared, walk.length)?;
             file.truncate(walk.length)?;
             file.rewrite(walk.undeclared, &tail)?;
-            file.sync()
+            file.sync()?;
+            // A process that was killed may have left its name, and the folder's, unsynced.
+            storage.sync_names()?;
+            if walk.end.seq == 0 { storage.sync_home() } else { Ok(()) }
         };
         settle().map_err(error())?;
         let ledger = Self {
@@ -139,6 +146,7 @@ impl Ledger {
             segment_bytes,
             file,
             segment: walk.segment,
+            segment_at: walk.segment_at,
             length: walk.length,
             end: walk.end,
         };
@@ -148,6 +156,16 @@ impl Ledger {
     /// The last durable line.
     pub(in crate::state) const fn end(&self) -> Position {
         self.end
+    }
+
+    /// The segment that is written, and when it was begun.
+    pub(in crate::state) const fn segment(&self) -> (u32, Timestamp) {
+        (self.segment, self.segment_at)
+    }
+
+    /// Who writes it.
+    pub(in crate::state) const fn agent(&self) -> AgentId {
+        self.agent
     }
 
     /// Writes a group and returns when it is durable. After an error nothing of the group counts
@@ -172,7 +190,7 @@ impl Ledger {
             // As far as it can be done: what is left over is refused or cut when it is opened.
             let cut = self.file.truncate(self.length).and_then(|()| self.file.sync());
             drop(cut);
-            return Err(StateError::io(self.folder.join(segment_name(self.segment)))(error));
+            return Err(StateError::io(self.folder.join(plain_name(self.segment)))(error));
         }
         self.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.end = end;
@@ -196,6 +214,7 @@ impl Ledger {
         self.file = begun.file;
         self.length = begun.length;
         self.segment = head.segment;
+        self.segment_at = head.at;
         self.end.hash = begun.hash;
         Ok(Segment::New)
     }
@@ -209,14 +228,11 @@ struct Begun {
 
 /// Makes a segment that appears under its name only with a whole and durable head.
 fn begin_segment(storage: &dyn Storage, folder: &Path, head: &Head) -> Result<Begun, StateError> {
-    let name = segment_name(head.segment);
+    let name = plain_name(head.segment);
     let mut bytes = Vec::new();
     let mut begin = || -> io::Result<Begun> {
         let hash = head.write(&mut bytes)?;
-        match storage.remove(UNFINISHED) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(storage, UNFINISHED)?;
         let mut file = storage.create(UNFINISHED)?;
         file.append(&bytes)?;
         file.sync()?;

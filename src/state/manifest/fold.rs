@@ -28,7 +28,7 @@ impl<'a> Changes<'a> {
     /// Adds what a record of the line written `at` does.
     pub(super) fn add(&mut self, record: &Record, at: Timestamp) -> Result<(), ManifestFault> {
         match record {
-            Record::RunStarted(_) | Record::Failed(_) => {}
+            Record::RunStarted(_) | Record::Failed(_) | Record::Checkpoint(_) | Record::Expired(_) => {}
             Record::Staging(staging) => {
                 self.put(staging_key(&staging.folder), &(), Content::Compact)?;
                 if let Some(file) = &staging.file {

@@ -7,11 +7,13 @@
 //! lose its last batches in a power cut, and is completed from the ledger. That is why it is
 //! never synced by itself.
 
+mod dump;
 mod fold;
 mod guard;
 mod read;
 mod store;
 mod value;
 
+pub(super) use self::dump::Pair;
 pub use self::read::Manifest;
 pub(super) use self::store::{Known, Opening, Store, StoreHandle, exists, path};

@@ -30,7 +30,7 @@ const RELEASE_POLL: Duration = Duration::from_millis(5);
 /// How many damaged manifests of the same second are kept apart before opening gives up.
 const MAX_ASIDE: u32 = 1_000;
 
-const GENERAL: &str = "general";
+pub(super) const GENERAL: &str = "general";
 const TREE_PREFIX: &str = "m/";
 
 /// How the manifest was opened.
@@ -136,7 +136,9 @@ impl Store {
     pub(in crate::state) fn apply(&mut self, written: &[Written], end: Position) -> Result<(), StateError> {
         let mut by_target: BTreeMap<TargetId, Vec<&Written>> = BTreeMap::new();
         for line in written {
-            by_target.entry(line.target).or_default().push(line);
+            if let Some(target) = line.target {
+                by_target.entry(target).or_default().push(line);
+            }
         }
         let guard = self.handle.guard.clone();
         guard.run(|| {
@@ -193,12 +195,43 @@ impl Store {
             changes.put(LAST_RUN.to_vec(), &self.last_run, Content::Compact)?;
             let job = [JOBS, started.job.as_str().as_bytes()].concat();
             changes.put(job, &started.target, Content::Compact)?;
-            let target = [TARGETS, line.target.to_string().as_bytes()].concat();
+            let target = [TARGETS, started.target.id().to_string().as_bytes()].concat();
             changes.put(target, &started.target, Content::Compact)?;
         }
         finish(changes, &self.general, end)?;
         self.general_applied = end.seq;
         Ok(())
+    }
+
+    /// What it knows now.
+    pub(in crate::state) fn known(&self) -> Result<Known, StateError> {
+        self.handle.guard.run(|| load(&self.handle.db)).map(|loaded| loaded.known)
+    }
+
+    pub(super) const fn db(&self) -> &sled::Db {
+        &self.handle.db
+    }
+
+    pub(super) const fn guard(&self) -> &Guard {
+        &self.handle.guard
+    }
+
+    /// Forgets what it knows of its trees, which are about to go.
+    pub(super) fn forget_trees(&mut self) {
+        self.trees.clear();
+        self.applied.clear();
+        self.general_applied = 0;
+        self.last_run = RunId(0);
+        self.jobs.clear();
+    }
+
+    /// Takes over what was read from trees that were filled.
+    pub(super) fn reload(&mut self, loaded: Loaded) {
+        let Loaded { general, last_run, jobs, .. } = loaded;
+        self.forget_trees();
+        self.general = general;
+        self.last_run = last_run;
+        self.jobs = jobs;
     }
 
     fn tree(&mut self, target: TargetId) -> Result<sled::Tree, ManifestFault> {
@@ -217,10 +250,15 @@ fn finish(mut changes: Changes<'_>, tree: &sled::Tree, end: Position) -> Result<
 }
 
 fn open_tree(db: &sled::Db, target: TargetId) -> Result<sled::Tree, ManifestFault> {
-    db.open_tree(format!("{TREE_PREFIX}{target}")).map_err(|error| store_fault(&error))
+    db.open_tree(tree_name(target)).map_err(|error| store_fault(&error))
 }
 
-fn targets_of(db: &sled::Db) -> Vec<TargetId> {
+/// The tree of a target.
+pub(super) fn tree_name(target: TargetId) -> String {
+    format!("{TREE_PREFIX}{target}")
+}
+
+pub(super) fn targets_of(db: &sled::Db) -> Vec<TargetId> {
     let names = db.tree_names();
     let names = names.iter().filter_map(|name| std::str::from_utf8(name).ok()?.strip_prefix(TREE_PREFIX));
     names.filter_map(target_named).collect()
@@ -251,7 +289,7 @@ fn rebuild(folder: &Path, guard: &Guard, now: Timestamp, why: &str) -> Result<Op
 
 /// What was read from a manifest on opening.
 #[derive(Debug)]
-struct Loaded {
+pub(super) struct Loaded {
     general: sled::Tree,
     known: Known,
     last_run: RunId,
@@ -320,7 +358,7 @@ fn wait_for_release(db: &Path) -> std::io::Result<()> {
     }
 }
 
-fn load(db: &sled::Db) -> Result<Loaded, ManifestFault> {
+pub(super) fn load(db: &sled::Db) -> Result<Loaded, ManifestFault> {
     let fault = |error: sled::Error| store_fault(&error);
     let general = db.open_tree(GENERAL).map_err(fault)?;
     let mut known = Known { general: position(&general)?, targets: HashMap::new() };

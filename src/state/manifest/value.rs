@@ -103,6 +103,13 @@ pub(super) fn decode<T: DeserializeOwned>(
     read().ok_or_else(|| damaged(key))
 }
 
+/// Checks that a value is what was written, without reading it.
+pub(super) fn check(key: &[u8], bytes: &[u8]) -> Result<(), ManifestFault> {
+    let whole = bytes.split_last_chunk::<CRC_BYTES>();
+    let whole = whole.is_some_and(|(checked, crc)| checksum(key, checked) == u32::from_le_bytes(*crc));
+    if whole { Ok(()) } else { Err(damaged(key)) }
+}
+
 pub(super) fn damaged(key: &[u8]) -> ManifestFault {
     ManifestFault::Value { key: key.escape_ascii().to_string() }
 }

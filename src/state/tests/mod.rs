@@ -2,13 +2,16 @@
 
 mod crash;
 mod damage;
+mod growth;
 mod model;
+mod power;
 mod sim;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use self::sim::SimDisk;
 use super::*;
 use crate::domain::{
     Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence, Failed, Failure, FailureClass,
@@ -35,6 +38,18 @@ impl Clock for Ticks {
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(Ticks::default())
+}
+
+/// Segments so small that a few records fill one.
+const SMALL_SEGMENT: u64 = 4_000;
+
+fn small(segment_bytes: u64) -> Keeping {
+    Keeping { segment_bytes, ..Keeping::default() }
+}
+
+fn open_sim(folder: &Path, disk: &SimDisk) -> Result<Opened, StateError> {
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    State::open_on(folder, clock(), &storage, small(SMALL_SEGMENT))
 }
 
 fn open_at(folder: &Path) -> Opened {
@@ -325,7 +340,9 @@ fn a_second_opener_is_told_who_holds_the_folder() {
     let state = reopen(folder.path());
     let error = refused(folder.path());
     let StateError::Locked { holder, .. } = &error else { panic!("{error}") };
-    assert_eq!(*holder, Some(std::process::id()));
+    let holder = holder.unwrap();
+    assert_eq!(holder.pid, std::process::id());
+    assert!(error.to_string().contains(", since 2027-01-15 "), "{error}");
     assert_eq!(error.exit(), crate::domain::Exit::Locked);
     state.close().unwrap();
     reopen(folder.path()).close().unwrap();

@@ -139,7 +139,7 @@ fn play(folder: &Path, steps: &[Step]) -> Result<(), TestCaseError> {
     const SEGMENT: u64 = 3_000;
     let open = || {
         let disk: Arc<dyn Storage> = Arc::new(Disk::new(&ledger_folder(folder)));
-        State::open_on(folder, clock(), &disk, SEGMENT).unwrap()
+        State::open_on(folder, clock(), &disk, small(SEGMENT)).unwrap()
     };
     let targets = [target("a"), target("b")];
     let mut state = open().state;
