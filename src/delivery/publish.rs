@@ -427,7 +427,12 @@ fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
         (_, None) => true,
         (None, Some(_)) => false,
     };
-    known.status == EntryStatus::Delivered && known.size == *size && same_time
+    // Other bytes under our size and time are damage to our own file.
+    let ours = match known.status {
+        EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
+        EntryStatus::Presumed => false,
+    };
+    ours && known.size == *size && same_time
 }
 
 #[cfg(test)]

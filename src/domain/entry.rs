@@ -32,6 +32,10 @@ pub enum EntryStatus {
     Delivered,
     /// Most likely delivered and taken by the consumer; a person has to settle it.
     Presumed,
+    /// It was proved, but later nothing was found there: it must be sent again.
+    FoundMissing,
+    /// It was proved, but later something else was found there: it must be sent again.
+    FoundChanged,
 }
 
 /// What a scan of a source folder finds, in the order of [`RelPath`]s.

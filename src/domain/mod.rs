@@ -3,6 +3,7 @@
 //! This module does not know tokio, files, sled or YAML. Everything above it speaks in its
 //! types; illegal values cannot be made (they are parsed once, at the edge).
 
+mod audit;
 mod charset;
 mod digest;
 mod entry;
@@ -21,6 +22,9 @@ mod stat;
 mod target;
 mod time;
 
+pub use self::audit::{
+    AuditCounts, AuditKind, AuditReport, Difference, DifferenceKind, MAX_DIFFERENCES_NAMED,
+};
 pub use self::charset::Charset;
 pub use self::digest::{Digest, Hasher, ParseDigestError};
 pub use self::entry::{Entry, EntryStatus, Found};
@@ -32,8 +36,8 @@ pub use self::job::{Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Confirmed, Delivered, Failed, Leftovers, Presumed, Publishing, Record, RunFinished, RunStarted,
-    SessionFacts, Staging, Standing, Withdrawn,
+    Audited, Confirmed, Delivered, Failed, FoundDiffering, Leftovers, Presumed, Publishing, Record,
+    RunFinished, RunStarted, SessionFacts, Staging, Standing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;

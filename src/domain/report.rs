@@ -160,11 +160,7 @@ impl RunReport {
     /// Counts a failed file.
     pub fn add_failed(&mut self, file: FailedFile) {
         self.counts.failed += 1;
-        let class = file.failure.class;
-        self.worst = Some(match self.worst {
-            Some(worst) if worst.exit().worst(class.exit()) == worst.exit() => worst,
-            _ => class,
-        });
+        self.worst = Some(worse(self.worst, file.failure.class));
         if self.failed.len() < MAX_FAILED_FILES_NAMED {
             self.failed.push(file);
         }
@@ -179,6 +175,14 @@ impl RunReport {
             Some(class) => class.exit(),
         };
         files.worst(presumed).worst(stopped)
+    }
+}
+
+/// The one of two kinds of trouble that must be seen first.
+pub(super) fn worse(known: Option<FailureClass>, class: FailureClass) -> FailureClass {
+    match known {
+        Some(worst) if worst.exit().worst(class.exit()) == worst.exit() => worst,
+        _ => class,
     }
 }
 

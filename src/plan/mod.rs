@@ -182,10 +182,14 @@ where
     fn absent(&self, path: RelPath, known: Entry) -> Option<Action> {
         match (known.status, self.end) {
             (EntryStatus::Presumed, _) => Some(Action::Presumed { path }),
-            (EntryStatus::Delivered, ScanEnd::Complete(_)) if (self.admits)(&path) => {
-                Some(Action::Missing { path, known })
-            }
-            (EntryStatus::Delivered, ScanEnd::Complete(_) | ScanEnd::Incomplete) => None,
+            (
+                EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged,
+                ScanEnd::Complete(_),
+            ) if (self.admits)(&path) => Some(Action::Missing { path, known }),
+            (
+                EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged,
+                ScanEnd::Complete(_) | ScanEnd::Incomplete,
+            ) => None,
         }
     }
 }
@@ -231,6 +235,8 @@ fn compare(file: File, known: Entry) -> Action {
             Action::Presumed { path: file.path }
         }
         EntryStatus::Presumed => send(file, Some(known), Reason::ChangedSincePresumed),
+        EntryStatus::FoundMissing => send(file, Some(known), Reason::FoundMissing),
+        EntryStatus::FoundChanged => send(file, Some(known), Reason::FoundChanged),
         EntryStatus::Delivered if file.stat.size != known.size => {
             let reason = Reason::SizeChanged { was: known.size };
             send(file, Some(known), reason)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{Content, STAGINGS, decode, encode, intent_key, staging_key};
-use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, Timestamp, Verified};
+use crate::domain::{Entry, EntryStatus, FileStat, Leftovers, Record, RelPath, Timestamp, Verified};
 use crate::state::error::ManifestFault;
 
 /// The changes that some records make to a tree, not yet applied.
@@ -22,10 +22,10 @@ impl<'a> Changes<'a> {
     /// Adds what a record of the line written `at` does.
     pub(super) fn add(&mut self, record: &Record, at: Timestamp) -> Result<(), ManifestFault> {
         match record {
-            Record::RunStarted(_) | Record::Failed(_) => {}
+            Record::RunStarted(_) | Record::Failed(_) | Record::Audited(_) => {}
             Record::Staging(staging) => self.put(staging_key(&staging.folder), &(), Content::Compact)?,
             Record::Publishing(intent) => self.put(intent_key(&intent.path), intent, Content::Json)?,
-            Record::Delivered(delivered) => {
+            Record::Delivered(delivered) | Record::Adopted(delivered) => {
                 let mut entry = entry(&delivered.verified, delivered.stat, delivered.observed_at, at);
                 entry.modified.clone_from(&delivered.modified);
                 self.put(delivered.path.to_key(), &entry, Content::Compact)?;
@@ -45,6 +45,8 @@ impl<'a> Changes<'a> {
                     self.put(key, &entry, Content::Compact)?;
                 }
             }
+            Record::FoundMissing(found) => self.doubt(&found.path, EntryStatus::FoundMissing)?,
+            Record::FoundChanged(found) => self.doubt(&found.path, EntryStatus::FoundChanged)?,
             Record::Withdrawn(withdrawn) => self.remove(intent_key(&withdrawn.path)),
             Record::RunFinished(finished) => match &finished.leftovers {
                 Leftovers::AllStaged => {}
@@ -57,6 +59,16 @@ impl<'a> Changes<'a> {
                     }
                 }
             },
+        }
+        Ok(())
+    }
+
+    /// What was delivered is not there as it was delivered. All else that is known of it stays,
+    /// so that sending it again can tell our own file from a stranger's.
+    fn doubt(&mut self, path: &RelPath, status: EntryStatus) -> Result<(), ManifestFault> {
+        let key = path.to_key();
+        if let Some(entry) = self.get::<Entry>(&key)? {
+            self.put(key, &Entry { status, ..entry }, Content::Compact)?;
         }
         Ok(())
     }
