@@ -35,7 +35,7 @@ pub use self::listing::{mlsd_names, nlst_names};
 pub use self::login::{Endpoint, Milestone, Noted, TlsStart};
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{DataFacts, DataHandshake, Listing, Session, SessionInfo, Upload};
+pub use self::session::{DataFacts, DataHandshake, Download, Listing, Session, SessionInfo, Upload};
 pub use self::tls::{
     CertificateFacts, SignedBy, TlsError, TlsOptions, TlsSettings, TlsSettingsError, Version,
 };

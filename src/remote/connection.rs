@@ -5,7 +5,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{
-    Command, DataFacts, Features, FtpsError, Listing, ReplyKind, Session, Upload, mlsd_names, nlst_names,
+    Command, DataFacts, Download, Features, FtpsError, Listing, ReplyKind, Session, Upload, mlsd_names,
+    nlst_names,
 };
 
 /// A session with a server. It counts against the server's limit for as long as it lives.
@@ -93,6 +94,11 @@ impl Connection {
     /// Begins to store a file. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
         self.session.upload(argument(path.as_str())?).await
+    }
+
+    /// Begins to fetch a file. Not cancel safe.
+    pub async fn download(&mut self, path: &RemotePath) -> Result<Download<'_>, FtpsError> {
+        self.session.begin_download(argument(path.as_str())?).await
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its

@@ -12,4 +12,4 @@ pub use self::connection::{Connection, Incoming};
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError};
-pub use crate::ftps::{Deadlines, FtpsError, Renewal, Trouble, Upload};
+pub use crate::ftps::{Deadlines, Download, FtpsError, Renewal, Trouble, Upload};
