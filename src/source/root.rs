@@ -68,6 +68,11 @@ impl SourceRoot {
         checked(path, open_step_by_step(self.folder.as_fd(), path))
     }
 
+    /// Its descriptor.
+    pub(super) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
     /// Opens a folder of its own position: the shared descriptor's is left alone.
     pub(super) fn open_again(&self) -> Result<OwnedFd, Errno> {
         open_folder(self.folder.as_fd(), c".")
@@ -85,7 +90,8 @@ impl fmt::Debug for SourceRoot {
     }
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
