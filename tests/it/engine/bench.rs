@@ -1,19 +1,21 @@
 //! A job from a fresh folder to a test server, and what must hold of the server whatever happens.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ftps_server::{Builder, Dialect, Event as ServerEvent, Fault, Server as TestServer};
+use nightferry::audit::{Audit, Depth, Restore, adopt, restore, verify};
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    Backoff, Charset, Event, Job, Mode, Network, Overwrite, RemotePath, RunReport, SecretRef, Server, Target,
-    TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    AuditReport, Backoff, Charset, Event, Job, Mode, Network, Overwrite, RelPath, RemotePath, RunReport,
+    SecretRef, Server, Target, TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profiles, Remote};
+use nightferry::source::{PlacePolicy, RestoreFolder};
 use nightferry::state::State;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,8 @@ pub(super) struct Bench {
     pub(super) password: &'static str,
     profiles: Arc<Profiles>,
     renames: Arc<AtomicUsize>,
+    /// Cancelled when a way back is to stop.
+    pub(super) stop: CancellationToken,
 }
 
 impl Bench {
@@ -87,7 +91,17 @@ impl Bench {
             overwrite: Overwrite::Refuse,
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
-        Self { server, folders, job, definition, deadlines, password: "password", profiles, renames }
+        Self {
+            server,
+            folders,
+            job,
+            definition,
+            deadlines,
+            password: "password",
+            profiles,
+            renames,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Limits that a test can wait for.
@@ -156,7 +170,7 @@ impl Bench {
     /// Runs the job once, in a process of its own as far as state goes.
     pub(super) async fn run(&self) -> RunReport {
         let clock = Arc::new(SystemClock);
-        let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
+        let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let delivery = Delivery {
@@ -173,6 +187,65 @@ impl Bench {
         println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
         self.check_server();
         report
+    }
+
+    /// Runs one of the ways back, in a process of its own as far as state goes. None of them may
+    /// change anything on the server.
+    pub(super) async fn audit<F>(&self, work: impl FnOnce(Audit, CancellationToken) -> F) -> AuditReport
+    where
+        F: Future<Output = AuditReport>,
+    {
+        let clock = Arc::new(SystemClock);
+        let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let audit = Audit {
+            job: self.job.clone(),
+            target: Target::of(&self.job, &self.definition),
+            remote: Arc::new(self.remote()),
+            state: opened.state.clone(),
+            clock,
+            sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
+        };
+        let (stored, commands) = (self.all_stored(), self.server.transcript().commands().len());
+        let report = Box::pin(work(audit, self.stop.clone())).await;
+        opened.state.close().unwrap();
+        println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
+        for command in self.server.transcript().commands().into_iter().skip(commands) {
+            let verb = command.split(' ').next().unwrap();
+            assert!(
+                !["STOR", "APPE", "DELE", "MFMT", "RNFR", "RNTO", "MKD", "RMD", "SITE"].contains(&verb),
+                "{command}"
+            );
+        }
+        assert_eq!(self.all_stored(), stored, "the server's files were changed");
+        report
+    }
+
+    /// Verifies the job's target.
+    pub(super) async fn verify(&self, depth: Depth) -> AuditReport {
+        self.audit(|audit, stop| async move { verify(audit, depth, stop).await.unwrap() }).await
+    }
+
+    /// Adopts what is on the server.
+    pub(super) async fn adopt(&self) -> AuditReport {
+        self.audit(|audit, stop| async move { adopt(audit, stop).await.unwrap() }).await
+    }
+
+    /// Restores all, or some, of what was delivered.
+    pub(super) async fn restore(&self, paths: &[&str], to: &Path, policy: PlacePolicy) -> AuditReport {
+        let paths = paths.iter().map(|path| RelPath::new(*path).unwrap()).collect();
+        self.audit(|audit, stop| async move {
+            let folder = RestoreFolder::open(to, audit.state.agent()).unwrap();
+            restore(audit, Restore { paths, folder, policy }, stop).await.unwrap()
+        })
+        .await
+    }
+
+    /// Where the job's state is.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        self.folders.path().join("state")
     }
 
     /// What must hold after every run: only temporary names are stored to and deleted, and what

@@ -1,5 +1,6 @@
 //! The engine against the test server: runs of one job, without the command line.
 
+mod adopt;
 mod bench;
 mod doctor;
 mod doors;
@@ -7,6 +8,8 @@ mod drops;
 mod faults;
 mod liars;
 mod limits;
+mod restore;
 mod runs;
 mod strangers;
 mod trust;
+mod verify;
