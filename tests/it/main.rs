@@ -3,9 +3,11 @@
 #![cfg(test)]
 
 mod cli;
+mod cli_ways_back;
 mod demo;
 mod diagnose;
 mod engine;
 mod lab;
 mod real_servers;
+mod real_ways_back;
 mod support;
