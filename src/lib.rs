@@ -28,10 +28,11 @@
 //! | [`ftps`] | the protocol client: a sans-IO core under control, data and TLS. Knows no job and no state | – |
 //! | [`config`] | YAML to domain; secrets by reference | `domain` |
 //! | [`state`] | ledger and manifest behind one writer and one lock. Knows no network | `domain`, `clock` |
-//! | [`source`] | walk, filter, read and hash. Follows no links | `domain` |
+//! | [`source`] | walk, filter, read and hash; place restored files. Follows no links | `domain` |
 //! | [`plan`] | merge of scan and manifest to actions; pure and synchronous | `domain` |
 //! | [`remote`] | servers as jobs see them: sessions under a limit, requests and answers, what was learned | `domain`, `clock`, `ftps` |
 //! | [`delivery`] | one run of one job: settle, plan, deliver, report. What an error means is decided here | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
+//! | [`audit`] | the ways back: verify, adopt, restore. Changes nothing on a server | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
 //! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
@@ -64,6 +65,10 @@
 //! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
 //! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
+//! | Verify | holding the server against the manifest; *missing* and *changed* files are to be sent again |
+//! | Adopt | making known what stands on the server already, proved equal to the source; found there, not sent |
+//! | Restore | bringing back what was delivered, each file *placed* only once its SHA-256 is proved |
+//! | [Difference](domain::Difference) | a file that does not stand on the server as it should |
 //! | Disposition | what an error means for the file, the session and the run |
 //! | [Profile](remote::Profile) | what has been learned of a server |
 //! | [Distrust](ftps::Distrust) | why a server's certificate is refused, with what stands in it and the remedy |
@@ -111,6 +116,7 @@
 //! does not sync what it flushes, so the manifest carries no durability: what it lacks is replayed
 //! from the ledger on opening, and a damaged one is rebuilt. See [`state`].
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

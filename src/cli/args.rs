@@ -51,6 +51,36 @@ pub(super) enum Verb {
         #[arg(long, value_name = "RUN")]
         approve_deletes: Option<u64>,
     },
+    /// Compare the server with what was delivered; what is missing or changed is sent by the next sync
+    Verify {
+        /// The jobs to verify; all mirrors where none is named
+        #[arg(value_name = "JOB")]
+        jobs: Vec<String>,
+        /// Prove the content of every file, by the server's hash or by reading it back
+        #[arg(long)]
+        read: bool,
+    },
+    /// Take over what stands on the server already, proved equal to the source; sends nothing
+    Adopt {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+    },
+    /// Bring back what was delivered, proved; changes nothing on the server
+    Restore {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+        /// Files and folders below the job's source; everything where none is named
+        #[arg(value_name = "PATH")]
+        paths: Vec<String>,
+        /// The folder into which they go; made if it is missing
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Replace files that stand there with other content
+        #[arg(long)]
+        overwrite: bool,
+    },
     /// Try everything that jobs need of a server, layer by layer; leaves nothing behind
     Doctor {
         /// The servers to look at; all where none is named

@@ -23,7 +23,7 @@ use crate::source::{Filter, SourceRoot};
 use crate::state::{LedgerLine, LedgerSummary, Opened, State, StateError, read_ledger, verify_ledger};
 
 /// In the state folder, what was learned of servers.
-const PROFILES_FILE: &str = "profiles.json";
+pub(super) const PROFILES_FILE: &str = "profiles.json";
 
 /// Runs jobs one after another; `sink` takes their events, and each run's report comes back.
 /// Before the first run begins all passwords, keys and certificates are at hand, so that a bad

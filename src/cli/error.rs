@@ -3,13 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::audit::AdoptError;
 use crate::config::ConfigError;
 use crate::config::secret::SecretError;
 use crate::diagnose::exit_of;
-use crate::domain::{Exit, ServerName};
+use crate::domain::{Exit, PathError, ServerName};
 use crate::plan::PlanError;
 use crate::remote::{FtpsError, RemoteSettingsError};
-use crate::source::{PatternError, SourceError};
+use crate::source::{PatternError, PlaceError, SourceError};
 use crate::state::StateError;
 
 /// Why a command did not do what it was asked for.
@@ -38,6 +39,12 @@ pub(super) enum CliError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
+    Adopt(AdoptError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("`{path}` is no path below the job's source: {source}")]
+    NoPath { path: String, source: PathError },
+    #[error(transparent)]
     Pattern(#[from] PatternError),
     #[error(transparent)]
     Plan(#[from] PlanError<StateError>),
@@ -59,9 +66,12 @@ impl CliError {
             | Self::UnknownServer { .. }
             | Self::Secret { .. }
             | Self::Settings(_)
+            | Self::Place(_)
+            | Self::NoPath { .. }
+            | Self::Adopt(AdoptError::Drop { .. })
             | Self::Pattern(_) => Exit::Usage,
             Self::Look { source, .. } => exit_of(source),
-            Self::State(error) => error.exit(),
+            Self::State(error) | Self::Adopt(AdoptError::State(error)) => error.exit(),
             Self::Source(error) => error.class().exit(),
             Self::Interrupted => Exit::Interrupted,
             Self::Output(_) | Self::Plan(_) | Self::Runtime(_) | Self::Died => Exit::Other,
@@ -77,7 +87,15 @@ impl CliError {
             ),
             Self::UnknownJob { remedy, .. } | Self::NoServer { remedy, .. } => Some(remedy.clone()),
             Self::Secret { source, .. } => source.remedy(),
+            Self::Adopt(AdoptError::Drop { .. }) => Some(
+                "look on the server which files still wait there; `sync` leaves them alone and reports them, and \
+                 sends the others"
+                    .to_owned(),
+            ),
             Self::UnknownServer { .. }
+            | Self::Adopt(AdoptError::State(_))
+            | Self::Place(_)
+            | Self::NoPath { .. }
             | Self::Look { .. }
             | Self::Settings(_)
             | Self::State(_)

@@ -3,7 +3,9 @@
 //! Data goes to standard output, everything else to standard error, and the exit code is that of
 //! [`Exit`]. Verbs parse, select and show; what they do is the engine's.
 
+mod adopt;
 mod args;
+mod audit;
 mod check;
 mod doctor;
 mod engine;
@@ -13,9 +15,11 @@ mod log;
 mod output;
 mod plan;
 mod progress;
+mod restore;
 mod select;
 mod sync;
 mod trust;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;
@@ -25,8 +29,10 @@ use clap::Parser as _;
 use self::args::{Arguments, LedgerVerb, Verb};
 use self::error::CliError;
 use self::output::Output;
+use crate::audit::Depth;
 use crate::diagnose::Place;
 use crate::domain::{Exit, RunId};
+use crate::source::PlacePolicy;
 
 /// Runs the command with its arguments, the program's name first, and says how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -55,6 +61,15 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
         Verb::Check => check::run(config, output),
         Verb::Plan { jobs } => plan::run(&config?, jobs, output),
         Verb::Sync { jobs, approve_deletes } => sync::run(&config?, jobs, approve_deletes.map(RunId), output),
+        Verb::Verify { jobs, read } => {
+            let depth = if *read { Depth::Content } else { Depth::Facts };
+            verify::run(&config?, jobs, depth, output)
+        }
+        Verb::Adopt { job } => adopt::run(&config?, job, output),
+        Verb::Restore { job, paths, to, overwrite } => {
+            let policy = if *overwrite { PlacePolicy::ReplaceOther } else { PlacePolicy::KeepOther };
+            restore::run(&config?, job, paths, to, policy, output)
+        }
         Verb::Doctor { servers, forget: true, .. } => doctor::forget(&config?, servers, output),
         Verb::Doctor { servers, idle, forget: false } => {
             doctor::run(&config?, servers, idle.unwrap_or(Place::SILENCE), output)

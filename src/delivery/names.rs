@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::attempt::{Broken, Left, prepare_folder};
 use super::failure::DeliveryError;
 use super::shared::{Shared, Work};
-use crate::domain::{Difference, RelPath, RemotePath, Twin};
+use crate::domain::{RelPath, RemotePath, Twin, TwinKind};
 use crate::remote::{Ability, Answer, Connection, FtpsError, Profile, Request, Trouble};
 
 /// Letters beyond ASCII, of which one is looked for: the first that the server's charset has. It
@@ -118,11 +118,11 @@ pub(super) async fn check_name(
 fn told_apart(profile: &Profile, twin: &Twin) -> Ability {
     let (case, composition) = (profile.case, profile.composition);
     match (twin.difference, case, composition) {
-        (Difference::Case, case, _) => case,
-        (Difference::Composition, _, composition) => composition,
-        (Difference::Both, Ability::Yes, _) | (Difference::Both, _, Ability::Yes) => Ability::Yes,
-        (Difference::Both, Ability::No, Ability::No) => Ability::No,
-        (Difference::Both, Ability::Unknown, _) | (Difference::Both, _, Ability::Unknown) => Ability::Unknown,
+        (TwinKind::Case, case, _) => case,
+        (TwinKind::Composition, _, composition) => composition,
+        (TwinKind::Both, Ability::Yes, _) | (TwinKind::Both, _, Ability::Yes) => Ability::Yes,
+        (TwinKind::Both, Ability::No, Ability::No) => Ability::No,
+        (TwinKind::Both, Ability::Unknown, _) | (TwinKind::Both, _, Ability::Unknown) => Ability::Unknown,
     }
 }
 

@@ -136,7 +136,10 @@ impl Tally {
         match action {
             Action::Send { known, .. } => {
                 self.files += 1;
-                let delivered = known.as_ref().is_some_and(|known| known.status == EntryStatus::Delivered);
+                let delivered = known.as_ref().is_some_and(|known| match known.status {
+                    EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
+                    EntryStatus::Presumed | EntryStatus::Retired => false,
+                });
                 self.known += u64::from(delivered);
             }
             Action::Hash { .. } | Action::Unchanged { .. } => {

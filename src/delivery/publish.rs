@@ -505,8 +505,12 @@ pub(super) fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
         (_, None) => true,
         (None, Some(_)) => false,
     };
+    // Other bytes under our size and time are damage to our own file.
     let ours = match known.status {
-        EntryStatus::Delivered | EntryStatus::Retired => true,
+        EntryStatus::Delivered
+        | EntryStatus::Retired
+        | EntryStatus::FoundMissing
+        | EntryStatus::FoundChanged => true,
         EntryStatus::Presumed => false,
     };
     ours && known.size == *size && same_time

@@ -285,7 +285,11 @@ fn find_missing(shared: &Shared, found: &Sender<Candidate>) -> Result<(), Delive
     let manifest = shared.delivery.state.manifest(shared.target)?;
     for entry in manifest.entries() {
         let (path, entry) = entry?;
-        let gone = entry.status == EntryStatus::Delivered && filter.admits(&path) && shared.root.lacks(&path);
+        let ours = match entry.status {
+            EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
+            EntryStatus::Presumed | EntryStatus::Retired => false,
+        };
+        let gone = ours && filter.admits(&path) && shared.root.lacks(&path);
         if gone && found.send_blocking((path, entry)).is_err() {
             break;
         }

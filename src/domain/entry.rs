@@ -34,6 +34,10 @@ pub enum EntryStatus {
     Presumed,
     /// Proved; its source was deleted or moved afterwards, as the job wants it.
     Retired,
+    /// It was proved, but later nothing was found there: it must be sent again.
+    FoundMissing,
+    /// It was proved, but later something else was found there: it must be sent again.
+    FoundChanged,
 }
 
 /// What a scan of a source folder finds, in the order of [`RelPath`]s.

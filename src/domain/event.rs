@@ -1,6 +1,9 @@
 //! What happens during a run, for those who watch. Events are not kept; records are.
 
-use super::{Failure, JobName, ProofMethod, RelPath, Removal, RunId, RunReport, ServerName, SessionFacts};
+use super::{
+    AuditKind, AuditReport, Difference, Failure, JobName, ProofMethod, RelPath, Removal, RunId, RunReport,
+    ServerName, SessionFacts,
+};
 
 /// Something that happened during a run.
 #[derive(Clone, Debug)]
@@ -12,6 +15,15 @@ pub enum Event {
         run: RunId,
         /// Its job.
         job: JobName,
+    },
+    /// A run began that delivers nothing.
+    AuditStarted {
+        /// The run.
+        run: RunId,
+        /// Its job.
+        job: JobName,
+        /// What it does.
+        audit: AuditKind,
     },
     /// The job's source, server or destination is another than in its last run: what was
     /// delivered there is not taken into account.
@@ -68,6 +80,11 @@ pub enum Event {
     RunFinished {
         /// What came of it.
         report: Box<RunReport>,
+    },
+    /// A run that delivers nothing ended.
+    AuditFinished {
+        /// What came of it.
+        report: Box<AuditReport>,
     },
 }
 
@@ -130,7 +147,23 @@ pub enum FileProgress {
         /// Why it was not.
         failure: Failure,
     },
-    /// It was not delivered.
+    /// It stands on the server as it should, or was brought back.
+    Proved {
+        /// Its bytes.
+        size: u64,
+        /// How it was proved.
+        method: ProofMethod,
+    },
+    /// It does not stand on the server as it should.
+    Differs {
+        /// How it differs.
+        difference: Difference,
+    },
+    /// It is there already, with the same content.
+    Kept,
+    /// It is not on the server, as it should be in a drop.
+    Taken,
+    /// It was not delivered, verified, adopted or restored.
     Failed {
         /// Why.
         failure: Failure,

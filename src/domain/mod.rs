@@ -3,6 +3,7 @@
 //! This module does not know tokio, files, sled or YAML. Everything above it speaks in its
 //! types; illegal values cannot be made (they are parsed once, at the edge).
 
+mod audit;
 mod charset;
 mod deletes;
 mod digest;
@@ -24,6 +25,9 @@ mod temporary;
 mod time;
 mod twin;
 
+pub use self::audit::{
+    AuditCounts, AuditKind, AuditReport, Difference, DifferenceKind, MAX_DIFFERENCES_NAMED,
+};
 pub use self::charset::Charset;
 pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};
 pub use self::digest::{Digest, Hasher, ParseDigestError};
@@ -36,9 +40,9 @@ pub use self::job::{AfterDelivery, Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Checkpoint, Confirmed, Delivered, Expired, Failed, GuardTripped, Leftovers, Presumed, Publishing, Record,
-    Remembered, Removal, Removed, Retained, Retired, Retiring, RunFinished, RunStarted, SessionFacts,
-    StagedFile, Staging, Standing, TrashEmptied, Trashing, Withdrawn,
+    Audited, Checkpoint, Confirmed, Delivered, Expired, Failed, FoundDiffering, GuardTripped, Leftovers,
+    Presumed, Publishing, Record, Remembered, Removal, Removed, Retained, Retired, Retiring, RunFinished,
+    RunStarted, SessionFacts, StagedFile, Staging, Standing, TrashEmptied, Trashing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;
@@ -49,4 +53,4 @@ pub use self::stat::FileStat;
 pub use self::target::{Target, TargetId};
 pub use self::temporary::is_temporary_name;
 pub use self::time::Timestamp;
-pub use self::twin::{Difference, Twin, Twins};
+pub use self::twin::{Twin, TwinKind, Twins};

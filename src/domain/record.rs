@@ -3,13 +3,14 @@
 //! Records are written as JSON and read for years: fields may be added, with a default; none is
 //! renamed or given another meaning.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Counts, Digest, Failure, FileStat, JobName, RelPath, RemotePath, RunId, SourceSeen, Target, Timestamp,
-    TlsVersion, Verified,
+    AuditCounts, AuditKind, Counts, Digest, Failure, FileStat, JobName, ProofMethod, RelPath, RemotePath,
+    RunId, SourceSeen, Target, Timestamp, TlsVersion, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -46,6 +47,15 @@ pub enum Record {
     GuardTripped(GuardTripped),
     /// A file was not delivered.
     Failed(Failed),
+    /// A file was found on the server with the content of the source file, proved, where nothing
+    /// was known of it, or where what was known did not hold. It was not sent.
+    Adopted(Delivered),
+    /// Nothing was found where a file was delivered; it must be sent again.
+    FoundMissing(FoundDiffering),
+    /// Something else was found where a file was delivered; it must be sent again.
+    FoundChanged(FoundDiffering),
+    /// What verifying, adopting or restoring came to.
+    Audited(Audited),
     /// A run ended.
     RunFinished(RunFinished),
     /// What all records before it come to was written to a file.
@@ -73,6 +83,10 @@ impl Record {
             | Self::TrashEmptied(TrashEmptied { run, .. })
             | Self::GuardTripped(GuardTripped { run, .. })
             | Self::Failed(Failed { run, .. })
+            | Self::Adopted(Delivered { run, .. })
+            | Self::FoundMissing(FoundDiffering { run, .. })
+            | Self::FoundChanged(FoundDiffering { run, .. })
+            | Self::Audited(Audited { run, .. })
             | Self::RunFinished(RunFinished { run, .. }) => Some(*run),
             Self::Checkpoint(_) | Self::Expired(_) => None,
         }
@@ -88,6 +102,9 @@ pub struct RunStarted {
     pub job: JobName,
     /// What it is about.
     pub target: Target,
+    /// What it was begun for, where that is not delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditKind>,
 }
 
 /// Temporary names may come to stand in a folder: committed before the first of a run goes
@@ -361,6 +378,34 @@ pub struct Failed {
     pub name: String,
     /// Why.
     pub failure: Failure,
+}
+
+/// A file that was delivered is not on the server as it was delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundDiffering {
+    /// The run that found it so.
+    pub run: RunId,
+    /// The file.
+    pub path: RelPath,
+    /// Bytes that were delivered.
+    pub size: u64,
+    /// Their SHA-256.
+    pub digest: Digest,
+    /// What was found, in words free of control characters.
+    pub found: String,
+}
+
+/// What verifying, adopting or restoring came to: committed with the end of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// The run.
+    pub run: RunId,
+    /// Which of the three.
+    pub audit: AuditKind,
+    /// How many files had which outcome.
+    pub counts: AuditCounts,
+    /// How many files were proved by which method.
+    pub proofs: BTreeMap<ProofMethod, u64>,
 }
 
 /// A run ended, and how.

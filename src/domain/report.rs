@@ -188,11 +188,7 @@ impl RunReport {
     }
 
     fn name(&mut self, file: FailedFile) {
-        let class = file.failure.class;
-        self.worst = Some(match self.worst {
-            Some(worst) if worst.exit().worst(class.exit()) == worst.exit() => worst,
-            _ => class,
-        });
+        self.worst = Some(worse(self.worst, file.failure.class));
         if self.failed.len() < MAX_FAILED_FILES_NAMED {
             self.failed.push(file);
         }
@@ -207,6 +203,14 @@ impl RunReport {
             Some(class) => class.exit(),
         };
         files.worst(presumed).worst(stopped)
+    }
+}
+
+/// The one of two kinds of trouble that must be seen first.
+pub(super) fn worse(known: Option<FailureClass>, class: FailureClass) -> FailureClass {
+    match known {
+        Some(worst) if worst.exit().worst(class.exit()) == worst.exit() => worst,
+        _ => class,
     }
 }
 

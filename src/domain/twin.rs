@@ -9,12 +9,12 @@ pub struct Twin {
     /// The other file or folder, by its path below the source folder as shown to people.
     pub other: String,
     /// What they differ in.
-    pub difference: Difference,
+    pub difference: TwinKind,
 }
 
 /// What the names of twins differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Difference {
+pub enum TwinKind {
     /// Capital and small letters (Unicode's full case folding).
     Case,
     /// How Unicode composes the same letters: `é` as one character or two (canonical equivalence).
@@ -27,15 +27,15 @@ impl fmt::Display for Twin {
     /// Reads after a name: `differs only in case from …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.difference {
-            Difference::Case => "case",
-            Difference::Composition => "how Unicode composes its letters",
-            Difference::Both => "case and how Unicode composes its letters",
+            TwinKind::Case => "case",
+            TwinKind::Composition => "how Unicode composes its letters",
+            TwinKind::Both => "case and how Unicode composes its letters",
         };
         write!(f, "differs only in {what} from `{}`", self.other)
     }
 }
 
-/// The twins of a file, one for each [`Difference`] that there is: its own, and those of the folders
+/// The twins of a file, one for each [`TwinKind`] that there is: its own, and those of the folders
 /// that it lies in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Twins(Vec<Twin>);

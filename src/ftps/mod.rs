@@ -45,7 +45,7 @@ pub use self::listing::{Entry, EntryKind, Listed, Modified};
 pub use self::login::{Endpoint, Milestone, Noted, TlsStart};
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{DataFacts, DataHandshake, Session, SessionInfo, Upload};
+pub use self::session::{DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};
 pub use self::tls::{
     Authorities, CertificateFacts, Defect, Distrust, Flaw, OwnCertificate, Policy, SignedBy, TlsError,
     TlsOptions, TlsSettings, TlsSettingsError, Version,

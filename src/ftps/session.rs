@@ -240,6 +240,13 @@ impl Session {
         self.fetch(Command::Retr(path), limit, take).await
     }
 
+    /// Begins to fetch a file. The caller reads its bytes to the end and then calls
+    /// [`Download::finish`].
+    pub async fn begin_download(&mut self, path: Argument) -> Result<Download<'_>, FtpsError> {
+        let data = self.open_data(Command::Retr(path)).await?;
+        Ok(Download { session: self, data })
+    }
+
     /// How folders are listed: by what the server lists among its features, until it is known
     /// better.
     pub(super) fn lister(&self) -> Lister {
@@ -350,6 +357,27 @@ impl Upload<'_> {
     /// that the server is content: it is no proof of what it stored.
     pub async fn finish(self) -> Result<Reply, FtpsError> {
         self.session.close_data(self.data, "STOR").await
+    }
+}
+
+/// A file on its way from the server. Dropping it before [`finish`](Self::finish) abandons the
+/// session.
+#[derive(Debug)]
+pub struct Download<'a> {
+    session: &'a mut Session,
+    data: DataConnection,
+}
+
+impl Download<'_> {
+    /// Fills a buffer, of at most 256 KiB, as far as bytes come before the end; 0 at the end. The
+    /// stall deadline is for each call.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, FtpsError> {
+        self.data.fill(buffer, self.session.deadlines.stall).await
+    }
+
+    /// Ends the download once all was read: the server says whether that was all.
+    pub async fn finish(self) -> Result<Reply, FtpsError> {
+        self.session.close_data(self.data, "RETR").await
     }
 }
 

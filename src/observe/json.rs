@@ -17,7 +17,7 @@ impl Json {
     /// The object for an event, on one line without a line end; `None` for those that come with
     /// each file and each piece of it, which say nothing that another does not.
     pub fn line(&mut self, event: &Event) -> Option<String> {
-        if let Event::RunStarted { run, job } = event {
+        if let Event::RunStarted { run, job } | Event::AuditStarted { run, job, .. } = event {
             self.current = Some((job.clone(), *run));
         }
         let (name, fields) = described(event)?;
@@ -41,6 +41,7 @@ struct Object<'a> {
 fn described(event: &Event) -> Option<(&'static str, Value)> {
     Some(match event {
         Event::RunStarted { .. } => ("run-started", json!({})),
+        Event::AuditStarted { audit, .. } => ("audit-started", json!({"audit": audit})),
         Event::TargetChanged { before, now } => ("target-changed", json!({"before": before, "now": now})),
         Event::Planned { .. } => return None,
         Event::PlanComplete { unchanged } => ("plan-complete", json!({"unchanged": unchanged})),
@@ -56,6 +57,7 @@ fn described(event: &Event) -> Option<(&'static str, Value)> {
         Event::Skipped { name, reason } => ("file-skipped", json!({"name": name, "reason": reason})),
         Event::Refused { name, failure } => ("file-refused", json!({"name": name, "failure": failure})),
         Event::RunFinished { report } => ("run-finished", json!({"report": report})),
+        Event::AuditFinished { report } => ("audit-finished", json!({"report": report})),
     })
 }
 
@@ -77,6 +79,10 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
         FileProgress::Retained { failure } => ("file-retained", json!({"failure": failure})),
         FileProgress::Removed { removal } => ("file-removed", json!({"removal": removal})),
         FileProgress::NotRemoved { failure } => ("file-not-removed", json!({"failure": failure})),
+        FileProgress::Proved { size, method } => ("file-proved", json!({"size": size, "proof": method})),
+        FileProgress::Differs { difference } => ("file-differs", json!({"difference": difference})),
+        FileProgress::Kept => ("file-kept", json!({})),
+        FileProgress::Taken => ("file-taken", json!({})),
         FileProgress::Failed { failure } => ("file-failed", json!({"failure": failure})),
     })
 }

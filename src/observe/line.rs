@@ -1,7 +1,8 @@
 //! One line an event, for those who watch along.
 
+use super::audited::what_differs;
 use super::text::{bytes, count, escaped};
-use crate::domain::{Event, FileProgress, Removal};
+use crate::domain::{DifferenceKind, Event, FileProgress, Removal};
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,7 @@ pub struct Line {
 pub fn line(event: &Event) -> Option<Line> {
     let (weight, verb, text) = match event {
         Event::RunStarted { run, job } => (Weight::Detail, "job", format!("{job}  run {run}")),
+        Event::AuditStarted { run, job, audit } => (Weight::Detail, "job", format!("{job}  {audit} {run}")),
         Event::TargetChanged { before, now } => {
             let (before, now) = (escaped(before), escaped(now));
             let text = format!("the job now goes from {now}; all is sent again (before: {before})");
@@ -49,9 +51,10 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::Refused { name, failure } => {
             (Weight::Detail, "failed", format!("{}  {}", escaped(name), escaped(&failure.cause)))
         }
-        Event::Planned { .. } | Event::PlanComplete { unchanged: 0 } | Event::RunFinished { .. } => {
-            return None;
-        }
+        Event::Planned { .. }
+        | Event::PlanComplete { unchanged: 0 }
+        | Event::RunFinished { .. }
+        | Event::AuditFinished { .. } => return None,
     };
     Some(Line { weight, text: format!("{verb:<9}  {text}") })
 }
@@ -83,6 +86,16 @@ fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
                 ("foreign", "  on the server stands another file; it was left alone".to_owned())
             }
         },
+        FileProgress::Proved { size, method } => ("proved", format!("  {}  {method}", bytes(*size))),
+        FileProgress::Differs { difference } => {
+            let verb = match difference.kind {
+                DifferenceKind::Missing => "missing",
+                DifferenceKind::Changed => "changed",
+            };
+            (verb, format!("  {}", what_differs(difference)))
+        }
+        FileProgress::Kept => ("kept", "  there already, with the same content".to_owned()),
+        FileProgress::Taken => ("taken", "  not on the server: taken by its consumer".to_owned()),
         FileProgress::Failed { failure } => ("failed", format!("  {}", escaped(&failure.cause))),
     })
 }

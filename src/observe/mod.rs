@@ -4,6 +4,7 @@
 //! out. Names come from disks and servers, so every text that leaves here is free of control
 //! characters.
 
+mod audited;
 mod json;
 mod line;
 mod planned;
@@ -11,6 +12,7 @@ mod progress;
 mod summary;
 mod text;
 
+pub use self::audited::{audit_summary, audit_trouble};
 pub use self::json::Json;
 pub use self::line::{Line, Weight, line};
 pub use self::planned::{PlanTotals, Planned, PlannedAction};

@@ -72,12 +72,12 @@ impl Progress {
     /// Takes one event that happened at `now`.
     pub fn apply(&mut self, event: &Event, now: Duration) {
         match event {
-            Event::RunStarted { .. } => {
+            Event::RunStarted { .. } | Event::AuditStarted { .. } => {
                 self.forget_unfinished();
                 self.plan = Plan::Growing;
             }
             Event::PlanComplete { .. } => self.plan = Plan::Complete,
-            Event::RunFinished { .. } => {
+            Event::RunFinished { .. } | Event::AuditFinished { .. } => {
                 self.forget_unfinished();
                 self.plan = Plan::Complete;
             }
@@ -116,16 +116,20 @@ impl Progress {
                     file.attempt = *attempt;
                 }
             }
-            FileProgress::Delivered { size, .. } => {
+            FileProgress::Delivered { size, .. } | FileProgress::Proved { size, .. } => {
                 self.finish(path);
                 self.bytes_delivered = self.bytes_delivered.saturating_add(*size);
             }
-            FileProgress::Settled | FileProgress::Confirmed | FileProgress::Presumed => self.finish(path),
+            FileProgress::Settled
+            | FileProgress::Confirmed
+            | FileProgress::Presumed
+            | FileProgress::Kept
+            | FileProgress::Taken => self.finish(path),
             FileProgress::Retired { .. }
             | FileProgress::Retained { .. }
             | FileProgress::Removed { .. }
             | FileProgress::NotRemoved { .. } => {}
-            FileProgress::Failed { .. } => {
+            FileProgress::Failed { .. } | FileProgress::Differs { .. } => {
                 self.finish(path);
                 self.files_failed += 1;
             }

@@ -109,6 +109,10 @@ pub enum Reason {
     TooCloseToTrust,
     /// It is not the file that was presumed delivered.
     ChangedSincePresumed,
+    /// Nothing was found on the server where it was delivered.
+    FoundMissing,
+    /// Something else was found on the server where it was delivered.
+    FoundChanged,
 }
 
 impl fmt::Display for Reason {
@@ -122,6 +126,8 @@ impl fmt::Display for Reason {
             Self::InodeChanged => f.write_str("another file with the same name, size and time"),
             Self::AttributesChanged => f.write_str("permissions, owner or other attributes changed"),
             Self::TooCloseToTrust => f.write_str("changed too shortly before it was last looked at"),
+            Self::FoundMissing => f.write_str("found missing on the server"),
+            Self::FoundChanged => f.write_str("found changed on the server"),
             Self::ChangedSincePresumed => f.write_str("changed since it was presumed delivered"),
         }
     }

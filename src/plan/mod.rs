@@ -184,10 +184,17 @@ where
     fn absent(&self, path: RelPath, known: Entry) -> Option<Action> {
         match (known.status, self.end) {
             (EntryStatus::Presumed, _) => Some(Action::Presumed { path }),
-            (EntryStatus::Delivered, ScanEnd::Complete(_)) if (self.admits)(&path) => {
-                Some(Action::Missing { path, known })
-            }
-            (EntryStatus::Delivered | EntryStatus::Retired, _) => None,
+            (
+                EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged,
+                ScanEnd::Complete(_),
+            ) if (self.admits)(&path) => Some(Action::Missing { path, known }),
+            (
+                EntryStatus::Delivered
+                | EntryStatus::Retired
+                | EntryStatus::FoundMissing
+                | EntryStatus::FoundChanged,
+                _,
+            ) => None,
         }
     }
 }
@@ -234,6 +241,8 @@ fn compare(file: File, known: Entry) -> Action {
         }
         EntryStatus::Presumed => send(file, Some(known), Reason::ChangedSincePresumed),
         EntryStatus::Retired => send(file, Some(known), Reason::New),
+        EntryStatus::FoundMissing => send(file, Some(known), Reason::FoundMissing),
+        EntryStatus::FoundChanged => send(file, Some(known), Reason::FoundChanged),
         EntryStatus::Delivered if file.stat.size != known.size => {
             let reason = Reason::SizeChanged { was: known.size };
             send(file, Some(known), reason)

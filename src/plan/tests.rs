@@ -129,6 +129,26 @@ fn the_delivered_size_counts_where_records_disagree() {
 }
 
 #[test]
+fn what_was_found_differing_on_the_server_is_sent_again_though_the_source_is_the_same() {
+    for (status, reason) in
+        [(EntryStatus::FoundMissing, Reason::FoundMissing), (EntryStatus::FoundChanged, Reason::FoundChanged)]
+    {
+        let known = entry(status, STAT, LATER);
+        let sent = Action::Send {
+            path: rel("a"),
+            stat: STAT,
+            observed_at: LATER,
+            known: Some(known.clone()),
+            reason,
+            twins: Twins::NONE,
+        };
+        check(STAT, &known, &sent);
+        let gone = Action::Missing { path: rel("a"), known: known.clone() };
+        assert_eq!(run(vec![], vec![(rel("a"), known)]), [gone, COMPLETE]);
+    }
+}
+
+#[test]
 fn presumed_files_are_never_sent_until_they_change() {
     let presumed = entry(EntryStatus::Presumed, STAT, LATER);
     let left_alone = Action::Presumed { path: rel("a") };
@@ -259,14 +279,17 @@ fn model(found: Option<&FileStat>, known: Option<&Entry>) -> &'static str {
         (None, Some(known)) => match known.status {
             EntryStatus::Presumed => "presumed",
             EntryStatus::Retired => "nothing",
-            EntryStatus::Delivered => "missing",
+            EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => "missing",
         },
         (Some(stat), Some(known)) => {
             let same_content = (stat.size, stat.mtime) == (known.stat.size, known.stat.mtime);
             let trusted = known.observed_at.nanos_since(stat.ctime.max(stat.mtime)) >= 2_000_000_000;
             match known.status {
                 EntryStatus::Presumed if same_content => "presumed",
-                EntryStatus::Presumed | EntryStatus::Retired => "send",
+                EntryStatus::Presumed
+                | EntryStatus::Retired
+                | EntryStatus::FoundMissing
+                | EntryStatus::FoundChanged => "send",
                 EntryStatus::Delivered if stat.size != known.size => "send",
                 EntryStatus::Delivered if *stat == known.stat && trusted => "unchanged",
                 EntryStatus::Delivered => "hash",
@@ -285,8 +308,13 @@ fn stats() -> impl Strategy<Value = FileStat> {
 }
 
 fn entries() -> impl Strategy<Value = Entry> {
-    let status =
-        prop_oneof![Just(EntryStatus::Delivered), Just(EntryStatus::Presumed), Just(EntryStatus::Retired)];
+    let status = prop_oneof![
+        Just(EntryStatus::Delivered),
+        Just(EntryStatus::Presumed),
+        Just(EntryStatus::Retired),
+        Just(EntryStatus::FoundMissing),
+        Just(EntryStatus::FoundChanged),
+    ];
     (status, stats(), 0..6i64).prop_map(|(status, stat, looked)| entry(status, stat, at(looked)))
 }
 

@@ -10,8 +10,8 @@ use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
 use crate::ftps::{
-    Argument, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed, ReplyKind, Session,
-    Upload,
+    Argument, Command, DataFacts, Download, EntryKind, EntrySink, Features, FtpsError, Listed, ReplyKind,
+    Session, Upload,
 };
 
 /// Most names that [`Connection::names`] holds: with names of 100 bytes, 12 MiB.
@@ -156,6 +156,11 @@ impl Connection {
     pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
         let path = self.argument(path)?;
         self.session.upload_from(path, offset).await
+    }
+
+    /// Begins to fetch a file. Not cancel safe.
+    pub async fn download(&mut self, path: &RemotePath) -> Result<Download<'_>, FtpsError> {
+        self.session.begin_download(self.argument(path)?).await
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its

@@ -16,6 +16,6 @@ pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profi
 pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError, check_path, check_tls};
 pub use crate::ftps::{
-    ArgumentError, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal, Trouble,
-    Upload,
+    ArgumentError, Deadlines, Download, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal,
+    Trouble, Upload,
 };

@@ -65,9 +65,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The code by which servers say that nothing stands under a name, or nothing that can be
+    /// asked about.
+    pub const ABSENT: u16 = 550;
+
     /// Whether it says that nothing stands there, or nothing that can be asked about.
     pub fn is_absence(&self) -> bool {
-        self.code == ABSENT
+        self.code == Self::ABSENT
     }
 
     /// Whether it is for now only (4xx).
@@ -75,9 +79,6 @@ impl Refusal {
         (400..500).contains(&self.code)
     }
 }
-
-/// The code by which servers say that nothing stands under a name.
-const ABSENT: u16 = 550;
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,7 +143,7 @@ pub(super) fn answer(request: &Request, verb: &'static str, reply: &Reply, hash:
     let refusal = || Refusal { verb, code: reply.code(), reply: reply.to_string() };
     match (reply.code(), reply.kind()) {
         (500 | 502 | 504, _) => return Answer::Unsupported,
-        (ABSENT, _) => return Answer::Absent(refusal()),
+        (Refusal::ABSENT, _) => return Answer::Absent(refusal()),
         (_, ReplyKind::Transient | ReplyKind::Permanent) => return Answer::Refused(refusal()),
         (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue) => {}
     }

@@ -1,8 +1,9 @@
-//! The files of a source folder: walk, filter, open, read and hash them.
+//! The files of a source folder: walk, filter, open, read and hash them; and those that are
+//! brought back, put in their place.
 //!
-//! This module reads and nothing else: it knows no manifest, no network and no runtime. Its
-//! calls block; they belong in a blocking thread. Plans are made from its [`Scan`], and
-//! deliveries read through its [`SourceFile`].
+//! This module knows no manifest, no network and no runtime. Its calls block; they belong in a
+//! blocking thread. Plans are made from its [`Scan`], deliveries read through its
+//! [`SourceFile`], and only a [`RestoreFolder`] writes anything.
 //!
 //! The tree belongs to others, who change it at any moment, and some of them are hostile. So all
 //! goes through one open descriptor of the source folder: no name is looked up from `/` again, no
@@ -12,6 +13,7 @@
 mod error;
 mod file;
 mod filter;
+mod place;
 mod retire;
 mod root;
 mod scan;
@@ -20,6 +22,7 @@ mod twins;
 pub use self::error::{Change, SourceError};
 pub use self::file::{SourceFile, hash_file};
 pub use self::filter::{Filter, MAX_PATTERNS, PatternError, PatternList, PatternProblem};
+pub use self::place::{Occupant, PlaceError, PlacePolicy, Placing, RestoreFolder};
 pub use self::retire::{Aside, RetireError};
 pub use self::root::SourceRoot;
 pub use self::scan::{MAX_FOLDER_DEPTH, Scan};

@@ -108,6 +108,11 @@ impl SourceRoot {
         }
     }
 
+    /// Its descriptor.
+    pub(super) fn folder(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+
     /// Opens a folder of its own position: the shared descriptor's is left alone.
     pub(super) fn open_again(&self) -> Result<OwnedFd, Errno> {
         open_folder(self.folder.as_fd(), c".")

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Dir, FileType, statat};
 use rustix::io::Errno;
 
 use super::filter::Below;
+use super::place::ASIDE_PREFIX;
 use super::root::open_folder;
 use super::{Filter, SourceRoot, file_stat, shown, twins};
 use crate::domain::{Found, RelPath, Timestamp, Twin, Twins, is_temporary_name};
@@ -159,6 +160,10 @@ impl<N: Fn() -> Timestamp> Scan<N> {
 
     /// What is to be said of a folder. Mostly nothing: it is walked next.
     fn enter(&mut self, name: &CString, below: Below) -> Option<Found> {
+        if self.folders.len() == 1 && self.path.starts_with(ASIDE_PREFIX) {
+            let reason = "files of a restore that is under way or was cut off";
+            return Some(Found::Skipped { name: shown(&self.path), reason: reason.to_owned() });
+        }
         let below = self.filter.enter(&self.path, below)?;
         if let Err(error) = RelPath::from_bytes(&self.path) {
             return Some(self.refused(&format_args!("nothing in this folder is sent: {error}")));

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use unicase::UniCase;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::domain::Difference;
+use crate::domain::TwinKind;
 
 /// Most names of one kin that are compared each with each; of more, all count as different in every
 /// way from the first, so that a folder full of them costs no more than its walk.
@@ -18,7 +18,7 @@ const MAX_COMPARED: usize = 16;
 pub(super) fn twins(
     names: &[&[u8]],
     is_sent: impl Fn(usize) -> bool,
-) -> BTreeMap<usize, Vec<(usize, Difference)>> {
+) -> BTreeMap<usize, Vec<(usize, TwinKind)>> {
     let mut by_hash: Vec<(u64, usize)> = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
         // Others are refused for what they are.
@@ -58,12 +58,12 @@ fn fold(name: &str) -> String {
     UniCase::unicode(name).to_folded_case()
 }
 
-fn compare(kin: &[(usize, &str)], found: &mut BTreeMap<usize, Vec<(usize, Difference)>>) {
+fn compare(kin: &[(usize, &str)], found: &mut BTreeMap<usize, Vec<(usize, TwinKind)>>) {
     for &(at, name) in kin {
         let others = kin.iter().filter(|(other, _)| *other != at);
         let twins = if kin.len() > MAX_COMPARED {
             let first = others.map(|&(other, _)| other).take(1);
-            first.flat_map(|other| [(other, Difference::Case), (other, Difference::Composition)]).collect()
+            first.flat_map(|other| [(other, TwinKind::Case), (other, TwinKind::Composition)]).collect()
         } else {
             others.map(|&(other, its_name)| (other, difference(name, its_name))).collect()
         };
@@ -72,13 +72,13 @@ fn compare(kin: &[(usize, &str)], found: &mut BTreeMap<usize, Vec<(usize, Differ
 }
 
 /// What two names of one kin differ in.
-fn difference(a: &str, b: &str) -> Difference {
+fn difference(a: &str, b: &str) -> TwinKind {
     if a.nfc().eq(b.nfc()) {
-        Difference::Composition
+        TwinKind::Composition
     } else if fold(a) == fold(b) {
-        Difference::Case
+        TwinKind::Case
     } else {
-        Difference::Both
+        TwinKind::Both
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn found(names: &[&str]) -> Vec<(usize, usize, Difference)> {
+    fn found(names: &[&str]) -> Vec<(usize, usize, TwinKind)> {
         let bytes: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         let all = twins(&bytes, |_| true).into_iter();
         all.flat_map(|(at, twins)| twins.into_iter().map(move |(other, kind)| (at, other, kind))).collect()
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn names_that_servers_may_take_for_one() {
-        use Difference::{Both, Case, Composition};
+        use TwinKind::{Both, Case, Composition};
         let check = |a, b, kind| assert_eq!(found(&[a, "other", b]), [(0, 2, kind), (2, 0, kind)], "{a} {b}");
         check("Report.csv", "report.CSV", Case);
         check("Ärger", "ärger", Case);

@@ -66,7 +66,7 @@ pub use self::verify::{LedgerLine, read_ledger, verify_ledger};
 pub use self::writer::StartedRun;
 use self::writer::{Request, Writer};
 use crate::clock::Clock;
-use crate::domain::{AgentId, JobName, Record, Target, TargetId};
+use crate::domain::{AgentId, AuditKind, JobName, Record, Target, TargetId};
 
 /// The open state of an agent. Cheap to clone: all clones speak to the one writer.
 #[derive(Clone)]
@@ -168,8 +168,28 @@ impl State {
     ///
     /// Cancel safety: a run that was begun stays begun when the future is dropped.
     pub async fn start_run(&self, job: &JobName, target: &Target) -> Result<StartedRun, StateError> {
+        self.start(job, target, None).await
+    }
+
+    /// Begins a run that delivers nothing, as [`start_run`](Self::start_run) begins one that does.
+    pub async fn start_audit(
+        &self,
+        job: &JobName,
+        target: &Target,
+        audit: AuditKind,
+    ) -> Result<StartedRun, StateError> {
+        self.start(job, target, Some(audit)).await
+    }
+
+    async fn start(
+        &self,
+        job: &JobName,
+        target: &Target,
+        audit: Option<AuditKind>,
+    ) -> Result<StartedRun, StateError> {
         let (done, told) = oneshot::channel();
-        self.inner.queue()?.push(Request::Start { job: job.clone(), target: target.clone(), done }).await?;
+        let (job, target) = (job.clone(), target.clone());
+        self.inner.queue()?.push(Request::Start { job, target, audit, done }).await?;
         told.await.unwrap_or(Err(StateError::Stopped))
     }
 

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod cli;
+mod cli_ways_back;
 mod demo;
 mod diagnose;
 mod engine;
@@ -10,6 +11,7 @@ mod hostile;
 mod lab;
 mod real_names;
 mod real_servers;
+mod real_ways_back;
 mod state;
 mod support;
 mod wire;

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nightferry::domain::RunReport;
+use nightferry::domain::{AuditReport, RunReport};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
 use walkdir::WalkDir;
@@ -91,11 +92,28 @@ impl Agent {
     }
 
     /// Takes this in place of what the configuration says of `verify`.
-    pub(crate) fn configure_job(&self, line: &str) {
+    pub(crate) fn verify_instead(&self, line: &str) {
         let path = self.home.path().join("jobs.yaml");
         let yaml = fs::read_to_string(&path).unwrap();
         let old = yaml.lines().find(|line| line.trim_start().starts_with("verify:")).unwrap();
         fs::write(path, yaml.replace(old, &format!("    {line}"))).unwrap();
+    }
+
+    /// Adds a line to what the configuration says of the job.
+    pub(crate) fn configure_job(&self, line: &str) {
+        let path = self.home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{yaml}    {line}\n")).unwrap();
+    }
+
+    /// Loses all that is known of what was delivered.
+    pub(crate) fn forget(&self) {
+        fs::remove_dir_all(self.home.path().join("state")).unwrap();
+    }
+
+    /// A folder of the agent's own that does not exist yet.
+    pub(crate) fn other_folder(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
     }
 
     /// The folder whose files are sent.
@@ -116,11 +134,21 @@ impl Agent {
 
     /// Starts `nightferry sync --json`.
     pub(crate) fn start(&self) -> Running {
+        self.start_verb(&["sync"])
+    }
+
+    /// Runs another verb with `--json` to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
+        self.start_verb(arguments).finish()
+    }
+
+    fn start_verb(&self, arguments: &[&str]) -> Running {
         let errors = self.home.path().join("stderr");
         let mut child = Command::new(env!("CARGO_BIN_EXE_nightferry"))
             .arg("--config")
             .arg(self.home.path().join("jobs.yaml"))
-            .args(["sync", "--json"])
+            .args(arguments)
+            .arg("--json")
             .env(PASSWORD, &self.password)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -244,12 +272,24 @@ impl Run {
         self.events.iter().filter(move |event| event["event"] == name)
     }
 
-    fn report(&self) -> RunReport {
+    /// The report of a run of verify, adopt or restore that ended with this code.
+    pub(crate) fn audited(&self, code: i32) -> AuditReport {
+        let report = self.last("audit-finished");
+        assert_eq!(self.code, code, "{report:#?}\n{}", self.stderr);
+        report
+    }
+
+    /// The report of a run of sync.
+    pub(crate) fn report(&self) -> RunReport {
+        self.last("run-finished")
+    }
+
+    fn last<T: DeserializeOwned>(&self, name: &str) -> T {
         let last = self
             .events
             .last()
             .unwrap_or_else(|| panic!("no event; exit code {}\n{}", self.code, self.stderr));
-        assert_eq!(last["event"], "run-finished", "{last}\n{}", self.stderr);
+        assert_eq!(last["event"], name, "{last}\n{}", self.stderr);
         serde_json::from_value(last["report"].clone()).unwrap_or_else(|error| panic!("{error}: {last}"))
     }
 }

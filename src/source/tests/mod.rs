@@ -1,5 +1,6 @@
 //! Tests on real trees.
 
+mod place;
 mod read;
 mod retire;
 mod scan;

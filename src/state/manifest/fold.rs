@@ -28,7 +28,11 @@ impl<'a> Changes<'a> {
     /// Adds what a record of the line written `at` does.
     pub(super) fn add(&mut self, record: &Record, at: Timestamp) -> Result<(), ManifestFault> {
         match record {
-            Record::RunStarted(_) | Record::Failed(_) | Record::Checkpoint(_) | Record::Expired(_) => {}
+            Record::RunStarted(_)
+            | Record::Failed(_)
+            | Record::Audited(_)
+            | Record::Checkpoint(_)
+            | Record::Expired(_) => {}
             Record::Staging(staging) => {
                 self.put(staging_key(&staging.folder), &(), Content::Compact)?;
                 if let Some(file) = &staging.file {
@@ -39,7 +43,7 @@ impl<'a> Changes<'a> {
                 self.put(intent_key(&intent.path), intent, Content::Json)?;
                 self.remove(partial_key(&intent.path));
             }
-            Record::Delivered(delivered) => {
+            Record::Delivered(delivered) | Record::Adopted(delivered) => {
                 let mut entry = entry(&delivered.verified, delivered.stat, delivered.observed_at, at);
                 entry.modified.clone_from(&delivered.modified);
                 self.put(delivered.path.to_key(), &entry, Content::Compact)?;
@@ -60,6 +64,8 @@ impl<'a> Changes<'a> {
                     self.put(key, &entry, Content::Compact)?;
                 }
             }
+            Record::FoundMissing(found) => self.doubt(&found.path, EntryStatus::FoundMissing)?,
+            Record::FoundChanged(found) => self.doubt(&found.path, EntryStatus::FoundChanged)?,
             Record::Withdrawn(withdrawn) => self.close(&withdrawn.path),
             Record::Retiring(retiring) => {
                 self.put(retiring_key(&retiring.path), retiring, Content::Json)?;
@@ -120,6 +126,16 @@ impl<'a> Changes<'a> {
             if folder.is_none_or(|folder| !folders.contains(&folder)) {
                 self.remove(key);
             }
+        }
+        Ok(())
+    }
+
+    /// What was delivered is not there as it was delivered. All else that is known of it stays,
+    /// so that sending it again can tell our own file from a stranger's.
+    fn doubt(&mut self, path: &RelPath, status: EntryStatus) -> Result<(), ManifestFault> {
+        let key = path.to_key();
+        if let Some(entry) = self.get::<Entry>(&key, Content::Compact)? {
+            self.put(key, &Entry { status, ..entry }, Content::Compact)?;
         }
         Ok(())
     }

@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use self::sim::SimDisk;
 use super::*;
 use crate::domain::{
-    Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence, Failed, Failure, FailureClass,
-    FileStat, Leftovers, Presumed, Publishing, RelPath, RemotePath, RunFinished, RunId, Sent, SessionFacts,
-    StagedFile, Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
+    AuditCounts, AuditKind, Audited, Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence,
+    Failed, Failure, FailureClass, FileStat, FoundDiffering, Leftovers, Presumed, Publishing, RelPath,
+    RemotePath, RunFinished, RunId, Sent, SessionFacts, StagedFile, Staging, Standing, Timestamp, TlsVersion,
+    VerifyPolicy, Withdrawn, compare,
 };
 
 /// A clock that moves a second a look, and numbers that count up.
@@ -203,6 +204,50 @@ fn show(state: &State, target: &Target) -> Result<Shown, StateError> {
     Ok((entries, manifest.intents()?, manifest.staged_folders()?, manifest.partials()?))
 }
 
+/// What is found differing keeps all that is known of it, until it is found in place again; what
+/// nobody delivered is not taken in by being missing.
+#[test]
+fn what_is_found_on_the_server_changes_what_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target("found");
+    let state = reopen(folder.path());
+    let run = block_on(state.start_audit(&job(), &target, AuditKind::Verify)).unwrap().run;
+    commit(&state, &target, vec![delivered(run, "a", 4), delivered(run, "b", 4)]);
+    let found = |path: &str| FoundDiffering {
+        run,
+        path: RelPath::new(path).unwrap(),
+        size: 4,
+        digest: Digest::of(b"a"),
+        found: "nothing".into(),
+    };
+    let missing = ["a", "never"].map(|path| Record::FoundMissing(found(path)));
+    commit(&state, &target, missing.into());
+    commit(&state, &target, vec![Record::FoundChanged(found("b"))]);
+    let statuses = |state: &State| {
+        let (entries, ..) = show(state, &target).unwrap();
+        entries
+            .into_iter()
+            .map(|(path, entry)| (path.to_string(), entry.status, entry.size))
+            .collect::<Vec<_>>()
+    };
+    let marked =
+        [("a".to_owned(), EntryStatus::FoundMissing, 4), ("b".to_owned(), EntryStatus::FoundChanged, 4)];
+    assert_eq!(statuses(&state), marked);
+    state.close().unwrap();
+    // The ledger alone gives the same.
+    std::fs::remove_dir_all(folder.path().join("manifest")).unwrap();
+    let state = open_at(folder.path()).state;
+    assert_eq!(statuses(&state), marked);
+    let Record::Delivered(there) = delivered(run, "a", 4) else { panic!() };
+    let run = block_on(state.start_audit(&job(), &target, AuditKind::Verify)).unwrap().run;
+    commit(&state, &target, vec![Record::Adopted(Delivered { run, ..there })]);
+    assert_eq!(statuses(&state)[0].1, EntryStatus::Delivered);
+    let (counts, proofs) = (AuditCounts::default(), std::collections::BTreeMap::new());
+    let ended = Audited { run, audit: AuditKind::Verify, counts, proofs };
+    commit(&state, &target, vec![Record::Audited(ended)]);
+    state.close().unwrap();
+}
+
 /// A run with every kind of record.
 fn fill(state: &State, target: &Target) -> RunId {
     let run = start(state, target);
@@ -320,7 +365,7 @@ fn records_of_another_run_or_target_are_refused() {
     };
     check(&target("b"), failed(run));
     check(&target("a"), failed(RunId(run.0 + 1)));
-    let again = crate::domain::RunStarted { run, job: job(), target: target("a") };
+    let again = crate::domain::RunStarted { run, job: job(), target: target("a"), audit: None };
     check(&target("a"), Record::RunStarted(again));
     let cause = "x".repeat(9 << 20);
     let large = Record::Withdrawn(Withdrawn { run, path: rel("a"), cause });

@@ -1,20 +1,22 @@
 //! A job from a fresh folder to a test server, and what must hold of the server whatever happens.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ftps_server::{Builder, Dialect, Direction, Event as ServerEvent, Fault, Server as TestServer};
+use nightferry::audit::{Audit, Depth, Restore, adopt, restore, verify};
 use nightferry::clock::SystemClock;
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    AfterDelivery, Backoff, Charset, Deletes, Event, FileProgress, Job, Mode, Network, Overwrite,
-    RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target, TlsMode, TlsPolicy, TlsVersions,
-    Trust, VerifyPolicy,
+    AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, Job, Mode, Network,
+    Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target, TlsMode,
+    TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
+use nightferry::source::{PlacePolicy, RestoreFolder};
 use nightferry::state::State;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +38,8 @@ pub(super) struct Bench {
     renames: Arc<AtomicUsize>,
     /// What was told of the last run.
     events: Mutex<Vec<Event>>,
+    /// Cancelled when a way back is to stop.
+    pub(super) stop: CancellationToken,
 }
 
 impl Bench {
@@ -109,6 +113,7 @@ impl Bench {
             resume_from,
             renames,
             events: Mutex::default(),
+            stop: CancellationToken::new(),
         }
     }
 
@@ -238,7 +243,7 @@ impl Bench {
         let dying = CancellationToken::new();
         let death = dying.clone();
         let clock = Arc::new(SystemClock);
-        let opened = State::open(&self.folders.path().join("state"), clock.clone()).unwrap();
+        let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let delivery = Delivery {
@@ -266,6 +271,65 @@ impl Bench {
         let events = std::mem::take(&mut *events.lock().unwrap());
         self.events.lock().unwrap().clone_from(&events);
         (report, events)
+    }
+
+    /// Runs one of the ways back, in a process of its own as far as state goes. None of them may
+    /// change anything on the server.
+    pub(super) async fn audit<F>(&self, work: impl FnOnce(Audit, CancellationToken) -> F) -> AuditReport
+    where
+        F: Future<Output = AuditReport>,
+    {
+        let clock = Arc::new(SystemClock);
+        let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let audit = Audit {
+            job: self.job.clone(),
+            target: Target::of(&self.job, &self.definition),
+            remote: Arc::new(self.remote()),
+            state: opened.state.clone(),
+            clock,
+            sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
+        };
+        let (stored, commands) = (self.all_stored(), self.server.transcript().commands().len());
+        let report = Box::pin(work(audit, self.stop.clone())).await;
+        opened.state.close().unwrap();
+        println!("{}\n{:#?}\n{report:#?}", self.server.transcript(), events.lock().unwrap());
+        for command in self.server.transcript().commands().into_iter().skip(commands) {
+            let verb = command.split(' ').next().unwrap();
+            assert!(
+                !["STOR", "APPE", "DELE", "MFMT", "RNFR", "RNTO", "MKD", "RMD", "SITE"].contains(&verb),
+                "{command}"
+            );
+        }
+        assert_eq!(self.all_stored(), stored, "the server's files were changed");
+        report
+    }
+
+    /// Verifies the job's target.
+    pub(super) async fn verify(&self, depth: Depth) -> AuditReport {
+        self.audit(|audit, stop| async move { verify(audit, depth, stop).await.unwrap() }).await
+    }
+
+    /// Adopts what is on the server.
+    pub(super) async fn adopt(&self) -> AuditReport {
+        self.audit(|audit, stop| async move { adopt(audit, stop).await.unwrap() }).await
+    }
+
+    /// Restores all, or some, of what was delivered.
+    pub(super) async fn restore(&self, paths: &[&str], to: &Path, policy: PlacePolicy) -> AuditReport {
+        let paths = paths.iter().map(|path| RelPath::new(*path).unwrap()).collect();
+        self.audit(|audit, stop| async move {
+            let folder = RestoreFolder::open(to, audit.state.agent()).unwrap();
+            restore(audit, Restore { paths, folder, policy }, stop).await.unwrap()
+        })
+        .await
+    }
+
+    /// Where the job's state is.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        self.folders.path().join("state")
     }
 
     /// What must hold after every run: only temporary names are stored to and deleted, and what

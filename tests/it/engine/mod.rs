@@ -1,5 +1,6 @@
 //! The engine against the test server: runs of one job, without the command line.
 
+mod adopt;
 mod bench;
 mod certificates;
 mod data;
@@ -14,10 +15,12 @@ mod limits;
 mod matrix;
 mod names;
 mod removal;
+mod restore;
 mod resume;
 mod retire;
 mod runs;
 mod strangers;
 mod tls;
 mod trust;
+mod verify;
 mod windows;

@@ -21,7 +21,7 @@ fn a_drop_box_of_vsftpd_is_told_by_the_setting() {
     assert_eq!(run.code, 7, "{}", run.stderr);
     assert!(run.stderr.contains("`verify: size`"), "{}", run.stderr);
     assert!(files_below(&agent.arrivals).is_empty());
-    agent.configure_job("verify: size");
+    agent.verify_instead("verify: size");
     assert_eq!(agent.sync().done().proofs.get(&ProofMethod::Size), Some(&1));
     assert_same_tree(&agent.source(), &agent.arrivals);
 }
@@ -33,7 +33,7 @@ fn a_drop_box_of_proftpd_is_told_what_to_ask_for() {
     let agent = Agent::new(&server, "dropbox");
     write_file(&agent.source().join("report.csv"), 1, 1_000);
     for verify in ["verify: auto", "verify: size"] {
-        agent.configure_job(verify);
+        agent.verify_instead(verify);
         let run = agent.sync();
         assert_eq!(run.code, 7, "{}", run.stderr);
         assert!(run.stderr.contains("allow this account SIZE"), "{verify}: {}", run.stderr);
