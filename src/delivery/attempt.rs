@@ -216,7 +216,7 @@ fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsError) -> De
     let folder = destination.folder().filter(|_| error.trouble() == Trouble::Refused);
     let refusal = folder.and_then(|folder| Some((shared.folder_refusal(&folder)?, folder)));
     match refusal {
-        Some((reply, folder)) => DeliveryError::NotStored { source: error, folder, reply },
+        Some((reply, folder)) => DeliveryError::NotStored { source: Box::new(error), folder, reply },
         None => error.into(),
     }
 }
@@ -257,6 +257,9 @@ async fn make_folders(
                 if let (Request::MakeFolder(folder), Answer::Refused(refusal) | Answer::Absent(refusal)) =
                     (request, answer)
                 {
+                    if refusal.is_passing() {
+                        return Err(DeliveryError::NotNow { refusal });
+                    }
                     shared.folder_refused(folder.clone(), refusal.reply);
                 }
             }

@@ -11,9 +11,9 @@ pub(super) enum DeliveryError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
-    Server(#[from] FtpsError),
+    Server(Box<FtpsError>),
     #[error("{source}; MKD {folder} had been answered: {reply}")]
-    NotStored { source: FtpsError, folder: RemotePath, reply: String },
+    NotStored { source: Box<FtpsError>, folder: RemotePath, reply: String },
     #[error(transparent)]
     Retire(#[from] RetireError),
     #[error("state: {0}")]
@@ -86,10 +86,18 @@ pub(super) enum DeliveryError {
          file stands under the final name; look at {path} on the server, then remove or rename it"
     )]
     Conflict { path: String },
+    #[error("{refusal}")]
+    NotNow { refusal: Refusal },
     #[error("an earlier attempt cannot be settled: {refusal}")]
     Unsettled { refusal: Refusal },
     #[error("a mistake in the program: {0}; please report it")]
     Internal(&'static str),
+}
+
+impl From<FtpsError> for DeliveryError {
+    fn from(error: FtpsError) -> Self {
+        Self::Server(Box::new(error))
+    }
 }
 
 impl PartialEq for DeliveryError {
@@ -189,7 +197,7 @@ impl DeliveryError {
                 Trouble::Refused | Trouble::NoSpace | Trouble::Unsendable => false,
             },
             Self::Unsettled { refusal } => refusal.is_passing(),
-            Self::State(_) => true,
+            Self::NotNow { .. } | Self::State(_) => true,
             Self::Source(_)
             | Self::Retire(_)
             | Self::Twin { .. }
@@ -239,7 +247,7 @@ impl DeliveryError {
                 }
                 Trouble::Unsendable => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             },
-            Self::Retire(_) => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
+            Self::NotNow { .. } => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
             Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
             Self::Mismatch(_) | Self::NotRenamed | Self::InDoubt | Self::Vanished { .. } => {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Verification)
@@ -261,6 +269,7 @@ impl DeliveryError {
                 new(File::GiveUp, Session::Keep, Run::GoOn, Class::Verification)
             }
             Self::Occupied { .. }
+            | Self::Retire(_)
             | Self::CannotLook
             | Self::Conflict { .. }
             | Self::NoTemporaryName

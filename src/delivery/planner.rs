@@ -171,6 +171,22 @@ impl Tally {
     }
 }
 
+/// What comes of an action that no worker takes, if anything is to be said.
+fn outcome_of(action: Action) -> Option<Outcome> {
+    let refused = |name, class, reason| Outcome::Refused { name, failure: Failure::new(class, reason) };
+    match action {
+        Action::Presumed { path } => Some(Outcome::Presumed { path }),
+        Action::Skip { name, reason } => Some(Outcome::Skipped { name, reason }),
+        Action::Refuse { name, reason } => Some(refused(name, FailureClass::File, reason)),
+        Action::Unreadable { name, reason } => Some(refused(name, FailureClass::Source, reason)),
+        Action::Send { .. }
+        | Action::Hash { .. }
+        | Action::Unchanged { .. }
+        | Action::Missing { .. }
+        | Action::End(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,21 +207,5 @@ mod tests {
         assert_eq!(seen(vec![]).map(|seen| (seen.known, seen.missing.files)), Some((0, 0)));
         let unreadable = Found::Unreadable { name: "a".into(), reason: "denied".into() };
         assert!(seen(vec![unreadable]).is_none());
-    }
-}
-
-/// What comes of an action that no worker takes, if anything is to be said.
-fn outcome_of(action: Action) -> Option<Outcome> {
-    let refused = |name, class, reason| Outcome::Refused { name, failure: Failure::new(class, reason) };
-    match action {
-        Action::Presumed { path } => Some(Outcome::Presumed { path }),
-        Action::Skip { name, reason } => Some(Outcome::Skipped { name, reason }),
-        Action::Refuse { name, reason } => Some(refused(name, FailureClass::File, reason)),
-        Action::Unreadable { name, reason } => Some(refused(name, FailureClass::Source, reason)),
-        Action::Send { .. }
-        | Action::Hash { .. }
-        | Action::Unchanged { .. }
-        | Action::Missing { .. }
-        | Action::End(_) => None,
     }
 }

@@ -187,6 +187,8 @@ struct Found {
     standing: Option<Standing>,
     evidence: Option<Evidence>,
     refusal: Option<Refusal>,
+    /// What was refused for now (4xx).
+    passing: Option<Refusal>,
     sizes: Sizes,
 }
 
@@ -294,7 +296,8 @@ impl Publish {
 
     fn find(&self, answers: Vec<Answer>) -> Found {
         let sizes = Sizes::NotTold;
-        let mut found = Found { modified: None, standing: None, evidence: None, refusal: None, sizes };
+        let mut found =
+            Found { modified: None, standing: None, evidence: None, refusal: None, passing: None, sizes };
         let by_size = self.spec.proof == Proof::Size;
         let mut standing_size = None;
         for (request, answer) in self.first_batch().into_iter().zip(answers) {
@@ -304,6 +307,11 @@ impl Publish {
                 }
                 _ => true,
             };
+            if let (Request::Hash(_) | Request::Size(_), Answer::Refused(refusal)) = (&request, &answer)
+                && refusal.is_passing()
+            {
+                found.passing = Some(refusal.clone());
+            }
             match (request, answer) {
                 (Request::Hash(_), Answer::Digest(digest)) => {
                     found.evidence = Some(Evidence::ServerHash { digest });
@@ -340,6 +348,9 @@ impl Publish {
     fn prove(&mut self, found: Found) -> Step {
         let Spec { sent, policy, overwrite, known, .. } = &self.spec;
         let Some(evidence) = found.evidence else {
+            if let Some(refusal) = found.passing {
+                return self.fail(DeliveryError::NotNow { refusal });
+            }
             let absent = found.refusal.as_ref().is_some_and(Refusal::is_absence);
             if !absent && self.spec.proof == Proof::Hash && *policy == VerifyPolicy::Auto {
                 // It lists a hash that it does not give, or not for such a file.
@@ -365,7 +376,10 @@ impl Publish {
                 let error = DeliveryError::Occupied { size: *size, known: known.is_some() };
                 return self.fail(error);
             }
-            (Standing::Unknown, Overwrite::Refuse) => return self.fail(DeliveryError::CannotLook),
+            (Standing::Unknown, Overwrite::Refuse) => {
+                let not_now = found.passing.map(|refusal| DeliveryError::NotNow { refusal });
+                return self.fail(not_now.unwrap_or(DeliveryError::CannotLook));
+            }
         }
         let intent = self.spec.draft.clone().intent(verified, found.modified, standing);
         self.intent = Some(intent.clone());

@@ -122,7 +122,7 @@ async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
         shared.tell(Outcome::Stop { failure }).await;
         return CarriedOut::NOTHING;
     }
-    let Some(unsettled) = recover(&shared).await else { return CarriedOut::NOTHING };
+    let Some(unsettled) = Box::pin(recover(&shared)).await else { return CarriedOut::NOTHING };
     let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
     let workers = usize::from(shared.delivery.remote.sessions().get());
     shared.begin_work(workers);

@@ -326,7 +326,8 @@ impl Worker {
         if disposition.session == ForSession::Replace {
             self.connection = None;
         }
-        if let DeliveryError::Server(FtpsError::SessionsUsedUp { renewal }) = &error
+        if let DeliveryError::Server(server) = &error
+            && let FtpsError::SessionsUsedUp { renewal } = server.as_ref()
             && let Some(text) = self.shared.delivery.remote.sessions_used_up(*renewal)
         {
             self.shared.delivery.sink.emit(Event::Notice { text });

@@ -336,10 +336,11 @@ impl Bench {
     /// stands under another name came there by a rename from one, or was there before.
     pub(super) fn check_server(&self) {
         let transcript = self.server.transcript();
-        let mut before = "";
+        let mut asked = std::collections::BTreeSet::new();
         for command in transcript.commands() {
-            let onto_itself = command.strip_prefix("RNTO ") == before.strip_prefix("RNFR ");
-            before = command;
+            // Other sessions may have said something in between.
+            asked.extend(command.strip_prefix("RNFR "));
+            let onto_itself = command.strip_prefix("RNTO ").is_some_and(|name| asked.contains(name));
             let ours = command.contains(TEMPORARY);
             match command.split(' ').next().unwrap() {
                 "DELE" if self.job.deletes.remote != RemoteDelete::Keep => {}
