@@ -476,9 +476,12 @@ impl Publish {
             (A::Done, A::Done, T::Stands) => self.fail(DeliveryError::NotRenamed),
             // Some servers say 550 as well where they do not allow it.
             (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
-            | (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Stands)
-            | (A::Refused(refusal), A::Refused(_) | A::Absent(_), _) => {
+            | (A::Absent(refusal) | A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Stands) => {
                 self.fail(DeliveryError::RenameRefused { refusal, over })
+            }
+            // An earlier rename may have come through just now.
+            (A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
+                self.gone(DeliveryError::RenameRefused { refusal, over })
             }
             (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
                 self.gone(DeliveryError::Vanished { refusal })

@@ -173,7 +173,8 @@ async fn sweep_folder(
         .await?;
     for temporary in ours {
         let answers = connection.perform(&[Request::Delete(temporary)], 0).await?;
-        if let [Answer::Refused(refusal)] = answers.as_slice() {
+        // It was listed just now: 550 means that it may not be deleted.
+        if let [Answer::Refused(refusal) | Answer::Absent(refusal)] = answers.as_slice() {
             return Err(DeliveryError::Unsettled { refusal: refusal.clone() });
         }
     }

@@ -17,8 +17,8 @@ use super::publish::is_ours;
 use super::shared::{Outcome, Shared};
 use super::worker::{NoSession, Worker};
 use crate::domain::{
-    Entry, EntryStatus, Failure, FailureClass, GuardTripped, Record, RelPath, RemoteDelete, RemotePath,
-    Removal, Removed, SourceSeen, Standing, Timestamp, TrashEmptied, Trashing,
+    Entry, EntryStatus, Event, Failure, FailureClass, GuardTripped, Hasher, Record, RelPath, RemoteDelete,
+    RemotePath, Removal, Removed, SourceSeen, Standing, Timestamp, TrashEmptied, Trashing,
 };
 use crate::plan::guard::{self, Facts, Marker, Missing, Permit, Tripped};
 use crate::remote::{Answer, Request};
@@ -57,6 +57,7 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
             Err(error) => shared.tell(stopped(&error)).await,
         }
     }
+    // After a stop by the guard as well: what is wrong with the source may be wrong with the clock.
     if !shared.stop.is_cancelled() {
         remover.empty_trash().await;
     }
@@ -115,11 +116,38 @@ struct Remover {
 type Candidate = (RelPath, Entry);
 
 impl Remover {
-    async fn remove(&mut self, _: Permit) {
+    /// Removes what the permit is for. Hours may lie between the scan and this: where the source
+    /// has changed since, nothing is removed, and the next run asks anew.
+    async fn remove(&mut self, permit: Permit) {
         let shared = self.worker.shared();
+        let looker = Arc::clone(&shared);
+        let counted = spawn_blocking(move || {
+            let (mut files, mut paths) = (0, Hasher::default());
+            for_each_missing(&looker, |path, _| {
+                files += 1;
+                paths.update(path.as_str().as_bytes());
+                paths.update(b"\n");
+                Search::GoOn
+            })?;
+            Ok::<_, DeliveryError>(Missing { files, paths: paths.finish() })
+        });
+        match counted.await {
+            Ok(Ok(missing)) if missing == permit.missing() => {}
+            Ok(Ok(_)) => {
+                let text = "The source changed while the run went on: nothing was deleted on the server, and the \
+                            next run looks again.";
+                return shared.delivery.sink.emit(Event::Notice { text: text.to_owned() });
+            }
+            Ok(Err(error)) => return shared.tell(stopped(&error)).await,
+            Err(_) => {
+                let error = DeliveryError::Internal("what deletes remote files died");
+                return shared.tell(stopped(&error)).await;
+            }
+        }
         let (found, to_remove) = async_channel::bounded(FILES_AT_ONCE);
         let finder = Arc::clone(&shared);
-        let search = spawn_blocking(move || find_missing(&finder, &found));
+        let most = permit.missing().files;
+        let search = spawn_blocking(move || find_missing(&finder, most, &found));
         while let Some(batch) = next_batch(&to_remove).await {
             if shared.stop.is_cancelled() {
                 break;
@@ -146,6 +174,10 @@ impl Remover {
         });
         let bytes = batch.iter().map(|(_, entry)| entry.size).sum();
         let Some(answers) = self.ask(&looks.collect::<Vec<_>>(), bytes).await? else {
+            for (path, _) in batch {
+                let cause = "the connection was lost; the next run looks again".to_owned();
+                not_removed(&shared, path, FailureClass::Temporary, cause).await;
+            }
             return Ok(());
         };
         let mut ours = Vec::new();
@@ -247,7 +279,16 @@ impl Remover {
                 Err(error) => return shared.tell(stopped(&error)).await,
             };
             for (from, answer) in batch.iter().zip(answers) {
-                if matches!(answer, Answer::Done | Answer::Absent(_)) {
+                let gone = match answer {
+                    Answer::Done => true,
+                    // 550 also means that it is not allowed.
+                    Answer::Absent(_) => {
+                        let looked = self.ask(&[Request::Size(from.clone())], 0).await;
+                        matches!(looked.as_ref().map(|seen| seen.as_deref()), Ok(Some([Answer::Absent(_)])))
+                    }
+                    _ => false,
+                };
+                if gone {
                     let emptied = TrashEmptied { run: shared.run, from: from.clone() };
                     if let Err(error) = shared.commit(Record::TrashEmptied(emptied)).await {
                         return shared.tell(stopped(&error.into())).await;
@@ -278,7 +319,10 @@ impl Remover {
 
 /// Finds the delivered files that the source has no more: looked for one by one, since a scan may
 /// miss what is renamed meanwhile. Blocks.
-fn find_missing(shared: &Shared, found: &Sender<Candidate>) -> Result<(), DeliveryError> {
+fn for_each_missing(
+    shared: &Shared,
+    mut take: impl FnMut(RelPath, Entry) -> Search,
+) -> Result<(), DeliveryError> {
     let job = &shared.delivery.job;
     let filter = Filter::new(&job.include, &job.exclude)
         .map_err(|_| DeliveryError::Internal("patterns that were good are not any more"))?;
@@ -290,11 +334,30 @@ fn find_missing(shared: &Shared, found: &Sender<Candidate>) -> Result<(), Delive
             EntryStatus::Presumed | EntryStatus::Retired => false,
         };
         let gone = ours && filter.admits(&path) && shared.root.lacks(&path);
-        if gone && found.send_blocking((path, entry)).is_err() {
+        if gone && take(path, entry) == Search::Enough {
             break;
         }
     }
     Ok(())
+}
+
+/// Whether a search goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Search {
+    GoOn,
+    Enough,
+}
+
+/// Hands on what is missing, and no more than was permitted: more may vanish meanwhile. Blocks.
+fn find_missing(shared: &Shared, most: u64, found: &Sender<Candidate>) -> Result<(), DeliveryError> {
+    let mut left = most;
+    for_each_missing(shared, |path, entry| {
+        if left == 0 || found.send_blocking((path, entry)).is_err() {
+            return Search::Enough;
+        }
+        left -= 1;
+        Search::GoOn
+    })
 }
 
 async fn next_batch(to_remove: &Receiver<Candidate>) -> Option<Vec<Candidate>> {
@@ -324,8 +387,14 @@ fn judge(answers: &[Answer], entry: &Entry, how: RemoteDelete) -> Verdict {
     };
     let size = match answers.first() {
         Some(Answer::Size(size)) => *size,
-        Some(Answer::Absent(_)) => return Verdict::Settled(Removal::AlreadyGone),
-        Some(Answer::Refused(refusal)) => return Verdict::Unclear(refusal.to_string()),
+        // Servers say 550 to SIZE for other reasons as well.
+        Some(Answer::Absent(_)) if matches!(answers, [_, Answer::Absent(_), last] if !matches!(last, Answer::Digest(_))) =>
+        {
+            return Verdict::Settled(Removal::AlreadyGone);
+        }
+        Some(Answer::Absent(refusal) | Answer::Refused(refusal)) => {
+            return Verdict::Unclear(refusal.to_string());
+        }
         _ => return Verdict::Unclear("the server does not tell what stands there (SIZE)".to_owned()),
     };
     let same_bytes = match answers {
@@ -346,6 +415,12 @@ fn judge(answers: &[Answer], entry: &Entry, how: RemoteDelete) -> Verdict {
 
 async fn record(shared: &Shared, path: &RelPath, removal: Removal) -> Result<(), DeliveryError> {
     shared.commit(Record::Removed(Removed { run: shared.run, path: path.clone(), removal })).await?;
+    if removal == Removal::NotOurs {
+        let cause =
+            "what stands there is not what was delivered; it was left alone, and is not looked at again";
+        not_removed(shared, path, FailureClass::File, cause.to_owned()).await;
+        return Ok(());
+    }
     shared.tell(Outcome::Removed { path: path.clone(), removal }).await;
     Ok(())
 }

@@ -12,8 +12,8 @@ use tokio::task::spawn_blocking;
 use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared};
 use crate::domain::{
-    AfterDelivery, EntryStatus, Failure, FailureClass, Mode, Record, RelPath, Remembered, Retained, Retired,
-    Retiring,
+    AfterDelivery, Entry, EntryStatus, Failure, FailureClass, Mode, Record, RelPath, Remembered, Retained,
+    Retired, Retiring,
 };
 use crate::source::{Aside, RetireError, SourceRoot};
 use crate::state::StateError;
@@ -74,7 +74,19 @@ pub(super) async fn finish_earlier(shared: &Arc<Shared>) -> Result<(), StateErro
     for retiring in open {
         let root = shared.root.clone();
         let Retiring { path, private, stat, digest, .. } = retiring.clone();
-        let wanted = shared.delivery.job.after_delivery != AfterDelivery::Keep;
+        let (reader, asked) = (Arc::clone(shared), retiring.clone());
+        let still_delivered = blocking(move || {
+            let entry = reader.delivery.state.manifest(reader.target)?.get(&asked.path)?;
+            let same = |entry: Entry| entry.status == EntryStatus::Delivered && entry.digest == asked.digest;
+            Ok(entry.is_some_and(same))
+        });
+        // What was found missing on the server meanwhile may be the only copy.
+        let still_delivered = match still_delivered.await {
+            Ok(still) => still,
+            Err(DeliveryError::State(error)) => return Err(error),
+            Err(_) => false,
+        };
+        let wanted = still_delivered && shared.delivery.job.after_delivery != AfterDelivery::Keep;
         let aside = blocking(move || {
             let aside = match root.find_aside(&path, &private, &stat)? {
                 // It may not have got that far.

@@ -42,9 +42,17 @@ pub enum Marker {
     Missing,
 }
 
-/// The leave to delete the files that a scan did not find. Each one is looked for once more.
+/// The leave to delete the files that a scan did not find, and no others. Each one is looked for
+/// once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permit(());
+pub struct Permit(Missing);
+
+impl Permit {
+    /// The files that it is for.
+    pub const fn missing(&self) -> Missing {
+        self.0
+    }
+}
 
 /// Why nothing is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +127,7 @@ pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts) -> Result<Permit,
     }
     let Facts { now, before, known, missing, .. } = *facts;
     if facts.approved == Some(missing) {
-        return Ok(Permit(()));
+        return Ok(Permit(missing));
     }
     if now.files == 0 && known > 0 {
         return Err(Tripped::Empty { known });
@@ -134,7 +142,7 @@ pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts) -> Result<Permit,
     if u128::from(missing.files) * 100 > u128::from(known) * u128::from(limit) {
         return Err(Tripped::TooLargeAShare { missing: missing.files, known, limit });
     }
-    Ok(Permit(()))
+    Ok(Permit(missing))
 }
 
 #[cfg(test)]

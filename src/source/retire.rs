@@ -15,6 +15,7 @@ use rustix::fs::{
     statat, unlinkat,
 };
 use rustix::io::Errno;
+use tracing::warn;
 
 use super::root::{FILE, FOLDER};
 use super::{SourceRoot, file_stat};
@@ -36,7 +37,7 @@ pub enum RetireError {
         path: RelPath,
     },
     /// The job does not want it gone any more.
-    #[error("the job keeps `{path}` now")]
+    #[error("`{path}` is kept: the job does not want it gone any more, or its delivery is in doubt")]
     NotWanted {
         /// The file.
         path: RelPath,
@@ -169,9 +170,11 @@ impl Aside {
 
     /// Deletes it.
     pub fn delete(self) -> Result<(), RetireError> {
-        match self
-            .check_and(|aside| unlinkat(&aside.folder, &aside.private, AtFlags::empty()).map_err(Into::into))
-        {
+        match self.check_and(|aside| {
+            unlinkat(&aside.folder, &aside.private, AtFlags::empty())?;
+            settle_on_disk(&aside.folder);
+            Ok(())
+        }) {
             Ok(()) => Ok(()),
             Err(Refusal::Changed) => Err(self.changed()),
             Err(Refusal::System(source)) => Err(self.give_up("deleted", source)),
@@ -208,7 +211,12 @@ impl Aside {
     fn place(&self, there: &OwnedFd, name: &str, delivered: &Digest) -> io::Result<()> {
         match rename(&self.folder, &self.private, there, name) {
             Err(Errno::XDEV) => self.copy_to(there, name, delivered),
-            renamed => renamed.map_err(Into::into),
+            Err(errno) => Err(errno.into()),
+            Ok(()) => {
+                settle_on_disk(there);
+                settle_on_disk(&self.folder);
+                Ok(())
+            }
         }
     }
 
@@ -219,7 +227,9 @@ impl Aside {
         let finished = self.copy_into(&mut target, delivered).and_then(|()| {
             rename(there, &self.private, there, name)?;
             fsync(there)?;
-            Ok(unlinkat(&self.folder, &self.private, AtFlags::empty())?)
+            unlinkat(&self.folder, &self.private, AtFlags::empty())?;
+            settle_on_disk(&self.folder);
+            Ok(())
         });
         if finished.is_err() {
             // The name may have been given already; then nothing of ours stands here.
@@ -270,6 +280,14 @@ impl Aside {
     fn give_up(self, what: &'static str, source: io::Error) -> RetireError {
         let path = self.path.clone();
         self.put_back().err().unwrap_or(RetireError::System { path, what, source })
+    }
+}
+
+/// Makes a change of names outlast a power cut. It is done, whatever comes of this: a disk that does
+/// not sync has worse in store.
+fn settle_on_disk(folder: &OwnedFd) {
+    if let Err(errno) = fsync(folder) {
+        warn!(error = %io::Error::from(errno), "A source folder could not be synced to its disk.");
     }
 }
 
@@ -326,7 +344,8 @@ fn open_folders(root: &Path, path: &RelPath) -> io::Result<OwnedFd> {
     let above = path.folder();
     for name in above.iter().flat_map(|above| above.as_str().split('/')) {
         match mkdirat(folder.as_fd(), name, Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => fsync(folder.as_fd())?,
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
         folder = openat(folder.as_fd(), name, FOLDER, Mode::empty())?;

@@ -41,7 +41,8 @@ impl Store {
 
     /// Puts pairs into a tree.
     pub(in crate::state) fn fill(&mut self, tree: &str, pairs: Vec<Pair>) -> Result<(), StateError> {
-        if pairs.is_empty() {
+        // A tree without pairs is a tree all the same: its place in the ledger is to be kept.
+        if tree.is_empty() {
             return Ok(());
         }
         let db = self.db().clone();

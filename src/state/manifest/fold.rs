@@ -8,8 +8,8 @@ use super::value::{
     retiring_key, staging_key, trash_key,
 };
 use crate::domain::{
-    Entry, EntryStatus, FileStat, Leftovers, Record, RelPath, Remembered, RemotePath, StagedFile, Timestamp,
-    Verified,
+    Delivered, Entry, EntryStatus, FileStat, Leftovers, Record, RelPath, Remembered, RemotePath, StagedFile,
+    Timestamp, Verified,
 };
 use crate::state::error::ManifestFault;
 
@@ -44,10 +44,7 @@ impl<'a> Changes<'a> {
                 self.remove(partial_key(&intent.path));
             }
             Record::Delivered(delivered) | Record::Adopted(delivered) => {
-                let mut entry = entry(&delivered.verified, delivered.stat, delivered.observed_at, at);
-                entry.modified.clone_from(&delivered.modified);
-                self.put(delivered.path.to_key(), &entry, Content::Compact)?;
-                self.close(&delivered.path);
+                self.deliver(record, delivered, at)?;
             }
             Record::Presumed(presumed) => {
                 let mut entry = entry(&presumed.verified, presumed.stat, presumed.observed_at, at);
@@ -106,6 +103,28 @@ impl<'a> Changes<'a> {
         }
     }
 
+    /// A file stands on the server, delivered or found there.
+    fn deliver(
+        &mut self,
+        record: &Record,
+        delivered: &Delivered,
+        at: Timestamp,
+    ) -> Result<(), ManifestFault> {
+        let key = delivered.path.to_key();
+        let mut entry = entry(&delivered.verified, delivered.stat, delivered.observed_at, at);
+        entry.modified.clone_from(&delivered.modified);
+        if let Record::Adopted(_) = record {
+            let known = self.get::<Entry>(&key, Content::Compact)?;
+            // Found sound; that its source is gone on purpose stays true.
+            if known.is_some_and(|known| known.status == EntryStatus::Retired) {
+                entry.status = EntryStatus::Retired;
+            }
+        }
+        self.put(key, &entry, Content::Compact)?;
+        self.close(&delivered.path);
+        Ok(())
+    }
+
     /// A path has neither an intent nor a part under a temporary name any more.
     fn close(&mut self, path: &RelPath) {
         self.remove(intent_key(path));
@@ -134,7 +153,9 @@ impl<'a> Changes<'a> {
     /// so that sending it again can tell our own file from a stranger's.
     fn doubt(&mut self, path: &RelPath, status: EntryStatus) -> Result<(), ManifestFault> {
         let key = path.to_key();
-        if let Some(entry) = self.get::<Entry>(&key, Content::Compact)? {
+        let entry = self.get::<Entry>(&key, Content::Compact)?;
+        // One whose source was taken away on purpose cannot be sent again, and is never called missing.
+        if let Some(entry) = entry.filter(|entry| entry.status != EntryStatus::Retired) {
             self.put(key, &Entry { status, ..entry }, Content::Compact)?;
         }
         Ok(())

@@ -260,3 +260,28 @@ fn six_years_stay_within_the_size_that_is_named() {
     assert!(each * RECORDS_OF_SIX_YEARS < NAMED_BYTES, "{each} bytes a record");
     verify_ledger(folder.path()).unwrap();
 }
+
+#[test]
+fn a_target_of_which_nothing_is_known_does_not_stand_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let (day, a) = (Arc::new(Day(AtomicI64::new(0))), target("a"));
+    let state = open_kept(folder.path(), &day, 10_000).state;
+    let failed_run = start(&state, &target("b"));
+    commit(&state, &target("b"), vec![failed(failed_run), finished(failed_run, &[])]);
+    let run = start(&state, &a);
+    for number in 0..60 {
+        day.set(number);
+        let number = u64::try_from(number).unwrap();
+        commit(&state, &a, vec![delivered(run, &format!("f{}", number % 20), number)]);
+    }
+    state.close().unwrap();
+    // The ledger is kept for ten days from here on.
+    day.set(60);
+    open_kept(folder.path(), &day, 10).state.close().unwrap();
+    fs::remove_dir_all(folder.path().join("manifest")).unwrap();
+    let opened = open_kept(folder.path(), &day, 10);
+    opened.state.close().unwrap();
+    let opened = open_kept(folder.path(), &day, 10);
+    assert_eq!(opened.notices, Vec::<String>::new());
+    opened.state.close().unwrap();
+}

@@ -1,8 +1,10 @@
 //! Deleting remote files whose source is gone, and all that must keep them.
 
 use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-use ftps_server::{Action, Dialect, Fault, Moment};
+use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
 use nightferry::domain::{Deletes, Exit, RelPath, RemoteDelete, RunReport};
 
 use super::bench::{Bench, cause};
@@ -141,7 +143,9 @@ async fn what_is_not_ours_any_more_stays() {
         fs::remove_file(bench.server.root().join("in/sub/01.csv")).unwrap();
         remove(&bench, 0..2);
         let report = bench.run().await;
-        assert_eq!((report.counts.removed, report.exit()), (0, Exit::Done), "{report:#?}");
+        assert_eq!((report.counts.removed, report.counts.not_removed), (0, 1), "{report:#?}");
+        assert_eq!(report.exit(), Exit::FilesFailed);
+        assert!(cause(&report).contains("not what was delivered"), "{report:#?}");
         assert_eq!(bench.stored("in/sub/00.csv").unwrap(), b"x");
         bench.expect_no_connection(18).await;
     }
@@ -176,4 +180,55 @@ async fn a_refused_deletion_is_told() {
     assert_eq!((report.counts.removed, report.counts.not_removed), (0, 1), "{report:#?}");
     assert_eq!(report.exit(), Exit::Refused);
     assert!(cause(&report).contains("Permission denied"), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_vanishes_after_the_scan_is_not_deleted() {
+    let place: Arc<OnceLock<PathBuf>> = Arc::default();
+    let seen = Arc::clone(&place);
+    let mut bench = Bench::watched(Server::builder().dialect(Dialect::full()), move |event| {
+        if let Event::Stored { bytes: 7, .. } = event
+            && let Some(source) = seen.get()
+        {
+            for n in 1..FILES {
+                let _gone = fs::remove_file(source.join(format!("sub/{n:02}.csv")));
+            }
+        }
+    });
+    for n in 0..FILES {
+        bench.write(&format!("sub/{n:02}.csv"), format!("{n}"));
+    }
+    assert_eq!(bench.run().await.counts.delivered, 20);
+    bench.job.deletes = Deletes { remote: RemoteDelete::Delete, max_files: 1, ..Deletes::default() };
+    remove(&bench, 0..1);
+    bench.write("zz.csv", "7 bytes");
+    place.set(bench.job.source.clone()).unwrap();
+    let report = bench.run().await;
+    assert_eq!(report.counts.removed, 0, "what the guard saw is not what is gone");
+    // The next run asks anew, and the guard has its say.
+    assert_eq!(bench.run().await.exit(), Exit::Source);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_does_not_tell_of_is_not_forgotten() {
+    let fault = Fault::on("SIZE", Action::Reply("550 Could not get file size.".into())).from(81);
+    let bench = delivered(RemoteDelete::Trash, vec![fault]).await;
+    remove(&bench, 3..4);
+    for _ in 0..2 {
+        let report = bench.run().await;
+        assert_eq!((standing(&bench), report.counts.not_removed), (FILES, 1), "it stands, and that is said");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_that_is_refused_is_tried_again() {
+    let fault = Fault::on("DELE", Action::Reply("550 Delete operation failed.".into())).nth(1);
+    let bench = Bench::new(Dialect::full(), [fault]);
+    bench.write("a.csv", "a");
+    let stor = bench.run_until(|event| format!("{event:?}").contains("Bytes")).await;
+    assert!(stor.is_none());
+    let _swept = bench.run().await;
+    let after = bench.litter();
+    let _swept = bench.run().await;
+    assert_eq!(bench.litter(), Vec::<String>::new(), "still there, first {after:?}");
 }

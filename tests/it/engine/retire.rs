@@ -208,3 +208,18 @@ async fn a_job_that_keeps_its_files_undoes_what_was_begun() {
     assert_eq!(left(&bench).len(), 4);
     assert!(bench.job.source.join("sub/0.csv").exists());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_missing_meanwhile_is_not_deleted() {
+    for at in [Died::BeforeTheRename, Died::Aside] {
+        let mut bench = bench(Mode::Mirror, |_| AfterDelivery::Keep);
+        assert_eq!(bench.run().await.counts.delivered, 4);
+        bench.job.after_delivery = AfterDelivery::Delete;
+        die(&bench, at).await;
+        fs::remove_file(bench.server.root().join("in/sub/0.csv")).unwrap();
+        let _missing = bench.verify(nightferry::audit::Depth::Facts).await;
+        let _sent_again = bench.run().await;
+        let here = bench.job.source.join("sub/0.csv").exists();
+        assert!(here || bench.stored("in/sub/0.csv").is_some(), "lost on both sides");
+    }
+}

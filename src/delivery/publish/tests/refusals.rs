@@ -95,7 +95,8 @@ fn no_strangers_file_is_replaced_unless_the_job_says_so() {
     }
     let at = "Size(\"/in/f";
     check(HASHED, Nothing, &[(at, Answer::Unsupported, Done::NotAtAll)], "CannotLook");
-    check(HASHED, Stranger, &[(at, refused("SIZE", 451), Done::NotAtAll)], "CannotLook");
+    check(HASHED, Stranger, &[(at, refused("SIZE", 451), Done::NotAtAll)], "NotNow");
+    check(HASHED, Stranger, &[(at, refused("SIZE", 501), Done::NotAtAll)], "CannotLook");
     // A server that tells no size of what was just stored does not mean by 550 that nothing is there.
     check(HASHED, Stranger, &[("Size", absent("SIZE"), Done::NotAtAll)], "CannotLook");
     // Somebody changed what we delivered: the same size, but another time or one that is kept back.
@@ -270,4 +271,35 @@ fn a_rename_that_comes_late_is_settled_and_not_done_twice() {
             assert_eq!(world.memory.published.len(), 1, "{policy:?} {late}");
         }
     }
+}
+
+#[test]
+fn a_rename_that_comes_late_while_ours_is_refused_stays_in_doubt() {
+    let policy = Policy { mode: Mode::Drop, ..HASHED };
+    let mut world = World::new(policy, Before::Nothing, Consumer::TakesIt);
+    world.attempts = 1;
+    let temporary = RemotePath::new("/in/.nf-1").unwrap();
+    world.memory.put(&temporary, NEW, "20260101000000");
+    let spec = world.spec(temporary.clone());
+    let mut first = Publish::new(spec.clone());
+    let mut step = first.start();
+    while first.intent().is_none() {
+        let input = world.carry_out(step).unwrap();
+        step = first.next(input);
+    }
+    let _recorded = world.carry_out(step).unwrap();
+    let mut again = Publish::again(spec, world.intent().unwrap());
+    let mut step = again.start();
+    while !matches!(step, Step::Commit(_)) {
+        let input = world.carry_out(step).unwrap();
+        step = again.next(input);
+    }
+    let refusal = |verb, code: u16| Refusal { verb, code, reply: format!("{code} busy") };
+    let Step::Perform(_) = again.next(Input::Committed) else { panic!() };
+    let step = again.next(Input::Answers(vec![
+        Answer::Refused(refusal("RNFR", 450)),
+        Answer::Refused(refusal("RNTO", 503)),
+        Answer::Absent(refusal("SIZE", 550)),
+    ]));
+    assert!(matches!(step, Step::Failed(DeliveryError::InDoubt)), "{step:?}");
 }

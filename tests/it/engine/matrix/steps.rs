@@ -146,7 +146,9 @@ impl Step {
             Self::Hash => Command("HASH", "", 1),
             Self::Time => Command("MFMT", TIME, 1),
             Self::ModifiedTemporary => Command("MDTM", temporary, 1),
-            Self::SizeTemporary | Self::SizeGone => Command("SIZE", temporary, 1),
+            Self::SizeTemporary => Command("SIZE", temporary, 1),
+            // The first one goes with the proof.
+            Self::SizeGone => Command("SIZE", temporary, 2),
             Self::SizeFinal => Command("SIZE", FINAL, 1),
             Self::SizeThere => Command("SIZE", FINAL, 2),
             Self::ModifiedFinal => Command("MDTM", FINAL, 1),
