@@ -165,7 +165,7 @@ fn doctor_tells_of_other_services_and_of_tls_that_begins_elsewhere() {
     insta::assert_snapshot!("http", text);
     let server = Server::builder().mode(ftps_server::Mode::Implicit).start().unwrap();
     let (code, text) = examined(&with(to(&server), IMPATIENT), "");
-    assert_eq!(code, 5);
+    assert_eq!(code, 8);
     insta::assert_snapshot!("explicit_where_implicit_is_spoken", text);
     let server = Server::builder().start().unwrap();
     let (code, text) = examined(&with(to(&server), "tls: implicit"), "");

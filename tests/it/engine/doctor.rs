@@ -292,7 +292,7 @@ async fn other_services_and_the_wrong_start_of_tls_are_told() {
     bench.definition.tls = TlsMode::Implicit;
     check_fails(&bench, Check::Tls, Exit::Trust, "not TLS", "tls: explicit").await;
     let bench = Bench::with(Server::builder().mode(Mode::Implicit)).impatient();
-    check_fails(&bench, Check::Greeting, Exit::Temporary, "greeting", "tls: implicit").await;
+    check_fails(&bench, Check::Greeting, Exit::Trust, "give `tls: implicit`", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
