@@ -263,8 +263,8 @@ impl Sample {
         shared.delivery.remote.check_path(&other).is_ok().then_some(other)
     }
 
-    /// Looks how the server shows the name. Where it lets nobody see, it counts as kept. A look
-    /// that `MLST` gives would not do: `ProFTPD` and Pure-FTPd say there what they were asked.
+    /// Looks how the server shows the name. Where it lets nobody see, it counts as kept. `MLST` would
+    /// not do: a server may say there no more than what it was asked.
     async fn look(
         &self,
         shared: &Shared,

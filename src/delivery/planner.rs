@@ -57,7 +57,7 @@ pub(super) fn make_plan(
         if shared.cut_off.is_cancelled() {
             return None;
         }
-        let _counted = action.as_ref().map(|action| tally.add(action));
+        let _counted = action.as_ref().map(|action| tally.add(action, &shared.root));
         let (size, work) = match action {
             Ok(Action::Send { path, stat, known, twins, .. }) => {
                 (stat.size, Work { path, known, twins, kind: WorkKind::Send })
@@ -132,7 +132,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, action: &Action) {
+    fn add(&mut self, action: &Action, root: &SourceRoot) {
         match action {
             Action::Send { known, .. } => {
                 self.files += 1;
@@ -146,6 +146,8 @@ impl Tally {
                 self.files += 1;
                 self.known += 1;
             }
+            // Where a link or a folder has its name now, nothing is deleted on the server.
+            Action::Missing { path, .. } if !root.lacks(path) => self.known += 1,
             Action::Missing { path, .. } => {
                 self.known += 1;
                 self.missing += 1;
@@ -200,7 +202,7 @@ mod tests {
         let seen = |found: Vec<Found>| {
             let mut tally = Tally::default();
             for action in plan(found, std::iter::empty::<Result<_, std::io::Error>>(), |_| true) {
-                tally.add(&action.unwrap());
+                tally.add(&action.unwrap(), &root);
             }
             tally.seen(&root)
         };

@@ -57,7 +57,7 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
             Err(error) => shared.tell(stopped(&error)).await,
         }
     }
-    // After a stop by the guard as well: what is wrong with the source may be wrong with the clock.
+    // Not after a stop by the guard: what is wrong with the source may be wrong with the clock.
     if !shared.stop.is_cancelled() {
         remover.empty_trash().await;
     }
@@ -102,6 +102,7 @@ async fn stop_short(shared: &Shared, seen: &Seen, tripped: &Tripped) {
     if let Err(error) = shared.commit(Record::GuardTripped(record)).await {
         return shared.tell(stopped(&error.into())).await;
     }
+    shared.stop.cancel();
     shared.tell(Outcome::Stop { failure: Failure::new(FailureClass::Source, cause) }).await;
 }
 

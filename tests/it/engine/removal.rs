@@ -232,3 +232,15 @@ async fn a_sweep_that_is_refused_is_tried_again() {
     let _swept = bench.run().await;
     assert_eq!(bench.litter(), Vec::<String>::new(), "still there, first {after:?}");
 }
+
+/// A file that became a link or a folder is not gone, and does not stand in the way of those that are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_another_kind_now_stays_and_the_rest_goes() {
+    let bench = delivered(RemoteDelete::Delete, vec![]).await;
+    remove(&bench, 0..2);
+    std::os::unix::fs::symlink("elsewhere", bench.job.source.join("sub/00.csv")).unwrap();
+    let report = bench.run().await;
+    assert_eq!((report.counts.removed, report.exit()), (1, Exit::Done), "{report:#?}");
+    assert_eq!(bench.stored("in/sub/00.csv").unwrap(), b"0");
+    assert_eq!(standing(&bench), FILES - 1);
+}
