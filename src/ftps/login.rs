@@ -10,7 +10,7 @@ use super::command::{Argument, Command, Password};
 use super::connect::connect;
 use super::control::{ClearControl, Control, TlsControl};
 use super::data::Identity;
-use super::error::{FtpsError, OtherProtocol, Step};
+use super::error::{FtpsError, Step};
 use super::features::{Features, HashSupport};
 use super::limits::Deadlines;
 use super::look::{LookAt, look};
@@ -91,14 +91,7 @@ impl Session {
     pub async fn open_noting(endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
         let tls = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
         let offer = tls.offer.clone();
-        match Self::open_over(tls, endpoint, note).await {
-            Err(FtpsError::Timeout { step: Step::Greeting, .. })
-                if endpoint.start == TlsStart::Explicit && Box::pin(speaks_tls_first(endpoint)).await =>
-            {
-                Err(FtpsError::OtherProtocol(OtherProtocol::Tls))
-            }
-            opened => opened.map_err(|error| error.knowing(&offer)),
-        }
+        Self::open_over(tls, endpoint, note).await.map_err(|error| error.knowing(&offer))
     }
 
     async fn open_over(tls: SessionTls, endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
@@ -141,12 +134,18 @@ impl Session {
     }
 }
 
-/// Whether a server that does not greet answers a TLS handshake: one of implicit TLS waits for it as
-/// we wait for its greeting. Nothing is sent but that handshake, and nothing that it shows is trusted.
-async fn speaks_tls_first(endpoint: &Endpoint) -> bool {
-    let Endpoint { host, port, family, deadlines, .. } = endpoint.clone();
-    let seen = look(&LookAt { host, port, family, start: TlsStart::Implicit, deadlines }).await;
-    matches!(seen, Ok(_) | Err(FtpsError::Tls(TlsError::Certificate(_) | TlsError::NothingInCommon { .. })))
+impl Endpoint {
+    /// Whether a server that does not greet answers a TLS handshake: one of implicit TLS waits for it
+    /// as we wait for its greeting. Nothing is sent but that handshake, and nothing that it shows is
+    /// trusted.
+    pub async fn waits_for_tls(&self) -> bool {
+        let Self { host, port, family, deadlines, .. } = self.clone();
+        let seen = look(&LookAt { host, port, family, start: TlsStart::Implicit, deadlines }).await;
+        matches!(
+            seen,
+            Ok(_) | Err(FtpsError::Tls(TlsError::Certificate(_) | TlsError::NothingInCommon { .. }))
+        )
+    }
 }
 
 pub(super) async fn greeting<S>(control: &mut Control<S>, limit: Duration) -> Result<Reply, FtpsError>

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,8 +15,9 @@ use super::profile::{Ability, LastingSessions, Profile, Profiles};
 use super::request::argument;
 use crate::domain::{RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, PassiveWay, Password,
-    Policy, Renewal, Session, TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Version,
+    Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, OtherProtocol,
+    PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions, TlsSettings,
+    TlsSettingsError, TlsStart, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -52,6 +54,8 @@ pub struct Remote {
     /// As many as the configuration allows.
     all_permits: Arc<Semaphore>,
     profiles: Arc<Profiles>,
+    /// Whether the server was asked, for want of a greeting, if it wants TLS first.
+    asked_for_tls: AtomicBool,
 }
 
 impl Remote {
@@ -92,7 +96,15 @@ impl Remote {
         let sessions = learned.map_or(server.connections, |learned| learned.min(server.connections));
         let permits = Arc::new(Semaphore::new(usize::from(sessions.get())));
         let all_permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
-        Ok(Self { server: Arc::new(server), endpoint, permits, sessions, all_permits, profiles })
+        Ok(Self {
+            server: Arc::new(server),
+            endpoint,
+            permits,
+            sessions,
+            all_permits,
+            profiles,
+            asked_for_tls: AtomicBool::new(false),
+        })
     }
 
     /// Most sessions that jobs have open at once: as many as the configuration allows, or fewer
@@ -128,8 +140,24 @@ impl Remote {
     pub async fn connect(&self) -> Result<Connection, FtpsError> {
         // The semaphore is never closed; were it, there would be no session to give.
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
-        let session = self.open().await?;
-        Ok(self.connection(session, permit))
+        match self.open().await {
+            Ok(session) => Ok(self.connection(session, permit)),
+            Err(error) => Err(self.explained(error).await),
+        }
+    }
+
+    /// Where a server does not greet: whether it waits for TLS instead, which one handshake tells. It
+    /// is asked once: each question costs a connection, and the server may just be busy.
+    async fn explained(&self, error: FtpsError) -> FtpsError {
+        let silent = matches!(error, FtpsError::Timeout { step: Step::Greeting, .. });
+        if !silent
+            || self.endpoint.start == TlsStart::Implicit
+            || self.asked_for_tls.swap(true, Ordering::Relaxed)
+            || !Box::pin(self.endpoint.waits_for_tls()).await
+        {
+            return error;
+        }
+        FtpsError::OtherProtocol(OtherProtocol::Tls)
     }
 
     /// Opens a session in a TLS version of at most `max`, telling what is reached on the way, as
@@ -159,8 +187,10 @@ impl Remote {
     ) -> Result<Connection, FtpsError> {
         let max_version = version(max).min(self.endpoint.max_version);
         let endpoint = Endpoint { max_version, ..self.endpoint.clone() };
-        let session = Session::open_noting(&endpoint, note).await?;
-        Ok(self.connection(session, permit))
+        match Session::open_noting(&endpoint, note).await {
+            Ok(session) => Ok(self.connection(session, permit)),
+            Err(error) => Err(self.explained(error).await),
+        }
     }
 
     fn connection(&self, session: Session, permit: OwnedSemaphorePermit) -> Connection {
