@@ -9,7 +9,7 @@ use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
 use crate::domain::{
     AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RelPath, RemoteDelete,
-    RemotePath, ServerName, Target, TargetId, VerifyPolicy,
+    RemotePath, ServerName, Target, TargetId, Timing, VerifyPolicy,
 };
 
 const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
@@ -111,6 +111,7 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
         overwrite: overwrite?,
         after_delivery: after_delivery?,
         deletes: deletes?,
+        timing: Timing::default(),
     })
 }
 

@@ -365,7 +365,13 @@ fn records_of_another_run_or_target_are_refused() {
     };
     check(&target("b"), failed(run));
     check(&target("a"), failed(RunId(run.0 + 1)));
-    let again = crate::domain::RunStarted { run, job: job(), target: target("a"), audit: None };
+    let again = crate::domain::RunStarted {
+        run,
+        job: job(),
+        target: target("a"),
+        audit: None,
+        triggers: Default::default(),
+    };
     check(&target("a"), Record::RunStarted(again));
     let cause = "x".repeat(9 << 20);
     let large = Record::Withdrawn(Withdrawn { run, path: rel("a"), cause });
