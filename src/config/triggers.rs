@@ -13,7 +13,7 @@ use crate::domain::{
 /// Longest jitter.
 const MAX_JITTER: Duration = Duration::from_hours(12);
 /// Longest deadline and longest age: a month; later nobody remembers.
-const MAX_DAYS: Duration = Duration::from_hours(31 * 24);
+const MAX_DAYS: Duration = Duration::from_hours(30 * 24);
 /// Scheduled times that the others are compared with: for most schedules more than a month.
 const TIMES_COMPARED: usize = 50;
 /// From when on they are looked at: any day will do, but the same each time.

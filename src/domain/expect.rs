@@ -173,3 +173,86 @@ pub enum RunSuccess {
     /// Something failed, or it was stopped.
     Partial,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::CatchUp;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn by_half_past_five(days: Option<&str>) -> Expectation {
+        let (by, zone) = ("17:30".parse().unwrap(), "America/New_York".parse().unwrap());
+        let days = days.map(|days| days.parse().unwrap());
+        let daily = DailyExpectation { by, zone, days, at_least: 2 };
+        Expectation { daily: Some(daily), max_age: None }
+    }
+
+    fn weekdays() -> Schedule {
+        Schedule {
+            expression: "0 17 * * Mon-Fri".parse().unwrap(),
+            zone: "America/New_York".parse().unwrap(),
+            jitter: Duration::ZERO,
+            catch_up: CatchUp::Always,
+        }
+    }
+
+    #[test]
+    fn too_few_files_by_a_time_of_day_are_late_until_they_come() {
+        let expectation = by_half_past_five(None);
+        let mut deliveries = Deliveries::from(at("2026-11-01T00:00:00Z"));
+        // Thursday's files do not count for Friday.
+        deliveries.add(at("2026-11-19T22:29:00Z"), 9, RunSuccess::Whole);
+        deliveries.add(at("2026-11-20T22:05:00Z"), 1, RunSuccess::Whole);
+        let late =
+            |now: &str, deliveries: &Deliveries| expectation.check(at(now), Some(&weekdays()), deliveries);
+        assert_eq!(late("2026-11-20T22:29:59Z", &deliveries), []);
+        let by = at("2026-11-20T22:30:00Z");
+        let too_few = [Late::TooFew { by, expected: 2, delivered: 1 }];
+        assert_eq!(late("2026-11-20T22:30:00Z", &deliveries), too_few);
+        assert_eq!(late("2026-11-21T22:00:00Z", &deliveries), too_few);
+        assert_eq!(late("2026-11-21T22:30:00Z", &deliveries), [], "nothing is due on a Saturday");
+        deliveries.add(at("2026-11-20T23:00:00Z"), 1, RunSuccess::Partial);
+        assert_eq!(late("2026-11-20T23:00:00Z", &deliveries), []);
+        // Nothing is known of the time before.
+        let fresh = Deliveries::from(at("2026-11-20T12:00:00Z"));
+        assert_eq!(late("2026-11-20T22:30:00Z", &fresh), []);
+    }
+
+    #[test]
+    fn days_may_be_named() {
+        let none = Deliveries::from(at("2026-11-01T00:00:00Z"));
+        let saturday = at("2026-11-21T23:00:00Z");
+        assert_eq!(by_half_past_five(Some("Sat")).check(saturday, Some(&weekdays()), &none).len(), 1);
+        assert_eq!(by_half_past_five(Some("Mon-Fri")).check(saturday, None, &none), []);
+        assert_eq!(by_half_past_five(None).check(saturday, None, &none).len(), 1);
+    }
+
+    #[test]
+    fn a_job_without_a_good_run_is_late() {
+        let max_age = Duration::from_hours(26);
+        let expectation = Expectation { daily: None, max_age: Some(max_age) };
+        let mut deliveries = Deliveries::from(at("2026-11-20T00:00:00Z"));
+        let check = |now: &str, deliveries: &Deliveries| expectation.check(at(now), None, deliveries);
+        assert_eq!(check("2026-11-21T02:00:00Z", &deliveries), []);
+        assert_eq!(check("2026-11-21T02:00:01Z", &deliveries), [Late::TooOld { last: None, max_age }]);
+        deliveries.add(at("2026-11-21T03:00:00Z"), 0, RunSuccess::Whole);
+        deliveries.add(at("2026-11-22T03:00:00Z"), 5, RunSuccess::Partial);
+        let last = Some(at("2026-11-21T03:00:00Z"));
+        assert_eq!(check("2026-11-22T05:00:00Z", &deliveries), []);
+        let look = expectation.next_look(at("2026-11-22T05:00:00Z"), &deliveries).unwrap();
+        assert_eq!(expectation.check(look, None, &deliveries), [Late::TooOld { last, max_age }]);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut deliveries = Deliveries::from(at("2026-11-01T00:00:00Z"));
+        let begin = at("2026-11-20T00:00:00Z");
+        for minute in 0..4_000 {
+            deliveries.add(begin.plus(Duration::from_mins(minute)), 1, RunSuccess::Whole);
+        }
+        assert!(deliveries.files.len() <= Deliveries::MOST);
+    }
+}

@@ -54,3 +54,23 @@ impl ScheduleMark {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Record, Trigger, Triggers};
+
+    #[test]
+    fn runs_from_before_triggers_were_kept_can_be_read() {
+        let old = r#"{"record":"run-started","run":1,"job":"reports","target":{"source":"/s","host":"h","port":21,"user":"u","destination":"/d"}}"#;
+        let Record::RunStarted(mut started) = serde_json::from_str(old).unwrap() else { panic!() };
+        assert!(started.triggers.is_empty());
+        assert_eq!(serde_json::to_string(&Record::RunStarted(started.clone())).unwrap(), old);
+        let missed =
+            Missed { first: Timestamp::from_unix(0, 0), last: Timestamp::from_unix(60, 0), times: 2 };
+        started.triggers = Triggers::of(Trigger::CatchUp(missed));
+        let record = Record::RunStarted(started);
+        let json = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+    }
+}

@@ -19,6 +19,15 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// When it runs by itself after `now`, without jitter: each scheduled time, or when the window
+    /// opens after it.
+    pub fn next_runs(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let start = |due: Timestamp| self.windows.opens(due).unwrap_or(due);
+        let mut last = now;
+        let dues = self.schedule.iter().flat_map(move |schedule| schedule.all_after(now));
+        dues.map(start).filter(move |at| std::mem::replace(&mut last, *at) < *at)
+    }
+
     /// How long a run that starts at `now` may go on, and what ends it then.
     pub fn limit(&self, now: Timestamp, windows: HeldToWindows) -> Option<RunLimit> {
         let closes = match windows {

@@ -181,7 +181,9 @@ mod tests {
 
     fn all(triggers: &[Trigger]) -> Triggers {
         let mut all = Triggers::default();
-        triggers.iter().for_each(|trigger| all.add(*trigger));
+        for trigger in triggers {
+            all.add(*trigger);
+        }
         all
     }
 

@@ -123,9 +123,10 @@ impl FromStr for CronExpression {
             text: text.into(),
             matcher,
             skipped: if is_star(hour) { Skipped::Dropped } else { Skipped::AtTheFirstMoment },
-            repeated: match [second, minute, hour].into_iter().any(is_star) {
-                true => Repeated::Both,
-                false => Repeated::First,
+            repeated: if [second, minute, hour].into_iter().any(is_star) {
+                Repeated::Both
+            } else {
+                Repeated::First
             },
         })
     }
@@ -152,11 +153,14 @@ fn named(word: &str) -> Result<Fields, ParseCronError> {
 
 fn fields(text: &str) -> Result<Fields, ParseCronError> {
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    let (second, [minute, hour, day_of_month, month, day_of_week]) = match *fields.as_slice() {
-        [a, b, c, d, e] => (Field::one(0), [a, b, c, d, e]),
-        [second, a, b, c, d, e] => (Field::parse(Unit::Second, second)?, [a, b, c, d, e]),
+    let (second, rest) = match fields.as_slice() {
+        rest @ [_, _, _, _, _] => (Field::one(0), rest),
+        [second, rest @ ..] if rest.len() == 5 => (Field::parse(Unit::Second, second)?, rest),
         [_, _, _, _, _, _, _] => return Err(ParseCronError::Year),
         _ => return Err(ParseCronError::FieldCount { found: fields.len() }),
+    };
+    let [minute, hour, day_of_month, month, day_of_week] = rest else {
+        return Err(ParseCronError::FieldCount { found: fields.len() });
     };
     Ok(Fields {
         second,
@@ -231,7 +235,7 @@ pub enum ParseCronError {
         instead: String,
     },
     /// A step of nothing, or one that leaves the field at once.
-    #[error("the step in `{}` does not fit a {unit}", part.escape_debug())]
+    #[error("the step in `{}` does not fit the field ({unit})", part.escape_debug())]
     Step {
         /// Of which field.
         unit: &'static str,

@@ -159,9 +159,8 @@ fn ends(unit: Unit, part: &str, from: u8, to: u8) -> Result<(u8, u8), ParseCronE
         Some(word) => (*word).to_owned(),
         None => value.to_string(),
     };
-    let span = |from: u8, to: u8| match from == to {
-        true => word(from),
-        false => format!("{}-{}", word(from), word(to)),
+    let span = |from: u8, to: u8| {
+        if from == to { word(from) } else { format!("{}-{}", word(from), word(to)) }
     };
     let instead = format!("{},{}", span(from, most), span(least, to));
     Err(ParseCronError::Backwards { part: part.to_owned(), instead })

@@ -46,12 +46,11 @@ impl Schedule {
         // Halves the time between, so that a year by the minute takes as long as a day.
         while let Some(next) = within(last) {
             let middle = Timestamp::from_unix_nanos(last.unix_nanos().midpoint(beyond.unix_nanos()));
-            match within(middle.max(last)) {
-                Some(found) => last = found,
-                None => {
-                    last = next;
-                    beyond = middle;
-                }
+            if let Some(found) = within(middle.max(last)) {
+                last = found;
+            } else {
+                last = next;
+                beyond = middle;
             }
         }
         Some(last)

@@ -25,8 +25,8 @@ fn planner(schedule: Schedule, windows: &[&str], dealt_with: Timestamp) -> Plann
     Planner::new(AgentId(7), &"reports".parse().unwrap(), schedule, windows, dealt_with)
 }
 
-fn on_time(due: &str) -> Option<Due> {
-    Some(Due::Run(Trigger::Schedule { due: at(due) }))
+fn on_time(due: &str) -> Due {
+    Due::Run(Trigger::Schedule { due: at(due) })
 }
 
 fn three_missed() -> Missed {
@@ -38,7 +38,7 @@ fn a_time_is_answered_once_and_no_sooner() {
     let mut planner = planner(schedule("0 17 * * *", "UTC"), &[], at("2026-11-22T12:00:00Z"));
     assert_eq!(planner.next_look(at("2026-11-22T12:00:00Z")), Some(at("2026-11-22T17:00:00Z")));
     assert_eq!(planner.poll(at("2026-11-22T16:59:59.999Z")), None);
-    assert_eq!(planner.poll(at("2026-11-22T17:00:00Z")), on_time("2026-11-22T17:00:00Z"));
+    assert_eq!(planner.poll(at("2026-11-22T17:00:00Z")), Some(on_time("2026-11-22T17:00:00Z")));
     assert_eq!(planner.poll(at("2026-11-22T17:00:00Z")), None);
     // The clock is put back.
     assert_eq!(planner.poll(at("2026-11-22T16:00:00Z")), None);
@@ -67,7 +67,7 @@ fn one_run_makes_up_for_all_that_was_missed() {
 fn a_little_late_is_in_time() {
     let never = Schedule { catch_up: CatchUp::Never, ..schedule("0 17 * * *", "UTC") };
     let mut one = planner(never.clone(), &[], at("2026-11-22T12:00:00Z"));
-    assert_eq!(one.poll(at("2026-11-22T17:05:00Z")), on_time("2026-11-22T17:00:00Z"));
+    assert_eq!(one.poll(at("2026-11-22T17:05:00Z")), Some(on_time("2026-11-22T17:00:00Z")));
     let mut one = planner(never, &[], at("2026-11-22T12:00:00Z"));
     let missed = Missed::one(at("2026-11-22T17:00:00Z"));
     assert_eq!(one.poll(at("2026-11-22T17:05:01Z")), Some(Due::Skip(missed)));
@@ -89,7 +89,7 @@ fn a_clock_that_was_far_ahead_is_noticed() {
     assert!(planner.is_misled(now));
     planner.begin_anew(now);
     assert!(!planner.is_misled(now));
-    assert_eq!(planner.poll(at("2026-11-22T17:00:00Z")), on_time("2026-11-22T17:00:00Z"));
+    assert_eq!(planner.poll(at("2026-11-22T17:00:00Z")), Some(on_time("2026-11-22T17:00:00Z")));
     assert!(!planner.is_misled(at("2026-11-21T17:00:00Z")));
 }
 
@@ -113,10 +113,13 @@ fn jitter_is_the_same_after_a_restart_and_leads_out_of_no_window() {
     assert_eq!(first, look(&[]));
     let delay = first.since(at("2026-11-22T17:00:00Z"));
     assert!(delay > Duration::ZERO && delay < Duration::from_mins(30), "{delay:?}");
-    assert_eq!(look(&["17:00-17:01"]), at("2026-11-22T17:00:00Z"));
+    let long = Schedule { jitter: Duration::from_hours(10), ..jittered.clone() };
+    let long = |windows: &[&str]| planner(long.clone(), windows, start).next_look(start).unwrap();
+    assert!(long(&[]) > at("2026-11-22T17:01:00Z"));
+    assert_eq!(long(&["17:00-17:01"]), at("2026-11-22T17:00:00Z"));
     let mut one = planner(jittered.clone(), &[], start);
     assert_eq!(one.poll(first.minus(Duration::from_nanos(1))), None);
-    assert_eq!(one.poll(first), on_time("2026-11-22T17:00:00Z"));
+    assert_eq!(one.poll(first), Some(on_time("2026-11-22T17:00:00Z")));
     let other = Planner::new(AgentId(8), &"reports".parse().unwrap(), jittered, Windows::default(), start);
     assert_ne!(other.next_look(start), Some(first), "another agent");
 }

@@ -138,3 +138,4 @@ fn other_texts_are_refused_with_what_to_write() {
     insta::assert_snapshot!(told.join("\n"));
     assert_eq!("x".repeat(2000).parse::<CronExpression>().unwrap_err(), ParseCronError::TooLong);
 }
+mod against_croner;
