@@ -34,6 +34,7 @@
 //! | [`delivery`] | one run of one job: settle, plan, deliver, report. What an error means is decided here | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`audit`] | the ways back: verify, adopt, restore. Changes nothing on a server | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
+//! | [`trigger`] | why a run starts: schedule, retry, what waits while a job is busy. Cannot transfer | `domain`, `clock` |
 //! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
 //!
@@ -48,6 +49,10 @@
 //! | [Job](domain::Job) | a source folder, a server, a destination folder, a policy |
 //! | [Mode](domain::Mode) | `mirror`: absence on the server is damage; `drop`: a consumer takes files away, absence is success |
 //! | [Target](domain::Target) | source, host, port, user and destination: what a manifest is about |
+//! | [Trigger](domain::Trigger) | why a run starts |
+//! | Due | of a scheduled time: come, and no run has dealt with it |
+//! | [Missed](domain::Missed) | scheduled times at which nothing could run; a *catch-up* makes up for them with one run |
+//! | [Window](domain::Window) | hours in which transfers may run |
 //! | [Run](domain::RunId) | one execution of a job |
 //! | [Scan](source::Scan) | the sorted stream of source files |
 //! | Ledger | the append-only, hash-chained file of [Record](domain::Record)s of what happened: the truth |
@@ -129,3 +134,4 @@ pub mod plan;
 pub mod remote;
 pub mod source;
 pub mod state;
+pub mod trigger;

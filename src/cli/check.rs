@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Format, Output};
+use super::timing;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::secret;
 use crate::config::{Config, ConfigError};
@@ -215,7 +216,8 @@ fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
     output.data(format_args!("state: {}", config.agent.state_dir.display()))?;
     for job in config.jobs.values() {
         if let Some(server) = config.servers.get(&job.server) {
-            output.data(format_args!("\n{}", job_in_words(job, server)))?;
+            let times = timing::in_words(&job.timing, SystemClock.now());
+            output.data(format_args!("\n{}{times}", job_in_words(job, server)))?;
         }
     }
     Ok(())
@@ -310,9 +312,20 @@ fn described(config: &Config, findings: &[Finding], ok: bool) -> serde_json::Val
     let servers: Vec<_> = config.servers.values().map(|server| {
         json!({"name": server.name, "host": server.host, "port": server.port, "username": server.username})
     }).collect();
-    let jobs: Vec<_> = config.jobs.values().map(|job| {
-        json!({"name": job.name, "source": job.source, "server": job.server, "destination": job.destination})
-    }).collect();
+    let now = SystemClock.now();
+    let jobs: Vec<_> = config
+        .jobs
+        .values()
+        .map(|job| {
+            json!({
+                "name": job.name,
+                "source": job.source,
+                "server": job.server,
+                "destination": job.destination,
+                "schedule": timing::described(&job.timing, now),
+            })
+        })
+        .collect();
     json!({
         "ok": ok,
         "config": config.path,

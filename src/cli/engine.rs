@@ -14,7 +14,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, FileStat, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target, Twins,
+    EventSink, FileStat, HeldToWindows, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName,
+    Target, Trigger, Triggers, Twins,
 };
 use crate::observe::{Planned, PlannedAction};
 use crate::plan::{self, Action, Reason};
@@ -55,6 +56,8 @@ pub(super) fn sync(
             state: opened.state.clone(),
             clock: Arc::clone(&clock),
             sink: Arc::clone(sink),
+            triggers: Triggers::of(Trigger::Manual),
+            limit: job.timing.limit(clock.now(), HeldToWindows::No),
             approved,
             backoff: Delivery::BACKOFF,
             resume_from: Delivery::RESUME_FROM,

@@ -18,6 +18,7 @@ mod progress;
 mod restore;
 mod select;
 mod sync;
+mod timing;
 mod trust;
 mod verify;
 mod watch;

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::section::{Keys, Later, Section};
+use super::zone;
 use super::{AgentConfig, path_below};
+use crate::domain::Zone;
 
 const KEYS: Keys = Keys {
-    known: &["state_dir"],
+    known: &["state_dir", "timezone"],
     later: &[
         Later { key: "log", instead: "take it out, and use `-v` for more" },
         Later { key: "status", instead: "take it out" },
@@ -39,6 +41,16 @@ pub(super) fn read(
         }
     };
     Some(AgentConfig { state_dir })
+}
+
+/// The zone of jobs that name none; the inner `None` where the file does not name it.
+#[expect(clippy::option_option, reason = "the outer one says that it is wrong, as everywhere here")]
+pub(super) fn zone(root: &Section<'_>) -> Option<Option<Zone>> {
+    // Its keys are checked where the others are read.
+    let Some(value) = root.optional("agent").and_then(|agent| agent.get("timezone")) else {
+        return Some(None);
+    };
+    zone::read(&value).map(Some)
 }
 
 /// Where the state is kept if the file does not say so: the folder that systemd made

@@ -7,6 +7,7 @@ use super::nearest::nearest;
 use super::path_below;
 use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
+use super::{Surroundings, triggers};
 use crate::domain::{
     AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RelPath, RemoteDelete,
     RemotePath, ServerName, Target, TargetId, VerifyPolicy,
@@ -26,16 +27,21 @@ pub(super) const KEYS: Keys = Keys {
         "overwrite",
         "after_delivery",
         "delete",
+        "schedule",
+        "timezone",
+        "jitter",
+        "catch_up",
+        "window",
+        "deadline",
+        "expect",
+        "max_age",
     ],
     later: &[
-        Later { key: "schedule", instead: SYNC_INSTEAD },
-        Later { key: "timezone", instead: SYNC_INSTEAD },
         Later { key: "watch", instead: SYNC_INSTEAD },
         Later { key: "retry", instead: SYNC_INSTEAD },
         Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
         Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
         Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
-        Later { key: "expect", instead: "take it out; how many files come is not checked" },
         Later { key: "temporary", instead: "take it out; temporary files stand beside the final ones" },
     ],
 };
@@ -43,7 +49,7 @@ pub(super) const KEYS: Keys = Keys {
 const JOBS_REMEDY: &str =
     "add `jobs:` with a name for each job, and below it `source`, `server` and `destination`";
 
-pub(super) fn read_all(root: &Section<'_>, folder: &Path, servers: &Servers) -> BTreeMap<JobName, Job> {
+pub(super) fn read_all(root: &Section<'_>, around: Surroundings<'_>) -> BTreeMap<JobName, Job> {
     let Some(section) = root.required("jobs", JOBS_REMEDY) else { return BTreeMap::new() };
     let Some(entries) = section.entries() else { return BTreeMap::new() };
     if entries.is_empty() {
@@ -52,8 +58,8 @@ pub(super) fn read_all(root: &Section<'_>, folder: &Path, servers: &Servers) -> 
     let mut targets: BTreeMap<TargetId, JobName> = BTreeMap::new();
     let mut jobs = BTreeMap::new();
     for (name, value) in &entries {
-        let Some(job) = job(name, value, folder, servers) else { continue };
-        if let Some(server) = servers.read.get(&job.server) {
+        let Some(job) = job(name, value, around) else { continue };
+        if let Some(server) = around.servers.read.get(&job.server) {
             let target = Target::of(&job, server).id();
             if let Some(other) = targets.insert(target, job.name.clone()) {
                 let reason = format!("the same source, server and destination as job `{other}`");
@@ -65,7 +71,8 @@ pub(super) fn read_all(root: &Section<'_>, folder: &Path, servers: &Servers) -> 
     jobs
 }
 
-fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Option<Job> {
+fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
+    let Surroundings { folder, servers, zone } = around;
     let name = name.parse().map_err(|error: ParseNameError| value.place.refuse(error.to_string(), ""));
     let section = Section::new(value, &KEYS)?;
     let source = section.required("source", "add the folder whose files are sent");
@@ -99,6 +106,7 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
         (Some(deletes), Some(mode), Some(after)) => fitting(deletes, mode, after, &section),
         (_, _, _) => None,
     };
+    let timing = triggers::read(&section, zone);
     Some(Job {
         name: name.ok()?,
         source: source?,
@@ -111,6 +119,7 @@ fn job(name: &str, value: &Value<'_>, folder: &Path, servers: &Servers) -> Optio
         overwrite: overwrite?,
         after_delivery: after_delivery?,
         deletes: deletes?,
+        timing: timing?,
     })
 }
 

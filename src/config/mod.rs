@@ -21,6 +21,8 @@ pub mod secret;
 mod section;
 mod server;
 mod tree;
+mod triggers;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use self::problem::Collector;
 use self::section::{Keys, Later, Section, Value};
-use crate::domain::{Job, JobName, Server, ServerName};
+use crate::domain::{Job, JobName, Server, ServerName, Zone};
 
 pub use self::error::ConfigError;
 pub use self::nearest::nearest;
@@ -110,8 +112,19 @@ fn config(
     let agent = agent::read(&root, folder, default_state_dir);
     let ledger = ledger::read(&root);
     let servers = server::read_all(&root, folder);
-    let jobs = job::read_all(&root, folder, &servers);
+    let zone = agent::zone(&root)?;
+    let jobs = job::read_all(&root, Surroundings { folder, servers: &servers, zone });
     Some(Config { path: path.to_owned(), agent: agent?, ledger: ledger?, servers: servers.read, jobs })
+}
+
+/// What a job is read in.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    /// The folder of the file.
+    folder: &'a Path,
+    servers: &'a server::Servers,
+    /// The zone of jobs that name none, where the file names it.
+    zone: Option<Zone>,
 }
 
 /// Files of another version are not looked into: their keys mean other things.

@@ -160,6 +160,14 @@ impl<'t> Value<'t> {
         self
     }
 
+    /// A value of a mapping whose keys are checked elsewhere; none where it is nothing.
+    pub(super) fn get(&self, key: &str) -> Option<Self> {
+        let Kind::Mapping(pairs) = &self.node.kind else { return None };
+        let pair = pairs.iter().find(|pair| pair.key == key)?;
+        let value = Self { place: self.place.below(pair), node: &pair.value };
+        (!value.is_nothing()).then_some(value)
+    }
+
     pub(super) fn is_nothing(&self) -> bool {
         matches!(&self.node.kind, Kind::Scalar(scalar) if typed(scalar).is_null())
     }

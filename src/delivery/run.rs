@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -19,7 +19,8 @@ use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    Record, RelPath, Removal, RunFinished, RunId, RunReport, SourceSeen, Target,
+    LimitCause, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, SourceSeen, Target,
+    Triggers,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -49,6 +50,10 @@ pub struct Delivery {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub sink: Arc<dyn EventSink>,
+    /// Why the run starts.
+    pub triggers: Triggers,
+    /// When the run has to end.
+    pub limit: Option<RunLimit>,
     /// The run whose stopped deletions a person has approved.
     pub approved: Option<RunId>,
     /// The waits between attempts; [`Delivery::BACKOFF`] where nothing else is wanted.
@@ -83,24 +88,28 @@ impl std::fmt::Debug for Delivery {
 /// next run settles and sweeps.
 pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunReport, StateError> {
     let began = Instant::now();
-    let started = delivery.state.start_run(&delivery.job.name, &delivery.target).await?;
+    let started = {
+        let triggers = delivery.triggers.clone();
+        delivery.state.start_run_for(&delivery.job.name, &delivery.target, triggers).await?
+    };
     let (run, job) = (started.run, delivery.job.name.clone());
-    delivery.sink.emit(Event::RunStarted { run, job: job.clone() });
+    delivery.sink.emit(Event::RunStarted { run, job: job.clone(), triggers: delivery.triggers.clone() });
     if let Some(previous) = started.previous_target {
         let (before, now) = (previous.to_string(), delivery.target.to_string());
         delivery.sink.emit(Event::TargetChanged { before, now });
     }
     let mut book = Book {
         delivery: delivery.clone(),
-        report: RunReport::new(run, job),
+        report: RunReport { triggers: delivery.triggers.clone(), ..RunReport::new(run, job) },
         stop: stop.child_token(),
         to_record: vec![],
     };
-    let carried_out = match open_source(&delivery.job).await {
+    let ends = delivery.limit.map(|limit| (began + limit.after, limit.cause));
+    let carried_out = match within(ends, open_source(&delivery.job)).await {
         Ok(root) => {
             let (outcomes, told) = mpsc::channel(OUTCOMES_WAITING);
             let shared = Shared::new(delivery.clone(), run, root, book.stop.clone(), outcomes);
-            book.keep(told, Box::pin(carry_out(shared))).await
+            book.keep(told, ends, Box::pin(carry_out(shared))).await
         }
         Err(failure) => {
             book.stopped(failure);
@@ -111,6 +120,31 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
         book.stopped(Failure::new(FailureClass::Interrupted, "interrupted by a signal"));
     }
     Ok(book.close(carried_out, began).await)
+}
+
+/// Waits until the run has to end; for ever, where it need not.
+async fn reached(ends: Option<(Instant, LimitCause)>) -> Failure {
+    let Some((at, cause)) = ends else { return std::future::pending().await };
+    sleep_until(at).await;
+    let text = match cause {
+        LimitCause::Deadline => "the run took longer than its `deadline`; the next one goes on from here",
+        LimitCause::WindowClosed => {
+            "the hours in which it may run (`window`) are over; it goes on when they come again"
+        }
+    };
+    Failure::new(FailureClass::Deadline, text)
+}
+
+/// Does something, but no longer than the run may take.
+async fn within<T>(
+    ends: Option<(Instant, LimitCause)>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        failure = reached(ends) => Err(failure),
+    }
 }
 
 /// Settles what earlier runs left, then plans and delivers. Returns where temporary files may be
@@ -227,9 +261,12 @@ impl Book {
     async fn keep(
         &mut self,
         mut told: mpsc::Receiver<Outcome>,
+        ends: Option<(Instant, LimitCause)>,
         carried_out: impl Future<Output = CarriedOut>,
     ) -> CarriedOut {
-        tokio::pin!(carried_out);
+        let time_is_up = reached(ends);
+        tokio::pin!(carried_out, time_is_up);
+        let mut timed_out = false;
         loop {
             tokio::select! {
                 biased;
@@ -243,6 +280,10 @@ impl Book {
                         }
                     }
                     self.record().await;
+                }
+                failure = &mut time_is_up, if !timed_out => {
+                    timed_out = true;
+                    self.stopped(failure);
                 }
                 ended = &mut carried_out => {
                     while let Ok(outcome) = told.try_recv() {

@@ -2,7 +2,7 @@
 
 use super::{
     AuditKind, AuditReport, Difference, Failure, JobName, ProofMethod, RelPath, Removal, RunId, RunReport,
-    ServerName, SessionFacts,
+    ServerName, SessionFacts, Triggers,
 };
 
 /// Something that happened during a run.
@@ -15,6 +15,8 @@ pub enum Event {
         run: RunId,
         /// Its job.
         job: JobName,
+        /// Why it began.
+        triggers: Triggers,
     },
     /// A run began that delivers nothing.
     AuditStarted {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Deletes, JobName, RemotePath, ServerName, VerifyPolicy};
+use super::{Deletes, JobName, RemotePath, ServerName, Timing, VerifyPolicy};
 
 /// A source folder, a server, a destination folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Job {
     pub after_delivery: AfterDelivery,
     /// What becomes of remote files whose source is gone.
     pub deletes: Deletes,
+    /// When it may and must run.
+    pub timing: Timing,
 }
 
 /// What absence of a delivered file on the server means.

@@ -11,6 +11,7 @@ mod entry;
 mod event;
 mod evidence;
 mod exit;
+mod expect;
 mod ids;
 mod job;
 mod network;
@@ -18,11 +19,15 @@ mod path;
 mod record;
 mod report;
 mod retry;
+mod schedule;
+mod scheduled;
 mod server;
 mod stat;
 mod target;
 mod temporary;
 mod time;
+mod timing;
+mod trigger;
 mod twin;
 
 pub use self::audit::{
@@ -35,6 +40,7 @@ pub use self::entry::{Entry, EntryStatus, Found};
 pub use self::event::{Event, EventSink, FileProgress};
 pub use self::evidence::{Evidence, Mismatch, ProofMethod, Sent, Verified, VerifyPolicy, compare};
 pub use self::exit::Exit;
+pub use self::expect::{DailyExpectation, Deliveries, Expectation, Late, RunSuccess};
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{AfterDelivery, Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
@@ -46,6 +52,11 @@ pub use self::record::{
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
 pub use self::retry::Backoff;
+pub use self::schedule::{
+    CatchUp, CronExpression, Days, ParseCronError, ParseDaysError, ParseTimeError, ParseWindowError,
+    Schedule, TimeOfDay, UnknownZone, Window, Windows, Zone,
+};
+pub use self::scheduled::{RunsMissed, ScheduleMark, Scheduled};
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
@@ -53,4 +64,6 @@ pub use self::stat::FileStat;
 pub use self::target::{Target, TargetId};
 pub use self::temporary::is_temporary_name;
 pub use self::time::Timestamp;
+pub use self::timing::{HeldToWindows, LimitCause, RunLimit, Timing};
+pub use self::trigger::{Missed, Trigger, Triggers};
 pub use self::twin::{Twin, TwinKind, Twins};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuditCounts, AuditKind, Counts, Digest, Failure, FileStat, JobName, ProofMethod, RelPath, RemotePath,
-    RunId, SourceSeen, Target, Timestamp, TlsVersion, Verified,
+    RunId, RunsMissed, Scheduled, SourceSeen, Target, Timestamp, TlsVersion, Triggers, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -58,6 +58,10 @@ pub enum Record {
     Audited(Audited),
     /// A run ended.
     RunFinished(RunFinished),
+    /// A job's schedule counts from here on.
+    Scheduled(Scheduled),
+    /// Scheduled times passed without a run, and none makes up for them.
+    RunsMissed(RunsMissed),
     /// What all records before it come to was written to a file.
     Checkpoint(Checkpoint),
     /// The oldest segments of the ledger are taken away.
@@ -65,7 +69,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// The run that it tells of; what the ledger tells of itself belongs to none.
+    /// The run that it tells of; what is told of schedules and of the ledger itself belongs to none.
     pub const fn run(&self) -> Option<RunId> {
         match self {
             Self::RunStarted(RunStarted { run, .. })
@@ -88,7 +92,7 @@ impl Record {
             | Self::FoundChanged(FoundDiffering { run, .. })
             | Self::Audited(Audited { run, .. })
             | Self::RunFinished(RunFinished { run, .. }) => Some(*run),
-            Self::Checkpoint(_) | Self::Expired(_) => None,
+            Self::Scheduled(_) | Self::RunsMissed(_) | Self::Checkpoint(_) | Self::Expired(_) => None,
         }
     }
 }
@@ -105,6 +109,9 @@ pub struct RunStarted {
     /// What it was begun for, where that is not delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditKind>,
+    /// Why it began. Empty in records from before this was kept.
+    #[serde(default, skip_serializing_if = "Triggers::is_empty")]
+    pub triggers: Triggers,
 }
 
 /// Temporary names may come to stand in a folder: committed before the first of a run goes

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, JobName, ProofMethod, RelPath, RunId};
+use super::{Exit, JobName, ProofMethod, RelPath, RunId, Triggers};
 
 /// Most failed files that a report names; all are counted, and all stand in the ledger.
 pub const MAX_FAILED_FILES_NAMED: usize = 1_000;
@@ -27,6 +27,8 @@ pub enum FailureClass {
     Refused,
     /// Certificate or TLS.
     Trust,
+    /// The run took longer than it may, or its hours were over.
+    Deadline,
     /// A signal asked to stop.
     Interrupted,
     /// Our own state or system: disk full, damaged state.
@@ -43,6 +45,7 @@ impl FailureClass {
             Self::Verification => Exit::Verification,
             Self::Refused => Exit::Refused,
             Self::Trust => Exit::Trust,
+            Self::Deadline => Exit::Deadline,
             Self::Interrupted => Exit::Interrupted,
             Self::Other => Exit::Other,
         }
@@ -133,6 +136,9 @@ pub struct RunReport {
     pub run: RunId,
     /// Its job.
     pub job: JobName,
+    /// Why it started.
+    #[serde(default, skip_serializing_if = "Triggers::is_empty")]
+    pub triggers: Triggers,
     /// How many files had which outcome.
     pub counts: Counts,
     /// How many files were proved by which method.
@@ -153,6 +159,7 @@ impl RunReport {
         Self {
             run,
             job,
+            triggers: Triggers::default(),
             counts: Counts::default(),
             proofs: BTreeMap::new(),
             failed: Vec::new(),

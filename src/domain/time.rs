@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,6 +47,30 @@ impl Timestamp {
     /// The same in chrono's terms.
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_nanos(self.0)
+    }
+
+    /// RFC 3339 in UTC without the fraction, for people.
+    pub fn to_seconds(self) -> String {
+        self.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+
+    /// This point in time and `duration` more, at most the end of the range.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// This point in time and `duration` less, at least the beginning of the range.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
+    /// How long after `earlier` this is; nothing if it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.nanos_since(earlier)).unwrap_or(0))
     }
 
     /// The `YYYYMMDDHHMMSS` of MDTM and MFMT (RFC 3659, section 2.3), in UTC, without the

@@ -17,7 +17,7 @@ impl Json {
     /// The object for an event, on one line without a line end; `None` for those that come with
     /// each file and each piece of it, which say nothing that another does not.
     pub fn line(&mut self, event: &Event) -> Option<String> {
-        if let Event::RunStarted { run, job } | Event::AuditStarted { run, job, .. } = event {
+        if let Event::RunStarted { run, job, .. } | Event::AuditStarted { run, job, .. } = event {
             self.current = Some((job.clone(), *run));
         }
         let (name, fields) = described(event)?;
@@ -40,7 +40,7 @@ struct Object<'a> {
 
 fn described(event: &Event) -> Option<(&'static str, Value)> {
     Some(match event {
-        Event::RunStarted { .. } => ("run-started", json!({})),
+        Event::RunStarted { triggers, .. } => ("run-started", json!({"triggers": triggers})),
         Event::AuditStarted { audit, .. } => ("audit-started", json!({"audit": audit})),
         Event::TargetChanged { before, now } => ("target-changed", json!({"before": before, "now": now})),
         Event::Planned { .. } => return None,
@@ -90,7 +90,7 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Failure, FailureClass, ProofMethod, RelPath, RunReport};
+    use crate::domain::{Failure, FailureClass, ProofMethod, RelPath, RunReport, Trigger, Triggers};
 
     #[test]
     fn a_run_in_json() {
@@ -99,7 +99,7 @@ mod tests {
         let file = |progress| Event::File { path: path.clone(), progress };
         let failure = Failure::new(FailureClass::Temporary, "connection reset");
         let events = [
-            Event::RunStarted { run: RunId(7), job: job.clone() },
+            Event::RunStarted { run: RunId(7), job: job.clone(), triggers: Triggers::of(Trigger::Manual) },
             Event::Planned { bytes: 4 },
             Event::PlanComplete { unchanged: 3 },
             file(FileProgress::Started { size: 4 }),

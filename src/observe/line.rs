@@ -26,7 +26,10 @@ pub struct Line {
 /// files are details, because the [`summary`](super::summary()) names them.
 pub fn line(event: &Event) -> Option<Line> {
     let (weight, verb, text) = match event {
-        Event::RunStarted { run, job } => (Weight::Detail, "job", format!("{job}  run {run}")),
+        Event::RunStarted { run, job, triggers } => {
+            let why = if triggers.is_empty() { String::new() } else { format!("  {triggers}") };
+            (Weight::Detail, "job", format!("{job}  run {run}{why}"))
+        }
         Event::AuditStarted { run, job, audit } => (Weight::Detail, "job", format!("{job}  {audit} {run}")),
         Event::TargetChanged { before, now } => {
             let (before, now) = (escaped(before), escaped(now));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::text::{bytes, count, duration, escaped, rate};
-use crate::domain::{Counts, RunReport};
+use crate::domain::{Counts, RunReport, Trigger};
 
 /// Most failed files that are named; the rest is counted.
 const MAX_FILES_NAMED: usize = 20;
@@ -12,6 +12,10 @@ const MAX_FILES_NAMED: usize = 20;
 /// sent and how each was proved, what was not sent and why, and the failed files with the cause.
 pub fn summary(report: &RunReport) -> String {
     let mut lines = vec![format!("{}: {}", report.job, headline(report))];
+    // Who started it by hand knows.
+    if report.triggers.iter().any(|trigger| *trigger != Trigger::Manual) {
+        lines.push(format!("  started: {}", report.triggers));
+    }
     if !report.proofs.is_empty() {
         let proofs: Vec<_> =
             report.proofs.iter().map(|(method, files)| format!("{files} by {method}")).collect();

@@ -66,7 +66,7 @@ pub use self::verify::{LedgerLine, read_ledger, verify_ledger};
 pub use self::writer::StartedRun;
 use self::writer::{Request, Writer};
 use crate::clock::Clock;
-use crate::domain::{AgentId, AuditKind, JobName, Record, Target, TargetId};
+use crate::domain::{AgentId, AuditKind, JobName, Record, ScheduleMark, Target, TargetId, Triggers};
 
 /// The open state of an agent. Cheap to clone: all clones speak to the one writer.
 #[derive(Clone)]
@@ -168,7 +168,17 @@ impl State {
     ///
     /// Cancel safety: a run that was begun stays begun when the future is dropped.
     pub async fn start_run(&self, job: &JobName, target: &Target) -> Result<StartedRun, StateError> {
-        self.start(job, target, None).await
+        self.start_run_for(job, target, Triggers::default()).await
+    }
+
+    /// The same, recording why.
+    pub async fn start_run_for(
+        &self,
+        job: &JobName,
+        target: &Target,
+        triggers: Triggers,
+    ) -> Result<StartedRun, StateError> {
+        self.start(job, target, None, triggers).await
     }
 
     /// Begins a run that delivers nothing, as [`start_run`](Self::start_run) begins one that does.
@@ -178,7 +188,7 @@ impl State {
         target: &Target,
         audit: AuditKind,
     ) -> Result<StartedRun, StateError> {
-        self.start(job, target, Some(audit)).await
+        self.start(job, target, Some(audit), Triggers::default()).await
     }
 
     async fn start(
@@ -186,10 +196,11 @@ impl State {
         job: &JobName,
         target: &Target,
         audit: Option<AuditKind>,
+        triggers: Triggers,
     ) -> Result<StartedRun, StateError> {
         let (done, told) = oneshot::channel();
         let (job, target) = (job.clone(), target.clone());
-        self.inner.queue()?.push(Request::Start { job, target, audit, done }).await?;
+        self.inner.queue()?.push(Request::Start { job, target, audit, triggers, done }).await?;
         told.await.unwrap_or(Err(StateError::Stopped))
     }
 
@@ -203,7 +214,17 @@ impl State {
     ///
     /// Cancel safety: dropping the future does not undo the records; they may come to be kept.
     pub async fn commit(&self, target: TargetId, records: Vec<Record>) -> Result<(), StateError> {
-        let drafts = Draft::all(target, records)?;
+        self.commit_drafts(Draft::all(target, records)?).await
+    }
+
+    /// Commits records that belong to no target, of schedules, as [`commit`](Self::commit) does
+    /// those of one.
+    pub async fn commit_general(&self, records: Vec<Record>) -> Result<(), StateError> {
+        let drafts = records.into_iter().map(|record| Draft::new(None, record));
+        self.commit_drafts(drafts.collect::<Result<_, _>>()?).await
+    }
+
+    async fn commit_drafts(&self, drafts: Vec<Draft>) -> Result<(), StateError> {
         if drafts.is_empty() {
             return Ok(());
         }
@@ -216,6 +237,12 @@ impl State {
     pub fn manifest(&self, target: TargetId) -> Result<Manifest, StateError> {
         let store = self.inner.running().as_ref().map(|running| running.store.clone());
         store.ok_or(StateError::Closed)?.manifest(target)
+    }
+
+    /// Up to where a job's schedule is dealt with. `None` where it never had one. Blocks.
+    pub fn schedule_mark(&self, job: &JobName) -> Result<Option<ScheduleMark>, StateError> {
+        let store = self.inner.running().as_ref().map(|running| running.store.clone());
+        store.ok_or(StateError::Closed)?.schedule_mark(job)
     }
 
     /// Commits what waits, brings the manifest to the end of the ledger and lets go of the

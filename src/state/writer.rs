@@ -11,7 +11,7 @@ use super::ledger::{Draft, Ledger, Segment};
 use super::manifest::Store;
 use super::queue::Queue;
 use crate::clock::Clock;
-use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, TargetId};
+use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, TargetId, Triggers};
 
 /// A group is written when it has this many bytes, even where more waits: it bounds the memory
 /// and how long the first caller waits for the last one's bytes.
@@ -30,7 +30,13 @@ pub struct StartedRun {
 #[derive(Debug)]
 pub(super) enum Request {
     /// Begin a run.
-    Start { job: JobName, target: Target, audit: Option<AuditKind>, done: Reply<StartedRun> },
+    Start {
+        job: JobName,
+        target: Target,
+        audit: Option<AuditKind>,
+        triggers: Triggers,
+        done: Reply<StartedRun>,
+    },
     /// Keep records.
     Commit { drafts: Vec<Draft>, done: Reply<()> },
 }
@@ -128,12 +134,14 @@ impl Writer {
     /// Adds a request to a group, or refuses it.
     fn admit(&mut self, request: Request, group: &mut Group) {
         match request {
-            Request::Start { job, target, audit, done } => match self.start(job, target, audit) {
-                Ok((started, draft)) => {
-                    group.add(vec![draft], Promise::Started(done, started));
+            Request::Start { job, target, audit, triggers, done } => {
+                match self.start(job, target, audit, triggers) {
+                    Ok((started, draft)) => {
+                        group.add(vec![draft], Promise::Started(done, started));
+                    }
+                    Err(error) => drop(done.send(Err(error))),
                 }
-                Err(error) => drop(done.send(Err(error))),
-            },
+            }
             Request::Commit { drafts, done } => match drafts.iter().try_for_each(|draft| self.check(draft)) {
                 Ok(()) => group.add(drafts, Promise::Committed(done)),
                 Err(error) => drop(done.send(Err(error))),
@@ -146,10 +154,12 @@ impl Writer {
         job: JobName,
         target: Target,
         audit: Option<AuditKind>,
+        triggers: Triggers,
     ) -> Result<(StartedRun, Draft), StateError> {
         let run = RunId(self.store.last_run.0.saturating_add(1));
         let id = target.id();
-        let record = Record::RunStarted(RunStarted { run, job: job.clone(), target: target.clone(), audit });
+        let record =
+            Record::RunStarted(RunStarted { run, job: job.clone(), target: target.clone(), audit, triggers });
         let draft = Draft::new(Some(id), record)?;
         self.store.last_run = run;
         let previous = self.store.jobs.insert(job, target);

@@ -29,6 +29,8 @@ impl<'a> Changes<'a> {
     pub(super) fn add(&mut self, record: &Record, at: Timestamp) -> Result<(), ManifestFault> {
         match record {
             Record::RunStarted(_)
+            | Record::Scheduled(_)
+            | Record::RunsMissed(_)
             | Record::Failed(_)
             | Record::Audited(_)
             | Record::Checkpoint(_)
@@ -188,7 +190,7 @@ impl<'a> Changes<'a> {
         self.changed.insert(key, None);
     }
 
-    fn get<T: serde::de::DeserializeOwned>(
+    pub(super) fn get<T: serde::de::DeserializeOwned>(
         &self,
         key: &[u8],
         content: Content,

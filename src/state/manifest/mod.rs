@@ -11,6 +11,7 @@ mod dump;
 mod fold;
 mod guard;
 mod read;
+mod schedules;
 mod store;
 mod value;
 

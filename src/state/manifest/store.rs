@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::fold::Changes;
 use super::guard::{Guard, caught, store_fault};
 use super::read::Manifest;
+use super::schedules;
 use super::value::{Content, JOBS, LAST_RUN, POSITION, TARGETS, decode};
-use crate::domain::{JobName, Record, RunId, Target, TargetId, Timestamp};
+use crate::domain::{JobName, Record, RunId, ScheduleMark, Target, TargetId, Timestamp};
 use crate::state::error::{ManifestFault, StateError};
 use crate::state::ledger::{Position, Written};
 
@@ -98,6 +99,14 @@ impl StoreHandle {
     pub(in crate::state) fn manifest(&self, target: TargetId) -> Result<Manifest, StateError> {
         let tree = self.guard.run(|| open_tree(&self.db, target))?;
         Ok(Manifest::new(tree, self.guard.clone()))
+    }
+
+    /// Up to where a job's schedule is dealt with.
+    pub(in crate::state) fn schedule_mark(&self, job: &JobName) -> Result<Option<ScheduleMark>, StateError> {
+        self.guard.run(|| {
+            let general = self.db.open_tree(GENERAL).map_err(|error| store_fault(&error))?;
+            schedules::mark(&Changes::new(&general), job)
+        })
     }
 }
 
@@ -189,6 +198,7 @@ impl Store {
         }
         let mut changes = Changes::new(&self.general);
         for line in written.iter().filter(|line| line.seq > has) {
+            schedules::add(&mut changes, &line.record)?;
             let Record::RunStarted(started) = &line.record else { continue };
             self.last_run = self.last_run.max(started.run);
             self.jobs.insert(started.job.clone(), started.target.clone());

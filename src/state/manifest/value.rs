@@ -31,6 +31,8 @@ pub(super) const PARTIALS: &[u8] = b"\0partial\0";
 pub(super) const JOBS: &[u8] = b"job/";
 /// What a target begins with, in the tree of general facts; its digest follows.
 pub(super) const TARGETS: &[u8] = b"target/";
+/// What the mark of a job's schedule begins with, in the tree of general facts; the job's name follows.
+pub(super) const SCHEDULES: &[u8] = b"schedule/";
 /// The last run's number, in the tree of general facts.
 pub(super) const LAST_RUN: &[u8] = b"last-run";
 

@@ -365,7 +365,13 @@ fn records_of_another_run_or_target_are_refused() {
     };
     check(&target("b"), failed(run));
     check(&target("a"), failed(RunId(run.0 + 1)));
-    let again = crate::domain::RunStarted { run, job: job(), target: target("a"), audit: None };
+    let again = crate::domain::RunStarted {
+        run,
+        job: job(),
+        target: target("a"),
+        audit: None,
+        triggers: Triggers::default(),
+    };
     check(&target("a"), Record::RunStarted(again));
     let cause = "x".repeat(9 << 20);
     let large = Record::Withdrawn(Withdrawn { run, path: rel("a"), cause });
@@ -418,4 +424,36 @@ fn the_state_folder_is_its_owners_alone() {
     }
     let segment = std::fs::metadata(folder.join("ledger/000001.jsonl")).unwrap();
     assert_eq!(segment.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn up_to_where_a_schedule_is_dealt_with_survives_a_lost_manifest() {
+    use crate::domain::{Missed, RunsMissed, ScheduleMark, Scheduled, Trigger};
+    let folder = tempfile::tempdir().unwrap();
+    let at = |seconds| Timestamp::from_unix(seconds, 0);
+    let state = open_at(folder.path()).state;
+    assert_eq!(state.schedule_mark(&job()).unwrap(), None);
+    let begun = Scheduled { job: job(), schedule: "0 17 * * * UTC".into(), from: at(100) };
+    block_on(state.commit_general(vec![Record::Scheduled(begun)])).unwrap();
+    let triggers = Triggers::of(Trigger::Schedule { due: at(200) });
+    block_on(state.start_run_for(&job(), &target("a"), triggers)).unwrap();
+    let mark = |due| Some(ScheduleMark { schedule: Some("0 17 * * * UTC".into()), dealt_with: at(due) });
+    assert_eq!(state.schedule_mark(&job()).unwrap(), mark(200));
+    // By hand, and earlier times: nothing changes.
+    block_on(state.start_run(&job(), &target("a"))).unwrap();
+    let missed = |due| {
+        Record::RunsMissed(RunsMissed { job: job(), missed: Missed::one(at(due)), cause: "off".into() })
+    };
+    block_on(state.commit_general(vec![missed(150)])).unwrap();
+    assert_eq!(state.schedule_mark(&job()).unwrap(), mark(200));
+    block_on(state.commit_general(vec![missed(300)])).unwrap();
+    state.close().unwrap();
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_dir_all(folder.path().join("manifest")).unwrap();
+        }
+        let state = open_at(folder.path()).state;
+        assert_eq!(state.schedule_mark(&job()).unwrap(), mark(300), "lost: {lost}");
+        state.close().unwrap();
+    }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use ftps_server::{Builder, Dialect, Direction, Event as ServerEvent, Fault, Server as TestServer};
 use nightferry::audit::{Audit, Depth, Restore, adopt, restore, verify};
-use nightferry::clock::SystemClock;
+use nightferry::clock::{Clock as _, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, Job, Mode, Network,
-    Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target, TlsMode,
-    TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, HeldToWindows, Job, Mode,
+    Network, Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target,
+    Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -97,6 +97,7 @@ impl Bench {
             overwrite: Overwrite::Refuse,
             after_delivery: AfterDelivery::Keep,
             deletes: Deletes::default(),
+            timing: Timing::default(),
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
         let resume_from = Delivery::RESUME_FROM;
@@ -258,6 +259,8 @@ impl Bench {
                 }
                 seen.lock().unwrap().push(event);
             }),
+            triggers: Triggers::of(Trigger::Manual),
+            limit: self.job.timing.limit(SystemClock.now(), HeldToWindows::No),
             resume_from: self.resume_from,
             approved: self.approved,
             backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },

@@ -237,7 +237,7 @@ impl Cell {
                 Step::SizeFinal => self.blow.is_refusal(),
                 _ => matches!(self.blow, Blow::Extra | Blow::Twice),
             },
-            Class::Source | Class::Interrupted | Class::Other => false,
+            Class::Source | Class::Deadline | Class::Interrupted | Class::Other => false,
         }
     }
 }

@@ -1,0 +1,140 @@
+//! Trying again what failed for a passing reason, without waiting for the next event or schedule.
+
+use std::time::Duration;
+
+use crate::domain::{FailureClass, RunReport, Timestamp, Trigger};
+
+/// When a job is tried again after a run that failed for a passing reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryTrigger {
+    /// Runs in a row that failed so.
+    failures: u32,
+    due: Option<Timestamp>,
+}
+
+impl RetryTrigger {
+    /// The first wait: a run has tried for about a minute already.
+    pub const FIRST: Duration = Duration::from_mins(1);
+    /// The longest wait: a server that was down overnight is found again within half an hour.
+    pub const LONGEST: Duration = Duration::from_mins(30);
+
+    /// Takes in what came of a run that ended `now`; `random` is any number.
+    ///
+    /// The wait doubles with each failure in a row, from [`FIRST`](Self::FIRST) to
+    /// [`LONGEST`](Self::LONGEST), and lies at random in the upper half of that, so that agents
+    /// which failed together do not come back together.
+    pub fn ended(&mut self, report: &RunReport, now: Timestamp, random: u64) {
+        if !is_passing(report) {
+            *self = Self::default();
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let longest = Self::FIRST.saturating_mul(1 << doublings).min(Self::LONGEST);
+        let half = longest / 2;
+        let nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.due = Some(now.plus(half).plus(Duration::from_nanos(random % nanos)));
+    }
+
+    /// When to try again; `None` where there is no need.
+    pub const fn due(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    /// The trigger, once its time has come. A clock that was put back does not hold it up for
+    /// longer than [`LONGEST`](Self::LONGEST).
+    pub fn poll(&mut self, now: Timestamp) -> Option<Trigger> {
+        let due = self.due?;
+        if now < due && due.since(now) <= Self::LONGEST {
+            return None;
+        }
+        self.due = None;
+        Some(Trigger::Retry { attempt: self.failures.saturating_add(1) })
+    }
+
+    /// A run starts for another reason: it does what the retry would have done.
+    pub fn overtaken(&mut self) {
+        self.due = None;
+    }
+}
+
+/// Whether another run may fare better by itself.
+fn is_passing(report: &RunReport) -> bool {
+    let passes = |class: FailureClass| match class {
+        // A mount that is late, a proof that a bad line spoiled.
+        FailureClass::Temporary | FailureClass::Source | FailureClass::Verification => true,
+        // A person has to act, or has acted; or the time for it is over.
+        FailureClass::File
+        | FailureClass::Refused
+        | FailureClass::Trust
+        | FailureClass::Deadline
+        | FailureClass::Interrupted
+        | FailureClass::Other => false,
+    };
+    let stopped = report.stopped.as_ref().map(|failure| failure.class);
+    match stopped {
+        Some(class) => passes(class),
+        None => report.failed.iter().any(|file| passes(file.failure.class)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{FailedFile, Failure, RunId};
+
+    fn report(class: Option<FailureClass>) -> RunReport {
+        let mut report = RunReport::new(RunId(1), "j".parse().unwrap());
+        report.stopped = class.map(|class| Failure::new(class, "why"));
+        report
+    }
+
+    #[test]
+    fn waits_grow_and_stay_in_their_range() {
+        let mut retry = RetryTrigger::default();
+        let now = Timestamp::from_unix(1_000, 0);
+        for (failure, minutes) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 30), (40, 30)] {
+            retry.failures = failure - 1;
+            for random in [0, 1, u64::MAX / 3, u64::MAX] {
+                let mut retry = retry.clone();
+                retry.ended(&report(Some(FailureClass::Temporary)), now, random);
+                let wait = retry.due().unwrap().since(now);
+                let longest = Duration::from_mins(minutes);
+                assert!(wait >= longest / 2 && wait < longest, "{failure}: {wait:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_passes_is_tried_again() {
+        let now = Timestamp::from_unix(1_000, 0);
+        let mut retry = RetryTrigger::default();
+        retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+        assert_eq!(retry.poll(now), None);
+        assert_eq!(retry.poll(now.plus(RetryTrigger::FIRST)), Some(Trigger::Retry { attempt: 2 }));
+        assert_eq!(retry.poll(now.plus(RetryTrigger::LONGEST)), None, "once");
+        retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+        assert_eq!(retry.failures, 2);
+        retry.overtaken();
+        assert_eq!(retry.due(), None);
+        for class in [None, Some(FailureClass::Trust), Some(FailureClass::Interrupted)] {
+            retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+            retry.ended(&report(class), now, 0);
+            assert_eq!(retry, RetryTrigger::default(), "{class:?}");
+        }
+        let mut some = report(None);
+        for class in [FailureClass::File, FailureClass::Temporary] {
+            some.add_failed(FailedFile { name: "f".into(), failure: Failure::new(class, "why") });
+        }
+        retry.ended(&some, now, 0);
+        assert!(retry.due().is_some());
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_does_not_hold_it_up() {
+        let mut retry = RetryTrigger::default();
+        let now = Timestamp::from_unix(1_000_000, 0);
+        retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+        assert!(retry.poll(Timestamp::from_unix(500_000, 0)).is_some());
+    }
+}
