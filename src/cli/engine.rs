@@ -179,7 +179,7 @@ pub(super) fn plan(
     let target = Target::of(job, server);
     let clock = SystemClock;
     let root = SourceRoot::open(&job.source)?;
-    let filter = Filter::new(&job.include, &job.exclude)?;
+    let filter = carrying(Filter::new(&job.include, &job.exclude)?, job, server);
     let scan = root.scan(&filter, || clock.now());
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);
@@ -201,7 +201,13 @@ pub(super) fn plan(
     Ok(opened.state.close()?)
 }
 
-fn open(config: &Config) -> Result<Opened, StateError> {
+/// The filter, for what this server can be told.
+pub(super) fn carrying(filter: Filter, job: &Job, server: &Server) -> Filter {
+    let (server, destination) = (server.clone(), job.destination.clone());
+    filter.carrying(move |path| check_path(&server, &destination.join(path)).is_ok())
+}
+
+pub(super) fn open(config: &Config) -> Result<Opened, StateError> {
     State::open_keeping(&config.agent.state_dir, Arc::new(SystemClock), config.ledger.retain)
 }
 

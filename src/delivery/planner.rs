@@ -1,6 +1,7 @@
 //! The plan of a run, made in a blocking thread while files are already on their way.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_channel::Sender;
 use tokio::task::spawn_blocking;
@@ -107,6 +108,8 @@ fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
     let job = &shared.delivery.job;
     let filter = Filter::new(&job.include, &job.exclude);
     let filter = filter.map_err(|error| Failure::new(FailureClass::Other, describe(&error)))?;
+    let (remote, destination) = (Arc::clone(&shared.delivery.remote), job.destination.clone());
+    let filter = filter.carrying(move |path| remote.check_path(&destination.join(path)).is_ok());
     let manifest = shared.delivery.state.manifest(shared.target);
     Ok((filter, manifest.map_err(|error| Failure::new(error.class(), describe(&error)))?))
 }
