@@ -8,6 +8,7 @@
 //! Knows no schedule and no terminal: it is told to run and tells what happens as
 //! [`Event`](crate::domain::Event)s.
 
+mod absence;
 mod attempt;
 mod failure;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::absence::is_gone;
 use super::attempt::{Broken, Left, deliver, settle};
 use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::names::check_name;
@@ -435,13 +436,21 @@ impl Worker {
 
 /// Deletes temporary files; those whose end is not known stay in the list.
 async fn delete_all(connection: &mut Connection, litter: &mut Vec<RemotePath>) {
-    while let Some(temporary) = litter.last() {
+    let mut stay = Vec::new();
+    while let Some(temporary) = litter.pop() {
         let answer = connection.perform(&[Request::Delete(temporary.clone())], 0).await;
-        match answer.as_deref() {
-            Ok([Answer::Done | Answer::Absent(_)]) => {
-                litter.pop();
-            }
-            Ok(_) | Err(_) => return,
+        let gone = match answer.as_deref() {
+            Ok([Answer::Done]) => true,
+            // Servers say 550 as well where deleting is not allowed.
+            Ok([Answer::Absent(_)]) => is_gone(connection, &temporary).await,
+            Ok(_) | Err(_) => false,
+        };
+        if !gone {
+            stay.push(temporary);
+        }
+        if !connection.is_usable() {
+            break;
         }
     }
 }
+    litter.append(&mut stay);
