@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::{engine, select};
 use super::error::CliError;
 use super::output::{Format, Output};
+use super::{engine, select};
 use crate::config::Config;
 use crate::domain::{Exit, JobName, Record, Timestamp};
 use crate::observe::count;

@@ -314,7 +314,8 @@ mod tests {
         for full in [28, 122] {
             let text = error(full).to_string();
             let name = folder.path().display().to_string();
-            for words in [name.as_str(), "KiB are free", "nothing that was recorded is lost", "free 100 MiB"] {
+            for words in [name.as_str(), "KiB are free", "nothing that was recorded is lost", "free 100 MiB"]
+            {
                 assert!(text.contains(words), "{words:?} in {text}");
             }
         }
