@@ -14,7 +14,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, FileStat, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target, Twins,
+    EventSink, FileStat, Job, JobName, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target,
+    Twins,
 };
 use crate::observe::{Planned, PlannedAction};
 use crate::plan::{self, Action, Reason};
@@ -46,6 +47,10 @@ pub(super) fn sync(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(&clock), config.ledger.retain)?;
     opened.notices.iter().for_each(|text| notice(text));
+    let approved = match approved {
+        Some(run) => Some((run, approvable(config, jobs, &opened.state, run)?)),
+        None => None,
+    };
     let deliveries = jobs.iter().filter_map(|job| {
         let remote = Arc::clone(remotes.get(&job.server)?);
         Some(Delivery {
@@ -55,7 +60,7 @@ pub(super) fn sync(
             state: opened.state.clone(),
             clock: Arc::clone(&clock),
             sink: Arc::clone(sink),
-            approved,
+            approved: approved.as_ref().filter(|(_, of)| *of == job.name).map(|(run, _)| *run),
             backoff: Delivery::BACKOFF,
             resume_from: Delivery::RESUME_FROM,
         })
@@ -68,6 +73,34 @@ pub(super) fn sync(
         synced.error.get_or_insert(error.into());
     }
     Ok(synced)
+}
+
+/// The job whose deletions were stopped in a run, so that a person can approve them: one of those
+/// to be run.
+fn approvable(config: &Config, jobs: &[&Job], state: &State, run: RunId) -> Result<JobName, CliError> {
+    let mut stops = Vec::new();
+    for job in config.jobs.values() {
+        let target = Target::of(job, server(config, &job.server)?);
+        if let Some(stopped) = state.manifest(target.id())?.stopped_deletes()? {
+            stops.push((&job.name, stopped.run));
+        }
+    }
+    let is_run = |name: &JobName| jobs.iter().any(|job| job.name == *name);
+    let remedy = match stops.iter().find(|(_, stopped)| *stopped == run) {
+        Some((name, _)) if is_run(name) => return Ok((*name).clone()),
+        Some((name, _)) => format!("that was job `{name}`: `nightferry sync {name} --approve-deletes {run}`"),
+        None => match stops.iter().find(|(name, _)| is_run(name)) {
+            Some((name, last)) => {
+                format!(
+                    "the last run of job `{name}` whose deletions were stopped is {last}; look at it first"
+                )
+            }
+            None => {
+                "no deletions of these jobs were stopped: `nightferry sync` without it runs them".to_owned()
+            }
+        },
+    };
+    Err(CliError::NothingToApprove { run, remedy })
 }
 
 /// What came of the runs of several jobs.

@@ -20,7 +20,7 @@ use crate::domain::{
     Entry, EntryStatus, Event, Failure, FailureClass, GuardTripped, Hasher, Record, RelPath, RemoteDelete,
     RemotePath, Removal, Removed, SourceSeen, Standing, Timestamp, TrashEmptied, Trashing,
 };
-use crate::plan::guard::{self, Facts, Marker, Missing, Permit, Tripped};
+use crate::plan::guard::{self, Approval, Facts, Marker, Missing, Permit, Tripped};
 use crate::remote::{Answer, Request};
 use crate::source::Filter;
 use crate::state::StateError;
@@ -57,6 +57,12 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
             Err(error) => shared.tell(stopped(&error)).await,
         }
     }
+    } else if let Some(run) = shared.delivery.approved {
+        let text = format!(
+            "Nothing is gone from the source any more that would be deleted on the server: what was approved with \
+             run {run} was not needed."
+        );
+        shared.delivery.sink.emit(Event::Notice { text });
     // Not after a stop by the guard: what is wrong with the source may be wrong with the clock.
     if !shared.stop.is_cancelled() {
         remover.empty_trash().await;
@@ -78,13 +84,18 @@ async fn permit(shared: &Arc<Shared>, seen: &Seen) -> Result<Result<Permit, Trip
             Ok(_) => Marker::Stands,
             Err(_) => Marker::Missing,
         });
-        let approved =
-            manifest.stopped_deletes()?.filter(|stopped| Some(stopped.run) == reader.delivery.approved);
+        let stopped = manifest.stopped_deletes()?;
+        let approved = match (reader.delivery.approved, stopped) {
+            (None, _) => Approval::None,
+            (Some(run), Some(stopped)) if stopped.run == run => {
+                Approval::Of(Missing { files: stopped.missing, paths: stopped.paths })
+            }
+            (Some(run), _) => Approval::Unknown(run),
+        };
         Ok::<_, StateError>((manifest.source_seen()?, marker, approved))
     });
     let (before, marker, approved) =
         looked.await.map_err(|_| DeliveryError::Internal("what deletes remote files died"))??;
-    let approved = approved.map(|stopped| Missing { files: stopped.missing, paths: stopped.paths });
     let facts =
         Facts { now: seen.source, before, known: seen.known, missing: seen.missing, marker, approved };
     Ok(guard::check(seen.complete, &shared.delivery.job.deletes, &facts))
