@@ -17,7 +17,7 @@ use crate::domain::{
     EventSink, FileStat, Job, JobName, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName, Target,
     Twins,
 };
-use crate::observe::{Planned, PlannedAction};
+use crate::observe::{Planned, PlannedAction, presumed_reason};
 use crate::plan::{self, Action, Reason};
 use crate::remote::{Deadlines, Profiles, Remote, check_path};
 use crate::source::{Filter, SourceRoot};
@@ -196,7 +196,7 @@ pub(super) fn remote(
     Ok(Remote::new(server.clone(), password, Deadlines::default(), Arc::clone(profiles))?)
 }
 
-fn server<'c>(config: &'c Config, name: &ServerName) -> Result<&'c Server, CliError> {
+pub(super) fn server<'c>(config: &'c Config, name: &ServerName) -> Result<&'c Server, CliError> {
     config.servers.get(name).ok_or_else(|| CliError::UnknownServer { name: name.clone() })
 }
 
@@ -278,8 +278,11 @@ fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
             planned(PlannedAction::Unchanged, path.to_string(), None, "as it was delivered".to_owned())
         }
         Action::Presumed { path } => {
-            let reason = "most likely delivered and taken, which cannot be known; look on the server";
-            planned(PlannedAction::Fail, path.to_string(), None, reason.to_owned())
+            planned(PlannedAction::Presumed, path.to_string(), None, presumed_reason(&job.name))
+        }
+        Action::Attested { path } => {
+            let reason = "presumed before; the receiver has it, as a person said".to_owned();
+            planned(PlannedAction::Attested, path.to_string(), None, reason)
         }
         Action::Skip { name, reason } => planned(PlannedAction::Skip, name, None, reason),
         Action::Refuse { name, reason } | Action::Unreadable { name, reason } => {

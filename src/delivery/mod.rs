@@ -10,6 +10,7 @@
 
 mod absence;
 mod attempt;
+mod decide;
 mod failure;
 #[cfg(test)]
 mod memory;
@@ -26,4 +27,5 @@ mod settle;
 mod shared;
 mod worker;
 
+pub use self::decide::{PresumedFile, SourceNow, Undecided, decide, undecided};
 pub use self::run::{Delivery, run};

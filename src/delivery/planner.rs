@@ -141,10 +141,12 @@ impl Tally {
                 self.files += 1;
                 let delivered = known.as_ref().is_some_and(|known| match known.status {
                     EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
-                    EntryStatus::Presumed | EntryStatus::Retired => false,
+                    EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
                 });
                 self.known += u64::from(delivered);
             }
+            Action::Attested { .. } => self.files += 1,
+            Action::Hash { known, .. } if known.status == EntryStatus::Attested => self.files += 1,
             Action::Hash { .. } | Action::Unchanged { .. } => {
                 self.files += 1;
                 self.known += 1;
@@ -181,6 +183,7 @@ fn outcome_of(action: Action) -> Option<Outcome> {
     let refused = |name, class, reason| Outcome::Refused { name, failure: Failure::new(class, reason) };
     match action {
         Action::Presumed { path } => Some(Outcome::Presumed { path }),
+        Action::Attested { path } => Some(Outcome::Attested { path }),
         Action::Skip { name, reason } => Some(Outcome::Skipped { name, reason }),
         Action::Refuse { name, reason } => Some(refused(name, FailureClass::File, reason)),
         Action::Unreadable { name, reason } => Some(refused(name, FailureClass::Source, reason)),

@@ -548,7 +548,7 @@ pub(super) fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
         | EntryStatus::Retired
         | EntryStatus::FoundMissing
         | EntryStatus::FoundChanged => true,
-        EntryStatus::Presumed => false,
+        EntryStatus::Presumed | EntryStatus::Attested => false,
     };
     ours && known.size == *size && same_time
 }

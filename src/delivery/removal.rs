@@ -343,7 +343,7 @@ fn for_each_missing(
         let (path, entry) = entry?;
         let ours = match entry.status {
             EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
-            EntryStatus::Presumed | EntryStatus::Retired => false,
+            EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
         };
         let gone = ours && filter.admits(&path) && shared.root.lacks(&path);
         if gone && take(path, entry) == Search::Enough {

@@ -11,7 +11,9 @@ use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
+use crate::domain::{
+    Confirmed, EntryStatus, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
+};
 use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
 use crate::source::{SourceError, hash_file};
 
@@ -195,7 +197,16 @@ impl Worker {
         }
         let confirmed = Confirmed { run: self.shared.run, path: work.path.clone(), stat, observed_at };
         self.shared.commit(Record::Confirmed(confirmed)).await?;
-        Ok(Some(Outcome::Confirmed { path: work.path.clone() }))
+        let path = work.path.clone();
+        Ok(Some(match known.status {
+            // The same bytes; what a person said of them is no proof.
+            EntryStatus::Attested => Outcome::Attested { path },
+            EntryStatus::Delivered
+            | EntryStatus::Presumed
+            | EntryStatus::Retired
+            | EntryStatus::FoundMissing
+            | EntryStatus::FoundChanged => Outcome::Confirmed { path },
+        }))
     }
 
     /// Brings a file to an outcome, trying again where that may help.
@@ -452,5 +463,5 @@ async fn delete_all(connection: &mut Connection, litter: &mut Vec<RemotePath>) {
             break;
         }
     }
-}
     litter.append(&mut stay);
+}

@@ -5,6 +5,7 @@
 
 mod audit;
 mod charset;
+mod decision;
 mod deletes;
 mod digest;
 mod entry;
@@ -14,6 +15,7 @@ mod exit;
 mod ids;
 mod job;
 mod network;
+mod pace;
 mod path;
 mod record;
 mod report;
@@ -29,6 +31,7 @@ pub use self::audit::{
     AuditCounts, AuditKind, AuditReport, Difference, DifferenceKind, MAX_DIFFERENCES_NAMED,
 };
 pub use self::charset::Charset;
+pub use self::decision::{Decided, Decision, Person};
 pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};
 pub use self::digest::{Digest, Hasher, ParseDigestError};
 pub use self::entry::{Entry, EntryStatus, Found};
@@ -38,13 +41,16 @@ pub use self::exit::Exit;
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{AfterDelivery, Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
+pub use self::pace::Pace;
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
     Audited, Checkpoint, Confirmed, Delivered, Expired, Failed, FoundDiffering, GuardTripped, Leftovers,
     Presumed, Publishing, Record, Remembered, Removal, Removed, Retained, Retired, Retiring, RunFinished,
     RunStarted, SessionFacts, StagedFile, Staging, Standing, TrashEmptied, Trashing, Withdrawn,
 };
-pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
+pub use self::report::{
+    Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED, RunReport,
+};
 pub use self::retry::Backoff;
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
