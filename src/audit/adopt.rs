@@ -90,7 +90,8 @@ fn find(audit: &Audit, root: &SourceRoot, feed: &mut Feed<Candidate>) -> Result<
             Action::Send { known: Some(_), .. }
             | Action::Hash { .. }
             | Action::Unchanged { .. }
-            | Action::Presumed { .. } => feed.tell(Outcome::Known),
+            | Action::Presumed { .. }
+            | Action::Attested { .. } => feed.tell(Outcome::Known),
             Action::Skip { name, reason } => feed.tell(Outcome::Skipped { name, reason }),
             Action::Refuse { name, reason } => {
                 feed.tell(Outcome::Refused { name, failure: Failure::new(FailureClass::File, reason) });

@@ -51,7 +51,7 @@ pub async fn verify(audit: Audit, depth: Depth, stop: CancellationToken) -> Resu
             let (path, entry) = known.map_err(fault)?;
             match entry.status {
                 // That it cannot be known is what a person has to settle.
-                EntryStatus::Presumed => feed.tell(Outcome::Known),
+                EntryStatus::Presumed | EntryStatus::Attested => feed.tell(Outcome::Known),
                 EntryStatus::Delivered
                 | EntryStatus::Retired
                 | EntryStatus::FoundMissing

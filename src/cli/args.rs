@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Parser, Subcommand};
 
 use crate::domain::{JobName, Timestamp};
 
@@ -80,6 +80,26 @@ pub(super) enum Verb {
         /// Replace files that stand there with other content
         #[arg(long)]
         overwrite: bool,
+    },
+    /// Decide about files that were most likely delivered and taken away, which cannot be known; lists
+    /// them where nothing is decided
+    #[command(group = ArgGroup::new("which").args(["paths", "all"]))]
+    Settle {
+        /// The job
+        #[arg(value_name = "JOB")]
+        job: String,
+        /// Files and folders below the job's source
+        #[arg(value_name = "PATH")]
+        paths: Vec<String>,
+        /// All files that are presumed
+        #[arg(long)]
+        all: bool,
+        /// The receiver has them: they are not sent again
+        #[arg(long, conflicts_with = "send_again", requires = "which")]
+        delivered: bool,
+        /// The receiver does not have them: the next sync sends them as new
+        #[arg(long, requires = "which")]
+        send_again: bool,
     },
     /// Try everything that jobs need of a server, layer by layer; leaves nothing behind
     Doctor {

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
+use super::engine::carrying;
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::timing;
@@ -166,6 +167,7 @@ fn check_names(job: &Job, server: &Server, findings: &mut Vec<Finding>) {
     else {
         return;
     };
+    let filter = carrying(filter, job, server);
     let (mut twins, mut unsendable) = (Names::default(), Names::default());
     for found in root.scan(&filter, || SystemClock.now()).take(MAX_NAMES_LOOKED_AT) {
         let Found::File { path, twins: its_twins, .. } = found else { continue };

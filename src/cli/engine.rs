@@ -14,10 +14,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, FileStat, HeldToWindows, Job, RelPath, RemoteDelete, RunId, RunReport, Server, ServerName,
-    Target, Trigger, Triggers, Twins,
+    EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId, RunReport, Server,
+    ServerName, Target, Trigger, Triggers, Twins,
 };
-use crate::observe::{Planned, PlannedAction};
+use crate::observe::{Planned, PlannedAction, presumed_reason};
 use crate::plan::{self, Action, Reason};
 use crate::remote::{Deadlines, Profiles, Remote, check_path};
 use crate::source::{Filter, SourceRoot};
@@ -47,6 +47,10 @@ pub(super) fn sync(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(&clock), config.ledger.retain)?;
     opened.notices.iter().for_each(|text| notice(text));
+    let approved = match approved {
+        Some(run) => Some((run, approvable(config, jobs, &opened.state, run)?)),
+        None => None,
+    };
     let deliveries = jobs.iter().filter_map(|job| {
         let remote = Arc::clone(remotes.get(&job.server)?);
         Some(Delivery {
@@ -58,7 +62,7 @@ pub(super) fn sync(
             sink: Arc::clone(sink),
             triggers: Triggers::of(Trigger::Manual),
             limit: job.timing.limit(clock.now(), HeldToWindows::No),
-            approved,
+            approved: approved.as_ref().filter(|(_, of)| *of == job.name).map(|(run, _)| *run),
             backoff: Delivery::BACKOFF,
             resume_from: Delivery::RESUME_FROM,
         })
@@ -71,6 +75,34 @@ pub(super) fn sync(
         synced.error.get_or_insert(error.into());
     }
     Ok(synced)
+}
+
+/// The job whose deletions were stopped in a run, so that a person can approve them: one of those
+/// to be run.
+fn approvable(config: &Config, jobs: &[&Job], state: &State, run: RunId) -> Result<JobName, CliError> {
+    let mut stops = Vec::new();
+    for job in config.jobs.values() {
+        let target = Target::of(job, server(config, &job.server)?);
+        if let Some(stopped) = state.manifest(target.id())?.stopped_deletes()? {
+            stops.push((&job.name, stopped.run));
+        }
+    }
+    let is_run = |name: &JobName| jobs.iter().any(|job| job.name == *name);
+    let remedy = match stops.iter().find(|(_, stopped)| *stopped == run) {
+        Some((name, _)) if is_run(name) => return Ok((*name).clone()),
+        Some((name, _)) => format!("that was job `{name}`: `nightferry sync {name} --approve-deletes {run}`"),
+        None => match stops.iter().find(|(name, _)| is_run(name)) {
+            Some((name, last)) => {
+                format!(
+                    "the last run of job `{name}` whose deletions were stopped is {last}; look at it first"
+                )
+            }
+            None => {
+                "no deletions of these jobs were stopped: `nightferry sync` without it runs them".to_owned()
+            }
+        },
+    };
+    Err(CliError::NothingToApprove { run, remedy })
 }
 
 /// What came of the runs of several jobs.
@@ -166,7 +198,7 @@ pub(super) fn remote(
     Ok(Remote::new(server.clone(), password, Deadlines::default(), Arc::clone(profiles))?)
 }
 
-fn server<'c>(config: &'c Config, name: &ServerName) -> Result<&'c Server, CliError> {
+pub(super) fn server<'c>(config: &'c Config, name: &ServerName) -> Result<&'c Server, CliError> {
     config.servers.get(name).ok_or_else(|| CliError::UnknownServer { name: name.clone() })
 }
 
@@ -182,7 +214,7 @@ pub(super) fn plan(
     let target = Target::of(job, server);
     let clock = SystemClock;
     let root = SourceRoot::open(&job.source)?;
-    let filter = Filter::new(&job.include, &job.exclude)?;
+    let filter = carrying(Filter::new(&job.include, &job.exclude)?, job, server);
     let scan = root.scan(&filter, || clock.now());
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);
@@ -204,7 +236,13 @@ pub(super) fn plan(
     Ok(opened.state.close()?)
 }
 
-fn open(config: &Config) -> Result<Opened, StateError> {
+/// The filter, for what this server can be told.
+pub(super) fn carrying(filter: Filter, job: &Job, server: &Server) -> Filter {
+    let (server, destination) = (server.clone(), job.destination.clone());
+    filter.carrying(move |path| check_path(&server, &destination.join(path)).is_ok())
+}
+
+pub(super) fn open(config: &Config) -> Result<Opened, StateError> {
     State::open_keeping(&config.agent.state_dir, Arc::new(SystemClock), config.ledger.retain)
 }
 
@@ -242,8 +280,11 @@ fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
             planned(PlannedAction::Unchanged, path.to_string(), None, "as it was delivered".to_owned())
         }
         Action::Presumed { path } => {
-            let reason = "most likely delivered and taken, which cannot be known; look on the server";
-            planned(PlannedAction::Fail, path.to_string(), None, reason.to_owned())
+            planned(PlannedAction::Presumed, path.to_string(), None, presumed_reason(&job.name))
+        }
+        Action::Attested { path } => {
+            let reason = "presumed before; the receiver has it, as a person said".to_owned();
+            planned(PlannedAction::Attested, path.to_string(), None, reason)
         }
         Action::Skip { name, reason } => planned(PlannedAction::Skip, name, None, reason),
         Action::Refuse { name, reason } | Action::Unreadable { name, reason } => {

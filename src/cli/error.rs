@@ -7,7 +7,7 @@ use crate::audit::AdoptError;
 use crate::config::ConfigError;
 use crate::config::secret::SecretError;
 use crate::diagnose::exit_of;
-use crate::domain::{Exit, PathError, ServerName};
+use crate::domain::{Exit, JobName, PathError, RunId, ServerName};
 use crate::plan::PlanError;
 use crate::remote::{FtpsError, RemoteSettingsError};
 use crate::source::{PatternError, PlaceError, SourceError};
@@ -22,6 +22,10 @@ pub(super) enum CliError {
     NoConfig { looked_at: Vec<PathBuf> },
     #[error("there is no job `{name}`")]
     UnknownJob { name: String, remedy: String },
+    #[error("{job}: nothing is presumed under `{path}`; nothing was decided")]
+    NotPresumed { job: JobName, path: String, remedy: String },
+    #[error("there are no deletions of run {run} to approve for these jobs; nothing was done")]
+    NothingToApprove { run: RunId, remedy: String },
     #[error("there is no server `{name}`")]
     NoServer { name: String, remedy: String },
     #[error("server `{server}`")]
@@ -63,6 +67,8 @@ impl CliError {
             | Self::NoConfig { .. }
             | Self::UnknownJob { .. }
             | Self::NoServer { .. }
+            | Self::NotPresumed { .. }
+            | Self::NothingToApprove { .. }
             | Self::UnknownServer { .. }
             | Self::Secret { .. }
             | Self::Settings(_)
@@ -85,7 +91,10 @@ impl CliError {
             Self::NoConfig { .. } => Some(
                 "write one, starting from jobs.example.yaml, or name yours with `--config FILE`".to_owned(),
             ),
-            Self::UnknownJob { remedy, .. } | Self::NoServer { remedy, .. } => Some(remedy.clone()),
+            Self::UnknownJob { remedy, .. }
+            | Self::NotPresumed { remedy, .. }
+            | Self::NothingToApprove { remedy, .. }
+            | Self::NoServer { remedy, .. } => Some(remedy.clone()),
             Self::Secret { source, .. } => source.remedy(),
             Self::Adopt(AdoptError::Drop { .. }) => Some(
                 "look on the server which files still wait there; `sync` leaves them alone and reports them, and \

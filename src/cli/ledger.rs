@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::engine;
 use super::error::CliError;
 use super::output::{Format, Output};
+use super::{engine, select};
 use crate::config::Config;
 use crate::domain::{Exit, JobName, Record, Timestamp};
 use crate::observe::count;
@@ -53,18 +53,25 @@ pub(super) fn export(
     job: Option<&JobName>,
     output: &Output,
 ) -> Result<Exit, CliError> {
-    let mut runs = BTreeSet::new();
+    let (mut runs, mut recorded) = (BTreeSet::new(), BTreeSet::new());
     let mut written = Ok(());
     engine::records(config, &mut |line| {
-        if let (Record::RunStarted(started), Some(job)) = (line.record, job)
-            && started.job == *job
-        {
-            runs.insert(started.run);
+        if let (Record::RunStarted(started), Some(job)) = (line.record, job) {
+            if started.job == *job {
+                runs.insert(started.run);
+            } else if !recorded.contains(&started.job) {
+                recorded.insert(started.job.clone());
+            }
         }
         let is_of_job = job.is_none() || line.record.run().is_some_and(|run| runs.contains(&run));
         if written.is_ok() && is_of_job && since.is_none_or(|since| line.at >= since) {
             written = output.data(line.text);
         }
     })?;
-    written.map(|()| Exit::Done)
+    written?;
+    // A job that is not configured any more has its records all the same, and a new one none yet.
+    if let Some(job) = job.filter(|job| runs.is_empty() && !config.jobs.contains_key(*job)) {
+        return Err(select::unknown_job(job.as_str(), config.jobs.keys().chain(&recorded)));
+    }
+    Ok(Exit::Done)
 }

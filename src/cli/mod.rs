@@ -13,10 +13,12 @@ mod error;
 mod ledger;
 mod log;
 mod output;
+mod person;
 mod plan;
 mod progress;
 mod restore;
 mod select;
+mod settle;
 mod sync;
 mod timing;
 mod trust;
@@ -30,9 +32,10 @@ use clap::Parser as _;
 use self::args::{Arguments, LedgerVerb, Verb};
 use self::error::CliError;
 use self::output::Output;
+use self::settle::Asked;
 use crate::audit::Depth;
 use crate::diagnose::Place;
-use crate::domain::{Exit, RunId};
+use crate::domain::{Decision, Exit, RunId};
 use crate::source::PlacePolicy;
 
 /// Runs the command with its arguments, the program's name first, and says how it ended.
@@ -70,6 +73,14 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
         Verb::Restore { job, paths, to, overwrite } => {
             let policy = if *overwrite { PlacePolicy::ReplaceOther } else { PlacePolicy::KeepOther };
             restore::run(&config?, job, paths, to, policy, output)
+        }
+        Verb::Settle { job, paths, delivered, send_again, .. } => {
+            let asked = match (delivered, send_again) {
+                (true, _) => Asked::Decide(Decision::Attested),
+                (_, true) => Asked::Decide(Decision::SendAgain),
+                (false, false) => Asked::List,
+            };
+            settle::run(&config?, job, paths, asked, output)
         }
         Verb::Doctor { servers, forget: true, .. } => doctor::forget(&config?, servers, output),
         Verb::Doctor { servers, idle, forget: false } => {

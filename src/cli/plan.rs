@@ -16,7 +16,8 @@ pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<E
         let mut totals = PlanTotals::default();
         let mut take = |planned: Planned| {
             totals.add(&planned);
-            let shown = planned.action != PlannedAction::Unchanged || output.loudness >= Loudness::Verbose;
+            let quiet = matches!(planned.action, PlannedAction::Unchanged | PlannedAction::Attested);
+            let shown = !quiet || output.loudness >= Loudness::Verbose;
             match output.format {
                 _ if !shown => Ok(()),
                 Format::Text => output.data(planned.line()),

@@ -33,7 +33,7 @@ pub(super) fn run(
 }
 
 /// A path below the source, as people write it: with or without `./` in front and a slash behind.
-fn checked(path: &str) -> Result<RelPath, CliError> {
+pub(super) fn checked(path: &str) -> Result<RelPath, CliError> {
     let bare = path.strip_prefix("./").unwrap_or(path).trim_end_matches('/');
     RelPath::new(bare).map_err(|source| CliError::NoPath { path: escaped(path).into_owned(), source })
 }

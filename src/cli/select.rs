@@ -1,5 +1,6 @@
 //! Which configuration, which jobs, which servers.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
@@ -29,7 +30,7 @@ pub(super) fn jobs<'c>(config: &'c Config, names: &[String]) -> Result<Vec<&'c J
     let mut jobs: Vec<&Job> = Vec::new();
     for name in names {
         let job = config.jobs.values().find(|job| job.name.as_str() == name);
-        let job = job.ok_or_else(|| unknown_job(config, name))?;
+        let job = job.ok_or_else(|| unknown_job(name, config.jobs.keys()))?;
         if !jobs.iter().any(|known| known.name == job.name) {
             jobs.push(job);
         }
@@ -63,11 +64,13 @@ fn unknown_server(config: &Config, name: &str) -> CliError {
     CliError::NoServer { name: escaped(name).into_owned(), remedy }
 }
 
-fn unknown_job(config: &Config, name: &str) -> CliError {
-    let remedy = if let Some(meant) = nearest(name, config.jobs.keys().map(JobName::as_str)) {
+/// That there is no such job among these.
+pub(super) fn unknown_job<'j>(name: &str, jobs: impl Iterator<Item = &'j JobName> + Clone) -> CliError {
+    let remedy = if let Some(meant) = nearest(name, jobs.clone().map(JobName::as_str)) {
         format!("did you mean `{meant}`?")
     } else {
-        let known: Vec<_> = config.jobs.keys().map(|job| format!("`{job}`")).collect();
+        let known: BTreeSet<_> = jobs.map(|job| format!("`{job}`")).collect();
+        let known: Vec<_> = known.into_iter().collect();
         format!("the jobs are {}", known.join(", "))
     };
     CliError::UnknownJob { name: escaped(name).into_owned(), remedy }

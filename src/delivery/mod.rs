@@ -8,7 +8,9 @@
 //! Knows no schedule and no terminal: it is told to run and tells what happens as
 //! [`Event`](crate::domain::Event)s.
 
+mod absence;
 mod attempt;
+mod decide;
 mod failure;
 #[cfg(test)]
 mod memory;
@@ -25,4 +27,5 @@ mod settle;
 mod shared;
 mod worker;
 
+pub use self::decide::{PresumedFile, SourceNow, Undecided, decide, undecided};
 pub use self::run::{Delivery, run};

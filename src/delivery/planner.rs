@@ -1,6 +1,7 @@
 //! The plan of a run, made in a blocking thread while files are already on their way.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_channel::Sender;
 use tokio::task::spawn_blocking;
@@ -107,6 +108,8 @@ fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
     let job = &shared.delivery.job;
     let filter = Filter::new(&job.include, &job.exclude);
     let filter = filter.map_err(|error| Failure::new(FailureClass::Other, describe(&error)))?;
+    let (remote, destination) = (Arc::clone(&shared.delivery.remote), job.destination.clone());
+    let filter = filter.carrying(move |path| remote.check_path(&destination.join(path)).is_ok());
     let manifest = shared.delivery.state.manifest(shared.target);
     Ok((filter, manifest.map_err(|error| Failure::new(error.class(), describe(&error)))?))
 }
@@ -138,10 +141,12 @@ impl Tally {
                 self.files += 1;
                 let delivered = known.as_ref().is_some_and(|known| match known.status {
                     EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
-                    EntryStatus::Presumed | EntryStatus::Retired => false,
+                    EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
                 });
                 self.known += u64::from(delivered);
             }
+            Action::Attested { .. } => self.files += 1,
+            Action::Hash { known, .. } if known.status == EntryStatus::Attested => self.files += 1,
             Action::Hash { .. } | Action::Unchanged { .. } => {
                 self.files += 1;
                 self.known += 1;
@@ -178,6 +183,7 @@ fn outcome_of(action: Action) -> Option<Outcome> {
     let refused = |name, class, reason| Outcome::Refused { name, failure: Failure::new(class, reason) };
     match action {
         Action::Presumed { path } => Some(Outcome::Presumed { path }),
+        Action::Attested { path } => Some(Outcome::Attested { path }),
         Action::Skip { name, reason } => Some(Outcome::Skipped { name, reason }),
         Action::Refuse { name, reason } => Some(refused(name, FailureClass::File, reason)),
         Action::Unreadable { name, reason } => Some(refused(name, FailureClass::Source, reason)),

@@ -147,6 +147,9 @@ enum Phase {
     /// There is no proof; whether the file stands there at all, and what the server tells of it,
     /// is being asked.
     Suspecting(Found),
+    /// The final name is taken, perhaps by the very file that is in doubt; whether the temporary
+    /// file still stands is asked once more.
+    Crowded(DeliveryError),
     /// The intent is being made durable.
     Intending,
     /// The rename is under way.
@@ -268,6 +271,10 @@ impl Publish {
                 self.suspect(found)
             }
             (Phase::Suspecting(found), Input::Answers(answers)) => self.without_proof(found, &answers),
+            (Phase::Crowded(error), Input::Answers(answers)) => match answers.as_slice() {
+                [Answer::Size(_), _] | [_, Answer::Done] => self.fail(error),
+                _ => Step::Failed(DeliveryError::InDoubt),
+            },
             (Phase::Intending, Input::Committed) => {
                 self.phase = Phase::Renaming;
                 Step::Perform(self.rename_batch())
@@ -374,7 +381,7 @@ impl Publish {
             (Standing::File { .. }, Overwrite::Refuse) if is_ours(&standing, known.as_ref()) => {}
             (Standing::File { size, .. }, Overwrite::Refuse) => {
                 let error = DeliveryError::Occupied { size: *size, known: known.is_some() };
-                return self.fail(error);
+                return self.occupied(error);
             }
             (Standing::Unknown, Overwrite::Refuse) => {
                 let not_now = found.passing.map(|refusal| DeliveryError::NotNow { refusal });
@@ -385,6 +392,19 @@ impl Publish {
         self.intent = Some(intent.clone());
         self.phase = Phase::Intending;
         Step::Commit(Box::new(Record::Publishing(intent)))
+    }
+
+    /// Something else stands under the final name; or an earlier rename came through between the
+    /// proof and the look, and it is our own file: then its temporary name is gone.
+    fn occupied(&mut self, error: DeliveryError) -> Step {
+        match self.origin {
+            Origin::Fresh => self.fail(error),
+            Origin::InDoubt => {
+                self.phase = Phase::Crowded(error);
+                let temporary = self.temporary().clone();
+                Step::Perform(vec![Request::Size(temporary.clone()), Request::Stands(temporary)])
+            }
+        }
     }
 
     /// There is no proof: either the file is gone, or the server does not tell of it.
@@ -528,7 +548,7 @@ pub(super) fn is_ours(standing: &Standing, known: Option<&Entry>) -> bool {
         | EntryStatus::Retired
         | EntryStatus::FoundMissing
         | EntryStatus::FoundChanged => true,
-        EntryStatus::Presumed => false,
+        EntryStatus::Presumed | EntryStatus::Attested => false,
     };
     ours && known.size == *size && same_time
 }

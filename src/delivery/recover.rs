@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+use super::absence::folder_is_gone;
 use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
@@ -138,8 +139,7 @@ impl Worker {
                 Err(DeliveryError::Server(error)) if error.trouble() == Trouble::Refused => {
                     // Either there is no such folder any more, and so nothing in it, or it must
                     // not be listed, and nothing is known.
-                    let entered = connection.perform(&[Request::Enter(folder.clone())], 0).await;
-                    if matches!(entered.as_deref(), Ok([Answer::Absent(_)])) {
+                    if folder_is_gone(connection, &folder).await {
                         shared.swept(&folder);
                     }
                 }

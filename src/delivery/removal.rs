@@ -20,7 +20,7 @@ use crate::domain::{
     Entry, EntryStatus, Event, Failure, FailureClass, GuardTripped, Hasher, Record, RelPath, RemoteDelete,
     RemotePath, Removal, Removed, SourceSeen, Standing, Timestamp, TrashEmptied, Trashing,
 };
-use crate::plan::guard::{self, Facts, Marker, Missing, Permit, Tripped};
+use crate::plan::guard::{self, Approval, Facts, Marker, Missing, Permit, Tripped};
 use crate::remote::{Answer, Request};
 use crate::source::Filter;
 use crate::state::StateError;
@@ -42,7 +42,8 @@ const TRASH_FOLDER: &str = ".nightferry-trash";
 /// one.
 pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<SourceSeen> {
     let policy = &shared.delivery.job.deletes;
-    let mut remover = Remover { worker: Worker::new(Arc::clone(shared)), made: BTreeSet::new(), lost: 0 };
+    let (worker, mark) = (Worker::new(Arc::clone(shared)), shared.delivery.clock.random());
+    let mut remover = Remover { worker, mark, made: BTreeSet::new(), lost: 0 };
     let mut remembered = (seen.source.files > 0 || seen.known == 0).then_some(seen.source);
     if policy.remote != RemoteDelete::Keep && seen.missing.files > 0 {
         match permit(shared, seen).await {
@@ -56,6 +57,12 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
             }
             Err(error) => shared.tell(stopped(&error)).await,
         }
+    } else if let Some(run) = shared.delivery.approved {
+        let text = format!(
+            "Nothing is gone from the source any more that would be deleted on the server: what was approved with \
+             run {run} was not needed."
+        );
+        shared.delivery.sink.emit(Event::Notice { text });
     }
     // Not after a stop by the guard: what is wrong with the source may be wrong with the clock.
     if !shared.stop.is_cancelled() {
@@ -78,13 +85,18 @@ async fn permit(shared: &Arc<Shared>, seen: &Seen) -> Result<Result<Permit, Trip
             Ok(_) => Marker::Stands,
             Err(_) => Marker::Missing,
         });
-        let approved =
-            manifest.stopped_deletes()?.filter(|stopped| Some(stopped.run) == reader.delivery.approved);
+        let stopped = manifest.stopped_deletes()?;
+        let approved = match (reader.delivery.approved, stopped) {
+            (None, _) => Approval::None,
+            (Some(run), Some(stopped)) if stopped.run == run => {
+                Approval::Of(Missing { files: stopped.missing, paths: stopped.paths })
+            }
+            (Some(run), _) => Approval::Unknown(run),
+        };
         Ok::<_, StateError>((manifest.source_seen()?, marker, approved))
     });
     let (before, marker, approved) =
         looked.await.map_err(|_| DeliveryError::Internal("what deletes remote files died"))??;
-    let approved = approved.map(|stopped| Missing { files: stopped.missing, paths: stopped.paths });
     let facts =
         Facts { now: seen.source, before, known: seen.known, missing: seen.missing, marker, approved };
     Ok(guard::check(seen.complete, &shared.delivery.job.deletes, &facts))
@@ -108,6 +120,8 @@ async fn stop_short(shared: &Shared, seen: &Seen, tripped: &Tripped) {
 
 struct Remover {
     worker: Worker,
+    /// What no other run has in its folder of the trash, whatever numbers runs get after a loss of state.
+    mark: u64,
     /// Folders of the trash that were asked for.
     made: BTreeSet<RemotePath>,
     /// Sessions that were lost.
@@ -215,8 +229,9 @@ impl Remover {
     async fn trash(&mut self, ours: &[RelPath]) -> Result<(), DeliveryError> {
         let shared = self.worker.shared();
         let day = shared.delivery.clock.now().to_utc().format("%Y-%m-%d").to_string();
-        // The run's number keeps two files of one path apart.
-        let folder = format!("{TRASH_FOLDER}/{day}-run-{}", shared.run);
+        // The run's number keeps two files of one path apart, and the mark does where runs are counted
+        // anew after a loss of state: a rename there would replace the older one.
+        let folder = format!("{TRASH_FOLDER}/{day}-run-{}-{:016x}", shared.run, self.mark);
         let mut requests = Vec::with_capacity(ours.len() * 2);
         for path in ours {
             let Ok(below) = RelPath::new(format!("{folder}/{path}")) else {
@@ -264,14 +279,26 @@ impl Remover {
     async fn empty_trash(&mut self) {
         let shared = self.worker.shared();
         let days = i64::from(shared.delivery.job.deletes.trash_days);
-        // Whole seconds, rounded up.
-        let now = shared.delivery.clock.now().to_utc().timestamp().saturating_add(1);
-        let then = Timestamp::from_unix(now - days * 86_400, 0);
+        let before = move |time: Timestamp| {
+            // Whole seconds, rounded up.
+            let now = time.to_utc().timestamp().saturating_add(1);
+            Timestamp::from_unix(now - days * 86_400, 0)
+        };
         let reader = Arc::clone(&shared);
         let old = spawn_blocking(move || {
-            reader.delivery.state.manifest(reader.target)?.trash_before(then, MAX_EMPTIED)
+            let manifest = reader.delivery.state.manifest(reader.target)?;
+            let now = reader.delivery.clock.now();
+            // Without a run before this one, nothing says that the clock is right.
+            let Some(pace) = manifest.pace()? else { return Ok((Vec::new(), None)) };
+            let counted = pace.at(now).counted();
+            let old = manifest.trash_before(before(counted), MAX_EMPTIED)?;
+            let later = counted < now && manifest.trash_before(before(now), old.len() + 1)?.len() > old.len();
+            Ok::<_, StateError>((old, later.then(|| leap_notice(counted, now))))
         });
-        let Ok(Ok(old)) = old.await else { return };
+        let Ok(Ok((old, notice))) = old.await else { return };
+        if let Some(text) = notice {
+            shared.delivery.sink.emit(Event::Notice { text });
+        }
         for batch in old.chunks(FILES_AT_ONCE) {
             let requests: Vec<_> = batch.iter().cloned().map(Request::Delete).collect();
             let answers = match self.ask(&requests, 0).await {
@@ -318,6 +345,15 @@ impl Remover {
     }
 }
 
+/// What to say where the clock would empty the trash and the runs do not bear it out.
+fn leap_notice(counted: Timestamp, now: Timestamp) -> String {
+    let days = now.nanos_since(counted) / (86_400 * 1_000_000_000);
+    format!(
+        "The clock is {days} days further than the runs of this job account for: it was set, or the machine was off. \
+         What went to the server's trash stays there for longer until the runs have caught up."
+    )
+}
+
 /// Finds the delivered files that the source has no more: looked for one by one, since a scan may
 /// miss what is renamed meanwhile. Blocks.
 fn for_each_missing(
@@ -332,7 +368,7 @@ fn for_each_missing(
         let (path, entry) = entry?;
         let ours = match entry.status {
             EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
-            EntryStatus::Presumed | EntryStatus::Retired => false,
+            EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
         };
         let gone = ours && filter.admits(&path) && shared.root.lacks(&path);
         if gone && take(path, entry) == Search::Enough {

@@ -330,8 +330,12 @@ impl Book {
                 emit(file(path, FileProgress::Confirmed));
             }
             Outcome::Presumed { path } => {
-                counts.presumed += 1;
+                self.report.add_presumed(&path);
                 emit(file(path, FileProgress::Presumed));
+            }
+            Outcome::Attested { path } => {
+                counts.attested += 1;
+                emit(file(path, FileProgress::Attested));
             }
             Outcome::Withdrawn => {}
             Outcome::Skipped { name, reason } => {

@@ -55,6 +55,8 @@ pub(super) struct Case {
 pub(super) struct Settle {
     case: Case,
     phase: Phase,
+    /// How the server said that nothing stands under the final name.
+    absence: String,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ enum Phase {
 
 impl Settle {
     pub(super) fn new(case: Case) -> Self {
-        Self { case, phase: Phase::Looking }
+        Self { case, phase: Phase::Looking, absence: String::new() }
     }
 
     /// Starts, or starts again on a new session.
@@ -157,7 +159,10 @@ impl Settle {
     /// `SIZE` of the final name says 550, which servers say for other reasons as well.
     fn missing(&mut self, answers: Vec<Answer>) -> SettleStep {
         match answers.into_iter().next() {
-            Some(Answer::Absent(_)) => self.not_there(&Standing::Absent),
+            Some(Answer::Absent(refusal)) => {
+                self.absence = refusal.to_string();
+                self.not_there(&Standing::Absent)
+            }
             Some(Answer::Done) => self.prove(Standing::Unknown),
             Some(Answer::Refused(refusal)) => SettleStep::Unknown(DeliveryError::Unsettled { refusal }),
             _ => SettleStep::Unknown(DeliveryError::CannotLook),
@@ -199,8 +204,17 @@ impl Settle {
         let as_before = same_file(now, &self.case.intent.standing);
         match (now, self.case.mode) {
             (Standing::Absent, Mode::Drop) => {
-                let Publishing { path, stat, observed_at, verified, .. } = self.case.intent.clone();
-                let presumed = Presumed { run: self.case.run, path, stat, observed_at, verified };
+                let Publishing { run, path, temporary, stat, observed_at, verified, .. } =
+                    self.case.intent.clone();
+                let found = format!(
+                    "proved by {} in run {run}, then its temporary name {temporary} was gone, and nothing stood \
+                     under {} ({})",
+                    verified.method(),
+                    self.case.destination,
+                    self.absence
+                );
+                let run = self.case.run;
+                let presumed = Presumed { run, path, stat, observed_at, verified, found };
                 self.record(Settled::Presumed, Record::Presumed(presumed))
             }
             (Standing::Absent, Mode::Mirror) => self.withdraw("nothing stands under either name"),

@@ -65,6 +65,10 @@ pub(super) enum Outcome {
     Presumed {
         path: RelPath,
     },
+    /// A person said that the receiver has it.
+    Attested {
+        path: RelPath,
+    },
     Skipped {
         name: String,
         reason: String,

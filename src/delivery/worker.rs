@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::absence::is_gone;
 use super::attempt::{Broken, Left, deliver, settle};
 use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
+use crate::domain::{
+    Confirmed, EntryStatus, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
+};
 use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
 use crate::source::{SourceError, hash_file};
 
@@ -194,7 +197,16 @@ impl Worker {
         }
         let confirmed = Confirmed { run: self.shared.run, path: work.path.clone(), stat, observed_at };
         self.shared.commit(Record::Confirmed(confirmed)).await?;
-        Ok(Some(Outcome::Confirmed { path: work.path.clone() }))
+        let path = work.path.clone();
+        Ok(Some(match known.status {
+            // The same bytes; what a person said of them is no proof.
+            EntryStatus::Attested => Outcome::Attested { path },
+            EntryStatus::Delivered
+            | EntryStatus::Presumed
+            | EntryStatus::Retired
+            | EntryStatus::FoundMissing
+            | EntryStatus::FoundChanged => Outcome::Confirmed { path },
+        }))
     }
 
     /// Brings a file to an outcome, trying again where that may help.
@@ -435,13 +447,21 @@ impl Worker {
 
 /// Deletes temporary files; those whose end is not known stay in the list.
 async fn delete_all(connection: &mut Connection, litter: &mut Vec<RemotePath>) {
-    while let Some(temporary) = litter.last() {
+    let mut stay = Vec::new();
+    while let Some(temporary) = litter.pop() {
         let answer = connection.perform(&[Request::Delete(temporary.clone())], 0).await;
-        match answer.as_deref() {
-            Ok([Answer::Done | Answer::Absent(_)]) => {
-                litter.pop();
-            }
-            Ok(_) | Err(_) => return,
+        let gone = match answer.as_deref() {
+            Ok([Answer::Done]) => true,
+            // Servers say 550 as well where deleting is not allowed.
+            Ok([Answer::Absent(_)]) => is_gone(connection, &temporary).await,
+            Ok(_) | Err(_) => false,
+        };
+        if !gone {
+            stay.push(temporary);
+        }
+        if !connection.is_usable() {
+            break;
         }
     }
+    litter.append(&mut stay);
 }

@@ -38,6 +38,8 @@ pub enum EntryStatus {
     FoundMissing,
     /// It was proved, but later something else was found there: it must be sent again.
     FoundChanged,
+    /// It was presumed, and a person said that the receiver has it: neither proved nor sent again.
+    Attested,
 }
 
 /// What a scan of a source folder finds, in the order of [`RelPath`]s.

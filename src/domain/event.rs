@@ -129,6 +129,8 @@ pub enum FileProgress {
     Confirmed,
     /// Most likely delivered and taken by the consumer.
     Presumed,
+    /// It was presumed, and a person said that the receiver has it.
+    Attested,
     /// Its source was deleted after the delivery, or moved.
     Retired {
         /// Where it was moved to; deleted where there is none.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod charset;
+mod decision;
 mod deletes;
 mod digest;
 mod entry;
@@ -15,6 +16,7 @@ mod expect;
 mod ids;
 mod job;
 mod network;
+mod pace;
 mod path;
 mod record;
 mod report;
@@ -34,6 +36,7 @@ pub use self::audit::{
     AuditCounts, AuditKind, AuditReport, Difference, DifferenceKind, MAX_DIFFERENCES_NAMED,
 };
 pub use self::charset::Charset;
+pub use self::decision::{Decided, Decision, Person};
 pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};
 pub use self::digest::{Digest, Hasher, ParseDigestError};
 pub use self::entry::{Entry, EntryStatus, Found};
@@ -44,13 +47,16 @@ pub use self::expect::{DailyExpectation, Deliveries, Expectation, Late, RunSucce
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{AfterDelivery, Job, Mode, Overwrite};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
+pub use self::pace::Pace;
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
     Audited, Checkpoint, Confirmed, Delivered, Expired, Failed, FoundDiffering, GuardTripped, Leftovers,
     Presumed, Publishing, Record, Remembered, Removal, Removed, Retained, Retired, Retiring, RunFinished,
     RunStarted, SessionFacts, StagedFile, Staging, Standing, TrashEmptied, Trashing, Withdrawn,
 };
-pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
+pub use self::report::{
+    Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED, RunReport,
+};
 pub use self::retry::Backoff;
 pub use self::schedule::{
     CatchUp, CronExpression, Days, ParseCronError, ParseDaysError, ParseTimeError, ParseWindowError,

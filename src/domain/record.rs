@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditCounts, AuditKind, Counts, Digest, Failure, FileStat, JobName, ProofMethod, RelPath, RemotePath,
-    RunId, RunsMissed, Scheduled, SourceSeen, Target, Timestamp, TlsVersion, Triggers, Verified,
+    AuditCounts, AuditKind, Counts, Decided, Digest, Failure, FileStat, JobName, ProofMethod, RelPath,
+    RemotePath, RunId, RunsMissed, Scheduled, SourceSeen, Target, Timestamp, TlsVersion, Triggers, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -27,6 +27,8 @@ pub enum Record {
     Delivered(Delivered),
     /// A file most likely was delivered and taken; it cannot be known.
     Presumed(Presumed),
+    /// A person decided about such a file.
+    Decided(Decided),
     /// A file was read and found to hold what was delivered.
     Confirmed(Confirmed),
     /// What was begun for a file came to nothing; it will be sent again, if it is still there.
@@ -77,6 +79,7 @@ impl Record {
             | Self::Publishing(Publishing { run, .. })
             | Self::Delivered(Delivered { run, .. })
             | Self::Presumed(Presumed { run, .. })
+            | Self::Decided(Decided { run, .. })
             | Self::Confirmed(Confirmed { run, .. })
             | Self::Withdrawn(Withdrawn { run, .. })
             | Self::Retiring(Retiring { run, .. })
@@ -238,6 +241,9 @@ pub struct Presumed {
     pub observed_at: Timestamp,
     /// The proof of the temporary file.
     pub verified: Verified,
+    /// What was found, in words free of control characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub found: String,
 }
 
 /// A file was read and found to hold what was delivered: only its facts changed.

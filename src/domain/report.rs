@@ -10,6 +10,9 @@ use super::{Exit, JobName, ProofMethod, RelPath, RunId, Triggers};
 /// Most failed files that a report names; all are counted, and all stand in the ledger.
 pub const MAX_FAILED_FILES_NAMED: usize = 1_000;
 
+/// Most presumed files that a report names; all are counted, and `nightferry settle` lists them.
+pub const MAX_PRESUMED_FILES_NAMED: usize = 1_000;
+
 /// What kind of trouble a failure was: it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -108,6 +111,9 @@ pub struct Counts {
     pub skipped: u64,
     /// Most likely delivered, and taken by the consumer; a person should look.
     pub presumed: u64,
+    /// The same, and a person said that the receiver has them: not sent.
+    #[serde(default)]
+    pub attested: u64,
     /// Not delivered.
     pub failed: u64,
     /// To be sent, but the run ended before their turn.
@@ -145,6 +151,9 @@ pub struct RunReport {
     pub proofs: BTreeMap<ProofMethod, u64>,
     /// The failed files, the first [`MAX_FAILED_FILES_NAMED`] of them.
     pub failed: Vec<FailedFile>,
+    /// The presumed files as shown to people, the first [`MAX_PRESUMED_FILES_NAMED`] of them.
+    #[serde(default)]
+    pub presumed: Vec<String>,
     /// The worst that befell a file; files beyond the named ones count.
     pub worst: Option<FailureClass>,
     /// Why the run ended before its plan was done.
@@ -163,6 +172,7 @@ impl RunReport {
             counts: Counts::default(),
             proofs: BTreeMap::new(),
             failed: Vec::new(),
+            presumed: Vec::new(),
             worst: None,
             stopped: None,
             elapsed_ms: 0,
@@ -174,6 +184,14 @@ impl RunReport {
         self.counts.delivered += 1;
         self.counts.bytes_delivered = self.counts.bytes_delivered.saturating_add(bytes);
         *self.proofs.entry(method).or_default() += 1;
+    }
+
+    /// Counts a file that most likely was delivered and taken.
+    pub fn add_presumed(&mut self, path: &RelPath) {
+        self.counts.presumed += 1;
+        if self.presumed.len() < MAX_PRESUMED_FILES_NAMED {
+            self.presumed.push(path.to_string());
+        }
     }
 
     /// Counts a failed file.

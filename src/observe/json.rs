@@ -75,6 +75,7 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
         FileProgress::Settled => ("file-settled", json!({})),
         FileProgress::Confirmed => ("file-confirmed", json!({})),
         FileProgress::Presumed => ("file-presumed", json!({})),
+        FileProgress::Attested => ("file-attested", json!({})),
         FileProgress::Retired { moved_to } => ("file-retired", json!({"moved_to": moved_to})),
         FileProgress::Retained { failure } => ("file-retained", json!({"failure": failure})),
         FileProgress::Removed { removal } => ("file-removed", json!({"removal": removal})),

@@ -72,8 +72,9 @@ fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
         }
         FileProgress::Delivered { size, method } => ("delivered", format!("  {}  {method}", bytes(*size))),
         FileProgress::Settled => ("settled", "  stood there already, from an earlier run".to_owned()),
-        FileProgress::Confirmed => ("confirmed", "  same content as delivered".to_owned()),
+        FileProgress::Confirmed => ("confirmed", "  same content as before".to_owned()),
         FileProgress::Presumed => ("presumed", "  most likely delivered and taken away".to_owned()),
+        FileProgress::Attested => ("attested", "  by a person: the receiver has it; not sent".to_owned()),
         FileProgress::Retired { moved_to: Some(to) } => ("moved", format!("  to {}", escaped(to))),
         FileProgress::Retired { moved_to: None } => {
             ("deleted", "  from the source, after its delivery".to_owned())

@@ -15,6 +15,10 @@ pub enum PlannedAction {
     Read,
     /// Nothing: it is as it was when it was delivered.
     Unchanged,
+    /// Nothing: it was presumed, and a person said that the receiver has it.
+    Attested,
+    /// Nothing, until a person decides: most likely it was delivered and taken.
+    Presumed,
     /// Nothing: it is neither file nor folder.
     Skip,
     /// It is deleted on the server, or moved to the trash there, if the limits allow it.
@@ -29,6 +33,8 @@ impl PlannedAction {
             Self::Send => "send",
             Self::Read => "read",
             Self::Unchanged => "unchanged",
+            Self::Attested => "attested",
+            Self::Presumed => "presumed",
             Self::Skip => "skip",
             Self::Remove => "remove",
             Self::Fail => "fail",
@@ -70,6 +76,10 @@ pub struct PlanTotals {
     pub read_bytes: u64,
     /// Files as they were when they were delivered.
     pub unchanged: u64,
+    /// Files that the receiver has, as a person said.
+    pub attested: u64,
+    /// Files that are presumed to be delivered.
+    pub presumed: u64,
     /// What is neither file nor folder.
     pub skip: u64,
     /// Remote files that are deleted, or moved to the trash.
@@ -92,6 +102,8 @@ impl PlanTotals {
                 self.read_bytes = self.read_bytes.saturating_add(size);
             }
             PlannedAction::Unchanged => self.unchanged += 1,
+            PlannedAction::Attested => self.attested += 1,
+            PlannedAction::Presumed => self.presumed += 1,
             PlannedAction::Skip => self.skip += 1,
             PlannedAction::Remove => self.remove += 1,
             PlannedAction::Fail => self.fail += 1,
@@ -109,6 +121,8 @@ impl PlanTotals {
         }
         parts.push(format!("{} unchanged", self.unchanged));
         let others = [
+            (self.attested, "attested by a person"),
+            (self.presumed, "presumed, to be decided"),
             (self.remove, "to delete on the server"),
             (self.skip, "skipped"),
             (self.fail, "that cannot be sent"),

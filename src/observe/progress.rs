@@ -123,6 +123,7 @@ impl Progress {
             FileProgress::Settled
             | FileProgress::Confirmed
             | FileProgress::Presumed
+            | FileProgress::Attested
             | FileProgress::Kept
             | FileProgress::Taken => self.finish(path),
             FileProgress::Retired { .. }

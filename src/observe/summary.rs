@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::text::{bytes, count, duration, escaped, rate};
-use crate::domain::{Counts, RunReport, Trigger};
+use crate::domain::{Counts, JobName, RunReport, Trigger};
 
 /// Most failed files that are named; the rest is counted.
 const MAX_FILES_NAMED: usize = 20;
@@ -26,6 +26,7 @@ pub fn summary(report: &RunReport) -> String {
             lines.push(format!("  {number} {what}"));
         }
     }
+    lines.extend(presumed(report));
     let told = report.counts.failed + report.counts.retained + report.counts.not_removed;
     if told > 0 {
         lines.push("  failed:".to_owned());
@@ -63,9 +64,35 @@ pub fn trouble(report: &RunReport) -> String {
             };
             format!("{what}, the first of them {}: {}", escaped(&file.name), escaped(&file.failure.cause))
         }
-        (None, None) => format!("{} cannot be proved to have arrived", count(report.counts.presumed, "file")),
+        (None, None) => {
+            let first = report.presumed.first().map(|name| format!(", the first of them {}", escaped(name)));
+            let (files, first) = (count(report.counts.presumed, "file"), first.unwrap_or_default());
+            format!("{files} cannot be proved to have arrived{first}; {}", advice(&report.job))
+        }
     };
     format!("{}: {cause}", report.job)
+}
+
+/// The presumed files by name, with the command to decide about them.
+fn presumed(report: &RunReport) -> Vec<String> {
+    let all = report.counts.presumed;
+    if all == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("  {all} most likely delivered and taken away, which cannot be proved:")];
+    let named = report.presumed.iter().take(MAX_FILES_NAMED);
+    lines.extend(named.map(|name| format!("    {}", escaped(name))));
+    let named = u64::try_from(report.presumed.len().min(MAX_FILES_NAMED)).unwrap_or(u64::MAX);
+    if all > named {
+        lines.push(format!("    and {} more", all - named));
+    }
+    lines.push(format!("    {}", advice(&report.job)));
+    lines
+}
+
+/// What to do about presumed files.
+pub(super) fn advice(job: &JobName) -> String {
+    format!("ask the receiver, then decide: `nightferry settle {job}`")
 }
 
 fn headline(report: &RunReport) -> String {
@@ -87,14 +114,14 @@ fn headline(report: &RunReport) -> String {
 
 fn asides(counts: &Counts) -> [(u64, &'static str); 9] {
     [
-        (counts.confirmed, "touched, but with the content that was delivered: not sent"),
+        (counts.confirmed, "touched, but with the same content as before: not sent"),
         (counts.settled, "delivered by an earlier run that was cut short: found in place"),
         (counts.retired, "taken out of the source after their delivery"),
         (counts.retained, "delivered, but still in the source: they could not be deleted or moved"),
         (counts.removed, "deleted on the server or moved to its trash: their sources are gone"),
         (counts.not_removed, "still on the server, though their sources are gone"),
         (counts.skipped, "skipped: neither files nor folders"),
-        (counts.presumed, "most likely delivered and taken away, but not proved: ask the receiver"),
+        (counts.attested, "not proved, but the receiver has them, as a person said: not sent"),
         (counts.not_reached, "not reached before the run ended; the next run goes on"),
     ]
 }
@@ -102,7 +129,7 @@ fn asides(counts: &Counts) -> [(u64, &'static str); 9] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FailedFile, Failure, FailureClass, ProofMethod, RunId};
+    use crate::domain::{FailedFile, Failure, FailureClass, ProofMethod, RelPath, RunId};
 
     fn report() -> RunReport {
         RunReport::new(RunId(1), "daily-reports".parse().unwrap())
@@ -126,7 +153,10 @@ mod tests {
         report.counts.confirmed = 1;
         report.counts.settled = 2;
         report.counts.skipped = 3;
-        report.counts.presumed = 4;
+        for number in 0..22 {
+            report.add_presumed(&RelPath::new(format!("p\u{202e}{number}")).unwrap());
+        }
+        report.counts.attested = 6;
         report.counts.not_reached = 5;
         for number in 0..22 {
             let failure = Failure::new(FailureClass::File, "550 no\nspace");

@@ -48,6 +48,11 @@ pub enum Action {
         /// The file.
         path: RelPath,
     },
+    /// Leave it alone: a person said that the receiver has it, and its facts are the same.
+    Attested {
+        /// The file.
+        path: RelPath,
+    },
     /// Neither file nor folder, or behind a link.
     Skip {
         /// Its name as shown to people.

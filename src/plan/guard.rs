@@ -20,7 +20,18 @@ pub struct Facts {
     /// Whether the marker stands in the source; `None` where the job names none.
     pub marker: Option<Marker>,
     /// What a person approved.
-    pub approved: Option<Missing>,
+    pub approved: Approval,
+}
+
+/// What a person approved for this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// Nothing: the limits hold.
+    None,
+    /// These files, and no others.
+    Of(Missing),
+    /// What a run would have deleted of which that is not known, or not any more.
+    Unknown(RunId),
 }
 
 /// The files that a scan did not find.
@@ -62,6 +73,32 @@ pub enum Tripped {
         "the marker file of `delete.marker` does not stand in the source: something else may be mounted there"
     )]
     NoMarker,
+    /// Other files are gone than those that a person approved.
+    #[error(
+        "the approval does not fit: it is for {approved} files, and now {missing} of {known} delivered files are \
+         gone from the source, not the same ones"
+    )]
+    NotAsApproved {
+        /// Files that were approved.
+        approved: u64,
+        /// Files that are gone.
+        missing: u64,
+        /// Files that were delivered.
+        known: u64,
+    },
+    /// The approved run is not the last one that was stopped.
+    #[error(
+        "the approval does not fit: run {run} is not the last one whose deletions were stopped; now {missing} of \
+         {known} delivered files are gone from the source"
+    )]
+    NotTheLast {
+        /// The run that was approved.
+        run: RunId,
+        /// Files that are gone.
+        missing: u64,
+        /// Files that were delivered.
+        known: u64,
+    },
     /// There is not one file in the source.
     #[error("the source is empty, and {known} files were delivered from it: it may not be mounted")]
     Empty {
@@ -104,6 +141,8 @@ impl Tripped {
         match self {
             Self::TooManyFiles { .. }
             | Self::TooLargeAShare { .. }
+            | Self::NotAsApproved { .. }
+            | Self::NotTheLast { .. }
             | Self::Empty { .. }
             | Self::OtherMount => true,
             Self::NoMarker => false,
@@ -126,8 +165,17 @@ pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts) -> Result<Permit,
         return Err(Tripped::NoMarker);
     }
     let Facts { now, before, known, missing, .. } = *facts;
-    if facts.approved == Some(missing) {
-        return Ok(Permit(missing));
+    match facts.approved {
+        Approval::None => {}
+        Approval::Of(approved) if approved == missing => return Ok(Permit(missing)),
+        // Also within the limits: a person meant other files.
+        Approval::Of(approved) => {
+            let (approved, missing) = (approved.files, missing.files);
+            return Err(Tripped::NotAsApproved { approved, missing, known });
+        }
+        Approval::Unknown(run) => {
+            return Err(Tripped::NotTheLast { run, missing: missing.files, known });
+        }
     }
     if now.files == 0 && known > 0 {
         return Err(Tripped::Empty { known });
@@ -155,7 +203,14 @@ mod tests {
 
     fn facts(files: u64, known: u64) -> Facts {
         let seen = SourceSeen { device: 1, filesystem: 7, files: known - files };
-        Facts { now: seen, before: Some(seen), known, missing: missing(files), marker: None, approved: None }
+        Facts {
+            now: seen,
+            before: Some(seen),
+            known,
+            missing: missing(files),
+            marker: None,
+            approved: Approval::None,
+        }
     }
 
     fn ask(policy: &Deletes, facts: &Facts) -> Result<(), Tripped> {
@@ -204,11 +259,20 @@ mod tests {
         let policy = Deletes::default();
         let many = facts(60, 100);
         assert!(ask(&policy, &many).is_err());
-        assert_eq!(ask(&policy, &Facts { approved: Some(missing(60)), ..many }), Ok(()));
-        assert!(ask(&policy, &Facts { approved: Some(missing(59)), ..many }).is_err());
+        let approved = |approved| Facts { approved, ..many };
+        assert_eq!(ask(&policy, &approved(Approval::Of(missing(60)))), Ok(()));
         let others = Missing { files: 60, paths: Digest::of(b"others") };
-        assert!(ask(&policy, &Facts { approved: Some(others), ..many }).is_err());
-        let unmarked = Facts { approved: Some(missing(60)), marker: Some(Marker::Missing), ..many };
+        for other in [missing(59), others] {
+            let refused = ask(&policy, &approved(Approval::Of(other))).unwrap_err();
+            let expected = Tripped::NotAsApproved { approved: other.files, missing: 60, known: 100 };
+            assert_eq!(refused, expected);
+        }
+        let few = Facts { approved: Approval::Of(missing(59)), ..facts(1, 100) };
+        assert!(ask(&policy, &few).is_err(), "within the limits, but a person meant others");
+        let unknown = Facts { approved: Approval::Unknown(RunId(7)), ..facts(1, 100) };
+        let expected = Tripped::NotTheLast { run: RunId(7), missing: 1, known: 100 };
+        assert_eq!(ask(&policy, &unknown), Err(expected));
+        let unmarked = Facts { approved: Approval::Of(missing(60)), marker: Some(Marker::Missing), ..many };
         assert_eq!(ask(&policy, &unmarked), Err(Tripped::NoMarker), "a missing disk cannot be approved");
     }
 }

@@ -192,7 +192,8 @@ where
                 EntryStatus::Delivered
                 | EntryStatus::Retired
                 | EntryStatus::FoundMissing
-                | EntryStatus::FoundChanged,
+                | EntryStatus::FoundChanged
+                | EntryStatus::Attested,
                 _,
             ) => None,
         }
@@ -243,11 +244,12 @@ fn compare(file: File, known: Entry) -> Action {
         EntryStatus::Retired => send(file, Some(known), Reason::New),
         EntryStatus::FoundMissing => send(file, Some(known), Reason::FoundMissing),
         EntryStatus::FoundChanged => send(file, Some(known), Reason::FoundChanged),
-        EntryStatus::Delivered if file.stat.size != known.size => {
+        EntryStatus::Delivered | EntryStatus::Attested if file.stat.size != known.size => {
             let reason = Reason::SizeChanged { was: known.size };
             send(file, Some(known), reason)
         }
-        EntryStatus::Delivered => match reason_to_read(&file.stat, &known) {
+        EntryStatus::Delivered | EntryStatus::Attested => match reason_to_read(&file.stat, &known) {
+            None if known.status == EntryStatus::Attested => Action::Attested { path: file.path },
             None => Action::Unchanged { path: file.path },
             Some(reason) => {
                 let File { path, stat, observed_at, twins } = file;

@@ -278,7 +278,7 @@ fn model(found: Option<&FileStat>, known: Option<&Entry>) -> &'static str {
         (Some(_), None) => "send",
         (None, Some(known)) => match known.status {
             EntryStatus::Presumed => "presumed",
-            EntryStatus::Retired => "nothing",
+            EntryStatus::Retired | EntryStatus::Attested => "nothing",
             EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => "missing",
         },
         (Some(stat), Some(known)) => {
@@ -290,9 +290,10 @@ fn model(found: Option<&FileStat>, known: Option<&Entry>) -> &'static str {
                 | EntryStatus::Retired
                 | EntryStatus::FoundMissing
                 | EntryStatus::FoundChanged => "send",
-                EntryStatus::Delivered if stat.size != known.size => "send",
+                EntryStatus::Delivered | EntryStatus::Attested if stat.size != known.size => "send",
+                EntryStatus::Attested if *stat == known.stat && trusted => "attested",
                 EntryStatus::Delivered if *stat == known.stat && trusted => "unchanged",
-                EntryStatus::Delivered => "hash",
+                EntryStatus::Delivered | EntryStatus::Attested => "hash",
             }
         }
     }
@@ -314,6 +315,7 @@ fn entries() -> impl Strategy<Value = Entry> {
         Just(EntryStatus::Retired),
         Just(EntryStatus::FoundMissing),
         Just(EntryStatus::FoundChanged),
+        Just(EntryStatus::Attested),
     ];
     (status, stats(), 0..6i64).prop_map(|(status, stat, looked)| entry(status, stat, at(looked)))
 }
@@ -344,6 +346,7 @@ proptest! {
                 Action::Presumed { path } => (path, "presumed"),
                 Action::Missing { path, .. } => (path, "missing"),
                 Action::Unchanged { path } => (path, "unchanged"),
+                Action::Attested { path } => (path, "attested"),
                 Action::End(ScanEnd::Complete(_)) => { ends += 1; continue }
                 other => panic!("{other:?}"),
             };

@@ -26,6 +26,17 @@ pub const MAX_PATTERNS: usize = 1_000;
 pub struct Filter {
     include: Option<Arc<Patterns>>,
     exclude: Option<Arc<Patterns>>,
+    carried: Carried,
+}
+
+/// Which paths the server can be told at all.
+#[derive(Clone)]
+struct Carried(Arc<dyn Fn(&RelPath) -> bool + Send + Sync>);
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Carried")
+    }
 }
 
 /// What a filter says of all that lies in a folder.
@@ -43,7 +54,21 @@ impl Filter {
         Ok(Self {
             include: Patterns::new(PatternList::Include, include)?.map(Arc::new),
             exclude: Patterns::new(PatternList::Exclude, exclude)?.map(Arc::new),
+            carried: Carried(Arc::new(|_| true)),
         })
+    }
+
+    /// The same for a server that can be told only these paths: a name that it cannot be told is
+    /// nobody's twin, since it is never sent. Such files are found all the same, to be told of.
+    #[must_use]
+    pub fn carrying(self, carried: impl Fn(&RelPath) -> bool + Send + Sync + 'static) -> Self {
+        Self { carried: Carried(Arc::new(carried)), ..self }
+    }
+
+    /// Whether the server can be told a path, which can be any bytes.
+    pub(super) fn carries(&self, path: &[u8]) -> bool {
+        let path = std::str::from_utf8(path).ok().and_then(|path| RelPath::new(path).ok());
+        path.is_some_and(|path| (self.carried.0)(&path))
     }
 
     /// Whether a file with this path is sent.

@@ -130,6 +130,7 @@ impl<N: Fn() -> Timestamp> Scan<N> {
     fn twins(&self, names: &[Name], below: Below) -> BTreeMap<CString, Twins> {
         let path = |name: &Name| [self.path.as_slice(), name.name.as_bytes()].concat();
         let is_sent = |name: &Name| match name.kind {
+            _ if !self.filter.carries(&path(name)) => false,
             FileType::RegularFile => self.filter.admits_file(&path(name), below),
             FileType::Directory => self.filter.enter(&path(name), below).is_some(),
             FileType::Unknown => true,

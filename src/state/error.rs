@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::{Exit, FailureClass, RunId, Timestamp};
@@ -35,6 +35,37 @@ pub enum StateError {
     /// not; nothing more is committed until the state is opened anew.
     #[error("cannot read or write {}", file.display())]
     Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The disk of the state folder, or a quota, is full. As [`StateError::Io`].
+    #[error(
+        "there is no room in {}{}: nothing that was recorded is lost, and nothing else counts as delivered; free \
+         {ROOM_WANTED} or more there, and the next run goes on",
+        folder.display(),
+        shown_room(*.free)
+    )]
+    NoRoom {
+        /// The folder in which a file could not grow.
+        folder: PathBuf,
+        /// Bytes that are free there, where the system tells.
+        free: Option<u64>,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The disk of the state folder fails, or was made read-only because it did. As
+    /// [`StateError::Io`].
+    #[error(
+        "the disk under {} fails: nothing that was acknowledged was lost by us, and nothing else counts as \
+         delivered; look at the system's log (`dmesg`) and that disk, and the next run goes on; if the folder is \
+         lost, bring it back from a backup",
+        file.display()
+    )]
+    DiskFails {
         /// The file.
         file: PathBuf,
         /// What the system says.
@@ -204,6 +235,19 @@ impl ManifestFault {
     }
 }
 
+/// What a person is asked to free: the ledger's segment and a checkpoint grow that far.
+const ROOM_WANTED: &str = "100 MiB";
+
+/// What is free for us on the disk of a folder.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn shown_room(free: Option<u64>) -> String {
+    free.map(|free| format!(" ({} KiB are free)", free / 1024)).unwrap_or_default()
+}
+
 impl StateError {
     /// What can be done about a damaged ledger.
     pub(super) const REMEDY: &'static str =
@@ -224,11 +268,61 @@ impl StateError {
 
     pub(super) fn io(file: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let file = file.into();
-        move |source| Self::Io { file, source: Arc::new(source) }
+        move |source| match Self::of_disk(&file, source) {
+            Ok(known) => known,
+            Err(source) => Self::Io { file, source: Arc::new(source) },
+        }
     }
 
     pub(super) fn folder(folder: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let folder = folder.into();
-        move |source| Self::Folder { folder, source: Arc::new(source) }
+        move |source| match Self::of_disk(&folder, source) {
+            Ok(known) => known,
+            Err(source) => Self::Folder { folder, source: Arc::new(source) },
+        }
+    }
+
+    /// What a system error about a file says of the disk under it, if anything.
+    fn of_disk(file: &Path, source: io::Error) -> Result<Self, io::Error> {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                let folder = if file.is_dir() { file } else { file.parent().unwrap_or(file) };
+                let (folder, source) = (folder.to_owned(), Arc::new(source));
+                Ok(Self::NoRoom { free: free_bytes(&folder), folder, source })
+            }
+            io::ErrorKind::ReadOnlyFilesystem => Ok(Self::disk_fails(file, source)),
+            _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Ok(Self::disk_fails(file, source))
+            }
+            _ => Err(source),
+        }
+    }
+
+    fn disk_fails(file: &Path, source: io::Error) -> Self {
+        Self::DiskFails { file: file.to_owned(), source: Arc::new(source) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_or_failing_disk_is_told_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |code| StateError::io(folder.path().join("x.jsonl"))(io::Error::from_raw_os_error(code));
+        for full in [28, 122] {
+            let text = error(full).to_string();
+            let name = folder.path().display().to_string();
+            for words in [name.as_str(), "KiB are free", "nothing that was recorded is lost", "free 100 MiB"]
+            {
+                assert!(text.contains(words), "{words:?} in {text}");
+            }
+        }
+        for failing in [5, 30] {
+            let text = error(failing).to_string();
+            assert!(text.contains("x.jsonl") && text.contains("dmesg"), "{text}");
+        }
+        assert!(matches!(error(13), StateError::Io { .. }));
     }
 }

@@ -12,6 +12,7 @@ mod lab;
 mod real_names;
 mod real_servers;
 mod real_ways_back;
+mod settle;
 mod state;
 mod support;
 mod wire;

@@ -147,7 +147,10 @@ fn a_full_disk_acknowledges_nothing_and_the_state_recovers_with_space() {
         .find_map(|(number, committed)| Some((number, committed.err()?)))
         .unwrap();
     assert!(acknowledged > 100, "{acknowledged}");
-    assert!(matches!(error, StateError::Io { .. } | StateError::Manifest(_)), "{error}");
+    assert!(
+        matches!(error, StateError::Io { .. } | StateError::NoRoom { .. } | StateError::Manifest(_)),
+        "{error}"
+    );
     assert!(matches!(commit(acknowledged), Err(StateError::Stopped)));
     // With the manifest's failure the record itself is safe.
     let in_ledger = recorded(&disk.state()).len();

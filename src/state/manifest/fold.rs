@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{
-    Content, PARTIALS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, partial_key,
-    retiring_key, staging_key, trash_key,
+    Content, PACE, PARTIALS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, partial_key,
+    presumed_key, retiring_key, staging_key, trash_key,
 };
 use crate::domain::{
-    Delivered, Entry, EntryStatus, FileStat, Leftovers, Record, RelPath, Remembered, RemotePath, StagedFile,
-    Timestamp, Verified,
+    Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Pace, Record, RelPath, Remembered,
+    RemotePath, StagedFile, Timestamp, Verified,
 };
 use crate::state::error::ManifestFault;
 
@@ -53,7 +53,9 @@ impl<'a> Changes<'a> {
                 entry.status = EntryStatus::Presumed;
                 self.put(presumed.path.to_key(), &entry, Content::Compact)?;
                 self.close(&presumed.path);
+                self.put(presumed_key(&presumed.path), presumed, Content::Json)?;
             }
+            Record::Decided(decided) => self.decide(decided)?,
             Record::Confirmed(confirmed) => {
                 let key = confirmed.path.to_key();
                 self.remove(partial_key(&confirmed.path));
@@ -92,9 +94,17 @@ impl<'a> Changes<'a> {
                     self.put(SOURCE.to_vec(), source, Content::Compact)?;
                 }
                 self.leave(&finished.leftovers)?;
+                self.keep_pace(at)?;
             }
         }
         Ok(())
+    }
+
+    /// A run ended at this time of the clock.
+    fn keep_pace(&mut self, at: Timestamp) -> Result<(), ManifestFault> {
+        let before = self.get::<Pace>(PACE, Content::Compact)?;
+        let pace = before.map_or(Pace::begin(at), |before| before.at(at));
+        self.put(PACE.to_vec(), &pace, Content::Compact)
     }
 
     /// Takes in where temporary files may be left after a run.
@@ -124,6 +134,25 @@ impl<'a> Changes<'a> {
         }
         self.put(key, &entry, Content::Compact)?;
         self.close(&delivered.path);
+        self.remove(presumed_key(&delivered.path));
+        Ok(())
+    }
+
+    /// A person decided about a file, if it is still presumed and what was decided about.
+    fn decide(&mut self, decided: &Decided) -> Result<(), ManifestFault> {
+        let key = decided.path.to_key();
+        let entry = self.get::<Entry>(&key, Content::Compact)?.filter(|entry| {
+            entry.status == EntryStatus::Presumed
+                && (entry.size, entry.digest) == (decided.size, decided.digest)
+        });
+        let Some(entry) = entry else { return Ok(()) };
+        self.remove(presumed_key(&decided.path));
+        match decided.decision {
+            Decision::Attested => {
+                self.put(key, &Entry { status: EntryStatus::Attested, ..entry }, Content::Compact)?;
+            }
+            Decision::SendAgain => self.remove(key),
+        }
         Ok(())
     }
 

@@ -2,11 +2,12 @@
 
 use super::guard::{Guard, caught, store_fault};
 use super::value::{
-    Content, FIRST_PATH, INTENTS, PARTIALS, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES, TRASH, damaged,
-    decode,
+    Content, FIRST_PATH, INTENTS, PACE, PARTIALS, PRESUMED, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES,
+    TRASH, damaged, decode,
 };
 use crate::domain::{
-    Entry, GuardTripped, Publishing, RelPath, RemotePath, Retiring, SourceSeen, StagedFile, Timestamp,
+    Entry, GuardTripped, Pace, Presumed, Publishing, RelPath, RemotePath, Retiring, SourceSeen, StagedFile,
+    Timestamp,
 };
 use crate::state::error::{ManifestFault, StateError};
 
@@ -45,6 +46,16 @@ impl Manifest {
     /// names, ordered by path.
     pub fn intents(&self) -> Result<Vec<Publishing>, StateError> {
         self.reserved(INTENTS, |key, value| decode(key, value, Content::Json))
+    }
+
+    /// The files that are presumed to be delivered, with how that came about, ordered by path.
+    pub fn presumed(&self) -> Result<Vec<Presumed>, StateError> {
+        self.reserved(PRESUMED, |key, value| decode(key, value, Content::Json))
+    }
+
+    /// What the clock showed at the end of the last run, and the time that counts.
+    pub fn pace(&self) -> Result<Option<Pace>, StateError> {
+        self.single(PACE, Content::Compact)
     }
 
     /// The source files whose deleting or moving was begun and not ended, ordered by path.

@@ -25,6 +25,10 @@ pub(super) const TRASH: &[u8] = b"\0trash\0";
 pub(super) const SOURCE: &[u8] = b"\0source";
 /// The last deletion that was stopped.
 pub(super) const STOPPED_DELETES: &[u8] = b"\0guard";
+/// What presumed files begin with; the path's key follows.
+pub(super) const PRESUMED: &[u8] = b"\0presumed\0";
+/// What the clock showed in the last run, and what counts of it.
+pub(super) const PACE: &[u8] = b"\0pace";
 /// What large files under temporary names begin with; the path's key follows.
 pub(super) const PARTIALS: &[u8] = b"\0partial\0";
 /// What a job's target begins with, in the tree of general facts; the job's name follows.
@@ -62,6 +66,10 @@ pub(super) fn trash_key(path: &RemotePath) -> Vec<u8> {
 
 pub(super) fn partial_key(path: &RelPath) -> Vec<u8> {
     [PARTIALS, &path.to_key()].concat()
+}
+
+pub(super) fn presumed_key(path: &RelPath) -> Vec<u8> {
+    [PRESUMED, &path.to_key()].concat()
 }
 
 pub(super) fn staging_key(folder: &RemotePath) -> Vec<u8> {

@@ -155,6 +155,7 @@ fn presumed(run: RunId, path: &str, version: u64) -> Record {
         stat: stat(version),
         observed_at: observed(version),
         verified: verified(version),
+        found: String::new(),
     })
 }
 

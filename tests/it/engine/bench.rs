@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use ftps_server::{Builder, Dialect, Direction, Event as ServerEvent, Fault, Server as TestServer};
 use nightferry::audit::{Audit, Depth, Restore, adopt, restore, verify};
-use nightferry::clock::{Clock as _, SystemClock};
+use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, HeldToWindows, Job, Mode,
     Network, Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target,
-    Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
+    Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -35,6 +35,8 @@ pub(super) struct Bench {
     profiles: Arc<Profiles>,
     /// From how many bytes on uploads are resumed.
     pub(super) resume_from: u64,
+    /// By how many days the clock of runs is ahead.
+    pub(super) days_ahead: i64,
     renames: Arc<AtomicUsize>,
     /// What was told of the last run.
     events: Mutex<Vec<Event>>,
@@ -112,6 +114,7 @@ impl Bench {
             approved: None,
             profiles,
             resume_from,
+            days_ahead: 0,
             renames,
             events: Mutex::default(),
             stop: CancellationToken::new(),
@@ -243,7 +246,7 @@ impl Bench {
     ) -> (Option<RunReport>, Vec<Event>) {
         let dying = CancellationToken::new();
         let death = dying.clone();
-        let clock = Arc::new(SystemClock);
+        let clock = Arc::new(Ahead(self.days_ahead));
         let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
@@ -390,6 +393,20 @@ impl Bench {
         assert_eq!(report.counts.unchanged + report.counts.confirmed, files, "{report:#?}");
         assert_eq!(self.server.counters(), before, "a run without changes called the server");
         assert_eq!(self.litter(), Vec::<String>::new());
+    }
+}
+
+/// A clock that is so many days ahead.
+#[derive(Debug)]
+struct Ahead(i64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(SystemClock.now().unix_nanos() + self.0 * 86_400_000_000_000)
+    }
+
+    fn random(&self) -> u64 {
+        SystemClock.random()
     }
 }
 

@@ -155,6 +155,21 @@ async fn names_that_the_server_alters_are_refused() {
     }
 }
 
+/// What cannot be sent is stored over nothing: only that one fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_cannot_be_sent_is_nobodys_twin() {
+    let mut bench = Bench::new(Dialect::full().with(Feature::Latin1), []);
+    bench.definition.charset = Charset::named("iso-8859-1").unwrap();
+    // A long s is a small one in another case.
+    for name in [COMPOSED, DECOMPOSED, "sub/a.txt", "\u{17f}ub/a.txt"] {
+        bench.write(name, name);
+    }
+    let report = bench.run().await;
+    let causes = causes(&report);
+    assert_eq!((report.counts.delivered, report.counts.failed), (2, 2), "{causes:?}");
+    assert!(causes.iter().all(|cause| cause.contains("cannot be written in windows-1252")), "{causes:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_in_another_charset_gets_its_own_bytes() {
     let mut bench = Bench::new(Dialect::full().with(Feature::Latin1).with(Feature::FoldsCase), []);

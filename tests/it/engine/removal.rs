@@ -70,6 +70,54 @@ async fn the_trash_keeps_paths_and_bytes_and_is_emptied_in_time() {
     bench.expect_no_connection(19).await;
 }
 
+/// A clock that leaps ahead does not empty the trash; days that runs account for do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leap_of_the_clock_does_not_empty_the_trash() {
+    let mut bench = delivered(RemoteDelete::Trash, vec![]).await;
+    remove(&bench, 3..4);
+    bench.run().await;
+    for _ in 0..3 {
+        bench.days_ahead = 365;
+        let (report, events) = bench.run_quietly().await;
+        assert_eq!((report.exit(), trash(&bench).len()), (Exit::Done, 1));
+        assert!(format!("{events:?}").contains("days further than the runs"), "{events:#?}");
+    }
+    for (week, left) in [(1, 1), (2, 0)] {
+        bench.days_ahead = 365 + week * 7;
+        bench.run().await;
+        assert_eq!(trash(&bench).len(), left, "week {week}");
+    }
+}
+
+/// After a loss of state runs are counted anew: what is in the trash is not replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trash_of_a_lost_state_is_not_written_over() {
+    let bench = delivered(RemoteDelete::Trash, vec![]).await;
+    for round in 1..=2 {
+        remove(&bench, 3..4);
+        assert_eq!(bench.run().await.counts.removed, 1);
+        assert_eq!(trash(&bench).len(), round);
+        fs::remove_dir_all(bench.state_folder()).unwrap();
+        bench.write("sub/03.csv", "again");
+        bench.adopt().await;
+        bench.run().await;
+    }
+}
+
+/// 550 to DELE means as well that it is not allowed: what stands is swept when it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_temporary_file_that_may_not_be_deleted_is_not_forgotten() {
+    let stored = Fault::on("STOR", Action::ReplyAfter("451 Local error".into())).nth(1);
+    let kept = Fault::on("DELE", Action::Reply("550 Permission denied".into())).from(1);
+    let bench = Bench::new(Dialect::full(), [stored, kept]);
+    bench.write("a.csv", "a");
+    assert_eq!(bench.run().await.counts.delivered, 1);
+    assert_eq!(bench.litter().len(), 1);
+    bench.server.clear_faults();
+    bench.run().await;
+    assert_eq!(bench.litter(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_being_asked_nothing_is_deleted() {
     let bench = delivered(RemoteDelete::Keep, vec![]).await;
@@ -108,15 +156,23 @@ async fn beyond_the_limits_a_person_decides_about_these_very_files() {
     remove(&bench, 3..4);
     let report = bench.run().await;
     assert_nothing_deleted(&bench, &report, "4 of 20");
-    // An approval of a run that is not the last that was stopped is worth nothing.
+    // An approval of a run that is not the last that was stopped is worth nothing, also for what the
+    // limits would allow.
+    bench.job.deletes.max_percent = 100;
+    assert_nothing_deleted(&bench, &bench.run().await, "is not the last one");
+    bench.job.deletes.max_percent = Deletes::DEFAULT_PERCENT;
     assert_nothing_deleted(&bench, &bench.run().await, "4 of 20");
     let last = bench.run().await;
     bench.approved = Some(last.run);
     assert_eq!(bench.run().await.counts.removed, 4);
     assert_eq!(standing(&bench), FILES - 4);
-    bench.job.deletes.max_files = 1;
+    // It was for those files and for once.
     bench.job.deletes.max_percent = 100;
     remove(&bench, 4..6);
+    let report = bench.run().await;
+    assert!(cause(&report).contains("the approval does not fit: it is for 4 files"), "{report:#?}");
+    bench.approved = None;
+    bench.job.deletes.max_files = 1;
     let report = bench.run().await;
     assert!(cause(&report).contains("`delete.max_files: 1`"), "{report:#?}");
 }
@@ -131,6 +187,7 @@ async fn a_missing_marker_deletes_nothing_whoever_approves() {
     bench.approved = Some(report.run);
     assert_nothing_deleted(&bench, &bench.run().await, "marker");
     bench.write(".mounted", "");
+    bench.approved = None;
     assert_eq!(bench.run().await.counts.removed, 1);
 }
 

@@ -54,6 +54,46 @@ fn nothing_is_published_without_proof() {
     }
 }
 
+/// Between the proof of a file in doubt and the look at its final name the earlier rename may come
+/// through: then it is our own file that stands there, and the intent must not be taken back.
+#[test]
+fn a_rename_that_comes_through_late_is_not_taken_for_a_strangers_file() {
+    let crashed = (0..).find_map(|step| {
+        let mut world = World::new(HASHED, Before::Nothing, Consumer::LeavesIt);
+        world.left = Some(step);
+        let _crashed = world.run();
+        world.intent().map(|intent| (world, intent))
+    });
+    let (world, intent) = crashed.unwrap();
+    let size = Answer::Size(intent.verified.size());
+    for (seen, stands) in [
+        ([size.clone(), Answer::Done], true),
+        ([Answer::Unsupported, Answer::Done], true),
+        ([size.clone(), absent("RNFR")], true),
+        ([absent("SIZE"), absent("RNFR")], false),
+        ([Answer::Unsupported, Answer::Unsupported], false),
+    ] {
+        let mut machine = Publish::again(world.spec(intent.temporary.clone()), intent.clone());
+        let Step::Perform(batch) = machine.start() else { panic!("no question") };
+        let answer = |request: &Request| match request {
+            Request::Hash(_) => Answer::Digest(intent.verified.digest()),
+            Request::Size(_) => size.clone(),
+            Request::SetTime(..) => Answer::Done,
+            _ => Answer::Unsupported,
+        };
+        let step = machine.next(Input::Answers(batch.iter().map(answer).collect()));
+        assert!(matches!(step, Step::Perform(_)), "{step:?}");
+        let step = machine.next(Input::Answers(seen.to_vec()));
+        if stands {
+            let Step::Commit(record) = &step else { panic!("{seen:?}: {step:?}") };
+            assert!(matches!(**record, Record::Withdrawn(_)), "{seen:?}: {record:?}");
+        } else {
+            assert_eq!(step, Step::Failed(DeliveryError::InDoubt), "{seen:?}");
+            assert!(machine.intent().is_some(), "{seen:?}");
+        }
+    }
+}
+
 /// Such as for a file above a limit of the server's: reading back proves as much.
 #[test]
 fn a_hash_that_is_not_given_is_replaced_by_reading_back_where_the_job_allows_it() {
