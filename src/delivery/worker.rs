@@ -358,6 +358,11 @@ impl Worker {
                 false
             }
             (true, ..) => self.pause(self.connect_failures + 1).await,
+            (false, ForRun::ShrinkNow, _) if tries.attempt == 1 && intent.is_none() => {
+                tries.attempt += 1;
+                self.tell_of_retry(path, &error, tries);
+                return Verdict::HandBack;
+            }
             (false, _, ForFile::GiveUp) => false,
             (false, _, ForFile::AgainUncounted) => {
                 tries.uncounted += 1;
