@@ -37,9 +37,11 @@ impl AuditError {
     pub(super) fn class(&self) -> FailureClass {
         match self {
             Self::Server(error) => match error.trouble() {
-                Trouble::Passing | Trouble::Busy | Trouble::NotNow | Trouble::SessionsUsedUp => {
-                    FailureClass::Temporary
-                }
+                Trouble::Passing
+                | Trouble::Busy
+                | Trouble::Crowded
+                | Trouble::NotNow
+                | Trouble::SessionsUsedUp => FailureClass::Temporary,
                 Trouble::Refused | Trouble::NoSpace | Trouble::Barred => FailureClass::Refused,
                 Trouble::Trust => FailureClass::Trust,
                 Trouble::Unsendable => FailureClass::File,
@@ -55,7 +57,7 @@ impl AuditError {
         match self {
             Self::Server(error) => match error.trouble() {
                 Trouble::Passing | Trouble::NotNow => Then::Again,
-                Trouble::Busy => Then::AgainWithFewer,
+                Trouble::Busy | Trouble::Crowded => Then::AgainWithFewer,
                 Trouble::SessionsUsedUp => Then::AgainUncounted,
                 // Nothing is stored here: a full disk of theirs meets none but this file.
                 Trouble::Refused | Trouble::NoSpace | Trouble::Unsendable => Then::GiveUp,

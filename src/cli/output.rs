@@ -157,7 +157,11 @@ impl Output {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
-            text.extend([": ", &error.to_string()]);
+            let beneath = error.to_string();
+            // Some errors show what lies beneath them already.
+            if !text.contains(&beneath) {
+                text.extend([": ", &beneath]);
+            }
             cause = error.source();
         }
         self.problem(text, error.remedy().as_deref());

@@ -133,7 +133,8 @@ fn username(value: &Value<'_>) -> Option<String> {
 
 fn charset(value: &Value<'_>) -> Option<Charset> {
     let label = value.text()?;
-    let remedy = "as in `utf-8`, `windows-1252`, `iso-8859-15`, `gbk` or `shift_jis`";
+    let remedy = "by a name of the Encoding Standard, as in `utf-8`, `latin1` (which is `windows-1252`), `iso-8859-15`, \
+        `ibm866`, `gbk`, `big5`, `euc-kr` or `shift_jis`";
     Charset::named(&label).or_else(|| value.expected("a character encoding for file names", remedy))
 }
 

@@ -156,8 +156,10 @@ pub(super) enum ForSession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForRun {
     GoOn,
-    /// One connection less.
+    /// One connection less, where it was about to be opened.
     Shrink,
+    /// One connection less, also where it was at work.
+    ShrinkNow,
     /// No other file would fare better.
     Stop,
 }
@@ -190,6 +192,7 @@ impl DeliveryError {
             Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
                 Trouble::Passing
                 | Trouble::Busy
+                | Trouble::Crowded
                 | Trouble::NotNow
                 | Trouble::Barred
                 | Trouble::Trust
@@ -237,6 +240,7 @@ impl DeliveryError {
             Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
                 Trouble::Passing => new(File::Again, Session::Replace, Run::GoOn, Class::Temporary),
                 Trouble::Busy => new(File::Again, Session::Replace, Run::Shrink, Class::Temporary),
+                Trouble::Crowded => new(File::Again, Session::Replace, Run::ShrinkNow, Class::Temporary),
                 Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
                 Trouble::Refused => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
                 Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),

@@ -132,7 +132,7 @@ impl Worker {
                 self.shared.tell(Outcome::NotReached { files: 1 }).await;
                 Next::GoOn
             } else {
-                self.handle(work).await
+                Box::pin(self.handle(work)).await
             };
             self.shared.out_of_hand();
             if next == Next::Leave {
@@ -370,6 +370,9 @@ impl Worker {
                 false
             }
             (true, ..) => self.pause(self.connect_failures + 1).await,
+            (false, ForRun::ShrinkNow, _) if tries.attempt == 1 && intent.is_none() => {
+                return self.hand_back(path, &error, tries);
+            }
             (false, _, ForFile::GiveUp) => false,
             (false, _, ForFile::AgainUncounted) => {
                 tries.uncounted += 1;
@@ -395,6 +398,13 @@ impl Worker {
             self.shared.left_over(folder);
         }
         Verdict::GiveUp { error }
+    }
+
+    /// Leaves a file to the others after an attempt that counts.
+    fn hand_back(&self, path: &RelPath, error: &DeliveryError, tries: &mut Tries) -> Verdict {
+        tries.attempt += 1;
+        self.tell_of_retry(path, error, tries);
+        Verdict::HandBack
     }
 
     /// Tells those who watch that another attempt follows.

@@ -73,12 +73,12 @@ impl Doctor<'_> {
         let path = self.fresh_name()?;
         match self.store_in_two(&path).await {
             Ok(()) => {}
-            Err(FtpsError::Refused { verb, reply }) => {
+            Err(ref error @ FtpsError::Refused { verb, ref reply }) => {
                 self.remote.learn(|profile| profile.resume = Ability::No);
                 let help = "ProFTPD allows it with AllowStoreRestart on; it matters for large files only";
                 let text = format!("refused ({verb}: {reply}){again}");
                 self.lacking(check, text, Some(help.to_owned()));
-                return Ok(());
+                return self.renew(check, error).await;
             }
             Err(error) => return self.went_wrong(check, &error).await,
         }

@@ -47,6 +47,10 @@ pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Ser
         ("connections", connections(profile.connections, server)),
         ("idle limit", idle(profile.idle_seconds)),
     ]);
+    if profile.crowds == Ability::No {
+        let text = "sessions get lost beside each other in active mode: jobs open one at a time there";
+        rows.push(("active mode", text.to_owned()));
+    }
     rows.into_iter().map(|(title, text)| Known { title, text }).collect()
 }
 

@@ -7,7 +7,9 @@ use crate::ftps::{DataFacts, FtpsError, Step, TlsError, Trouble};
 /// The exit code of an error of a session.
 pub fn exit_of(error: &FtpsError) -> Exit {
     match error.trouble() {
-        Trouble::Passing | Trouble::Busy | Trouble::NotNow | Trouble::SessionsUsedUp => Exit::Temporary,
+        Trouble::Passing | Trouble::Busy | Trouble::Crowded | Trouble::NotNow | Trouble::SessionsUsedUp => {
+            Exit::Temporary
+        }
         Trouble::Refused | Trouble::NoSpace | Trouble::Barred => Exit::Refused,
         Trouble::Trust => Exit::Trust,
         Trouble::Unsendable => Exit::Usage,

@@ -14,9 +14,13 @@ impl Charset {
     pub const UTF_8: Self = Self(UTF_8);
 
     /// An encoding by one of its names, as in `windows-1252` or `gbk` (WHATWG Encoding Standard,
-    /// section 4.2). `None` where there is none, and for those that do not write ASCII as ASCII.
+    /// section 4.2), also where hyphens stand elsewhere, as in `latin-1`. As there, `latin1` and
+    /// `iso-8859-1` mean windows-1252: the same but for 27 letters and signs in place of control
+    /// characters, which no name may hold. `None` where there is none, and for those that do not
+    /// write ASCII as ASCII.
     pub fn named(label: &str) -> Option<Self> {
-        let found = Encoding::for_label_no_replacement(label.as_bytes())?;
+        let by_label = |label: &str| Encoding::for_label_no_replacement(label.as_bytes());
+        let found = by_label(label).or_else(|| by_label(&label.replace(['-', '_'], "")))?;
         let fine = found.is_ascii_compatible() && ![UTF_16BE, UTF_16LE].contains(&found);
         fine.then_some(Self(found))
     }
@@ -56,14 +60,24 @@ mod tests {
 
     #[test]
     fn encodings_go_by_many_names() {
-        for (label, name) in [("iso-8859-1", "windows-1252"), ("UTF8", "UTF-8"), ("gbk", "GBK")] {
+        for (label, name) in [
+            ("iso-8859-1", "windows-1252"),
+            ("latin1", "windows-1252"),
+            ("Latin-1", "windows-1252"),
+            ("latin-2", "ISO-8859-2"),
+            ("cp-1252", "windows-1252"),
+            ("UTF_8", "UTF-8"),
+            ("UTF8", "UTF-8"),
+            ("gbk", "GBK"),
+        ] {
             assert_eq!(Charset::named(label).map(Charset::name), Some(name), "{label}");
         }
     }
 
     #[test]
     fn encodings_that_could_hide_a_control_character_are_no_choice() {
-        for label in ["utf-16", "utf-16le", "iso-2022-jp", "replacement", "latin", ""] {
+        for label in ["utf-16", "utf-16le", "utf_16", "iso-2022-jp", "iso2022-jp", "replacement", "latin", ""]
+        {
             assert_eq!(Charset::named(label), None, "{label}");
         }
     }

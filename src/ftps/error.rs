@@ -202,9 +202,12 @@ pub enum FtpsError {
     },
     /// The passive port cannot be reached.
     #[error(
-        "cannot open the data connection to {address}: {source}; are the server's passive ports open in the firewall?"
+        "cannot open the data connection to {address}, which {verb} named: {source}; are the server's passive \
+         ports open in the firewall?"
     )]
     DataConnect {
+        /// What the port was asked for by.
+        verb: &'static str,
         /// The control connection's peer, with the passive port.
         address: SocketAddr,
         /// Why.
@@ -313,6 +316,16 @@ pub enum Renewal {
 pub enum Uncalled {
     /// The server said that it could not, and the session goes on.
     Refused(Reply),
+    /// The server ended the session over it (421), after a while in which it could not, or forgot to.
+    ///
+    /// pyftpdlib 2.2.0 says so after 30 s, and not only where a firewall swallows its call: it keeps the
+    /// number of each active data connection's file descriptor (`ActiveDTP.close`), and takes whatever
+    /// has that number when the same client sends its next `EPRT` out of its `epoll` set. With
+    /// several sessions that is now and then another session's call, upload or control connection,
+    /// which then hears nothing more. (Seen by strace: `connect(9)` for one session, then
+    /// `epoll_ctl(DEL, 9)` at another's `EPRT`, and no look at 9 until the 421.) One session at a time does not
+    /// meet it.
+    Ended(Reply),
     /// Nobody called.
     Silence {
         /// How long it was waited for.
@@ -330,6 +343,11 @@ impl std::fmt::Display for Uncalled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(reply) => write!(f, "it says {reply}"),
+            Self::Ended(reply) => write!(
+                f,
+                "it ended the session with {reply} (pyftpdlib does so where several sessions are active: then \
+                 `connections: 1` is the remedy)"
+            ),
             Self::Silence { limit } => write!(f, "nobody did within {} s", limit.as_secs_f32()),
             Self::Stranger { who } => {
                 write!(f, "{who} did instead, and only the address that the control connection leads to may")
@@ -372,6 +390,8 @@ pub enum Trouble {
     Passing,
     /// The server takes no more connections at the moment.
     Busy,
+    /// The server may not be able to serve several sessions in active mode at once.
+    Crowded,
     /// The command was refused for now (4xx); the session goes on.
     NotNow,
     /// The command was refused (5xx); the session goes on.
@@ -424,6 +444,7 @@ impl FtpsError {
             | Self::Abandoned
             // vsftpd says `500 OOPS` in plain text where its data connection fails.
             | Self::DataTls(TlsError::NotTls | TlsError::Other(_)) => Trouble::Passing,
+            Self::NotCalled { why: Uncalled::Ended(_), .. } => Trouble::Crowded,
             Self::Closing { .. } => Trouble::Busy,
             Self::GreetingRefused { reply } => match reply.kind() {
                 ReplyKind::Permanent => Trouble::Barred,

@@ -28,6 +28,16 @@ pub enum TlsStart {
     Implicit,
 }
 
+/// How a session is set up after its login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pace {
+    /// By one write, in one round trip.
+    #[default]
+    OneWrite,
+    /// Each command once the one before is answered, for servers that lose or mix up the others.
+    StepByStep,
+}
+
 /// Where a server is, how to trust it, and as whom to log in.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -49,6 +59,8 @@ pub struct Endpoint {
     pub tls: TlsSettings,
     /// The encoding of paths, and of all texts of the control connection.
     pub charset: Charset,
+    /// How a session is set up.
+    pub pace: Pace,
     /// The login name.
     pub user: Argument,
     /// The password.
@@ -211,10 +223,21 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -
         setup.push(Command::OptsUtf8);
     }
     setup.extend([Command::Pwd, Command::Feat]);
-    control.send(&setup, limit).await?;
+    let batch = match endpoint.pace {
+        Pace::OneWrite => setup.len(),
+        Pace::StepByStep => 1,
+    };
     let mut replies = Vec::with_capacity(setup.len());
-    for command in &setup {
-        replies.push((command.verb(), control.final_reply(Step::Command(command.verb()), limit).await?));
+    for commands in setup.chunks(batch) {
+        control.send(commands, limit).await?;
+        for command in commands {
+            let verb = command.verb();
+            let reply = control.final_reply(Step::Command(verb), limit).await?;
+            if answers_another(command, &reply) {
+                return Err(FtpsError::Unexpected { verb, reply });
+            }
+            replies.push((verb, reply));
+        }
     }
     let mut replies = replies.into_iter();
     for refusal in [protection_refused as fn(_, _) -> _, protection_refused, refused] {
@@ -231,6 +254,16 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -
     let home = answers.next().and_then(|reply| home_of(&reply, endpoint.charset));
     let features = answers.next().map(|reply| Features::parse(&reply)).unwrap_or_default();
     Ok(Setup { features, home })
+}
+
+/// Whether a reply is none to this command of the set-up: `PWD` alone is answered by 257, and `FEAT`
+/// alone by 211 (RFC 959, RFC 2389).
+fn answers_another(command: &Command, reply: &Reply) -> bool {
+    match reply.code() {
+        257 => !matches!(command, Command::Pwd),
+        211 => !matches!(command, Command::Feat),
+        _ => false,
+    }
 }
 
 fn protection_refused(verb: &'static str, reply: Reply) -> FtpsError {

@@ -64,7 +64,7 @@ impl fmt::Display for Reply {
         let texts = self.lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
         let text = texts.collect::<Vec<_>>().join(" / ");
         let mut shown = text.chars().flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
+            let escaped = steers(c).then(|| c.escape_default());
             let plain = escaped.is_none().then_some(c);
             escaped.into_iter().flatten().chain(plain)
         });
@@ -74,6 +74,12 @@ impl fmt::Display for Reply {
         shown.by_ref().take(MAX_REPLY_SHOWN).try_for_each(|c| fmt::Write::write_char(f, c))?;
         if shown.next().is_some() { f.write_str("…") } else { Ok(()) }
     }
+}
+
+/// Whether a terminal takes a character for something else than text: control characters, and those
+/// that turn the direction of what follows (Unicode Standard Annex 9).
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Debug for Reply {

@@ -369,6 +369,11 @@ pub struct Download<'a> {
 }
 
 impl Download<'_> {
+    /// The session that it goes over.
+    pub fn session(&self) -> &Session {
+        self.session
+    }
+
     /// Fills a buffer, of at most 256 KiB, as far as bytes come before the end; 0 at the end. The
     /// stall deadline is for each call.
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, FtpsError> {

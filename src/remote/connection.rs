@@ -133,7 +133,8 @@ impl Connection {
     /// Begins to store a file. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
         let path = self.argument(path)?;
-        let upload = self.session.upload(path).await?;
+        let upload = self.session.upload(path).await;
+        let upload = upload.inspect_err(|error| self.lessons.note_failure(error))?;
         self.lessons.note(upload.session());
         Ok(upload)
     }
@@ -151,16 +152,22 @@ impl Connection {
     }
 
     /// Begins to store the bytes of a file from `offset` on, behind those that stand there. Where
-    /// that is refused, the session may still know of the offset: it must not store anything
-    /// else. Not cancel safe.
+    /// that is refused once the server has taken the offset, the session is lost. Not cancel safe.
     pub async fn upload_from(&mut self, path: &RemotePath, offset: u64) -> Result<Upload<'_>, FtpsError> {
         let path = self.argument(path)?;
-        self.session.upload_from(path, offset).await
+        let upload = self.session.upload_from(path, offset).await;
+        let upload = upload.inspect_err(|error| self.lessons.note_failure(error))?;
+        self.lessons.note(upload.session());
+        Ok(upload)
     }
 
     /// Begins to fetch a file. Not cancel safe.
     pub async fn download(&mut self, path: &RemotePath) -> Result<Download<'_>, FtpsError> {
-        self.session.begin_download(self.argument(path)?).await
+        let path = self.argument(path)?;
+        let download = self.session.begin_download(path).await;
+        let download = download.inspect_err(|error| self.lessons.note_failure(error))?;
+        self.lessons.note(download.session());
+        Ok(download)
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its
@@ -169,7 +176,8 @@ impl Connection {
     pub async fn read_back(&mut self, path: &RemotePath, size: u64) -> Result<Incoming, FtpsError> {
         let mut hasher = Hasher::default();
         let path = self.argument(path)?;
-        let size = self.session.download(path, size, |bytes| hasher.update(bytes)).await?;
+        let read = self.session.download(path, size, |bytes| hasher.update(bytes)).await;
+        let size = self.noted(read)?;
         Ok(Incoming { size, digest: hasher.finish() })
     }
 
@@ -178,7 +186,8 @@ impl Connection {
     /// cancel safe.
     pub async fn entries(&mut self, folder: &RemotePath, sink: EntrySink<'_>) -> Result<Listed, FtpsError> {
         let folder = self.argument(folder)?;
-        self.session.list(&folder, sink).await
+        let listed = self.session.list(&folder, sink).await;
+        self.noted(listed)
     }
 
     /// The names of a folder's files, hidden ones among them: [`MAX_NAMES`] at most, where more are
@@ -193,6 +202,15 @@ impl Connection {
         .await?;
         let limit = u64::try_from(MAX_NAMES).unwrap_or(u64::MAX);
         if more == 0 { Ok(names) } else { Err(FtpsError::TooLong { what: "files", limit }) }
+    }
+
+    /// What came of a data connection, once it is noted.
+    fn noted<T>(&self, outcome: Result<T, FtpsError>) -> Result<T, FtpsError> {
+        match &outcome {
+            Ok(_) => self.lessons.note(&self.session),
+            Err(error) => self.lessons.note_failure(error),
+        }
+        outcome
     }
 
     /// A path as part of a command, in the server's encoding.

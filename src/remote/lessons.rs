@@ -1,29 +1,115 @@
-//! What a connection finds out about its server while it works, noted in the server's profile.
+//! What connections find out about their server while they work, noted in the server's profile.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::network::learned_passive;
-use super::profile::Profiles;
+use super::network::{learned_passive, passive_verb};
+use super::profile::{Ability, Profiles};
 use crate::domain::Server;
-use crate::ftps::Session;
+use crate::ftps::{FtpsError, PassiveVerb, Session, Uncalled};
 
-/// Where a connection notes what it learns.
-#[derive(Debug)]
+/// How many connections in a row must be cut while they are set up in one write, each set up step by
+/// step then, before that is laid to the server: once is the network.
+const LOST_SETUPS: u32 = 2;
+
+/// What the sessions of this process have met, and is not sure enough to be kept.
+#[derive(Debug, Default)]
+struct Signs {
+    /// Whether the server has opened a data connection in active mode.
+    called: AtomicBool,
+    passive: Mutex<Passive>,
+    lost_setups: AtomicU32,
+}
+
+/// What is known of passive ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Passive {
+    #[default]
+    Untried,
+    /// A port could not be reached: one that this names is tried in its place.
+    Instead(PassiveVerb),
+    /// One was reached, or neither was.
+    Settled,
+}
+
+/// Where the connections to a server note what they learn.
+#[derive(Clone, Debug)]
 pub(super) struct Lessons {
     server: Arc<Server>,
     profiles: Arc<Profiles>,
+    signs: Arc<Signs>,
 }
 
 impl Lessons {
     pub(super) fn new(server: Arc<Server>, profiles: Arc<Profiles>) -> Self {
-        Self { server, profiles }
+        Self { server, profiles, signs: Arc::default() }
     }
 
-    /// Notes what a session's data connections have shown. Blocks for as long as writing a small
-    /// file takes, where it is news.
-    pub(super) fn note(&self, session: &Session) {
-        if let Some(verb) = session.passive_verb() {
-            self.profiles.learn(&self.server, |profile| profile.passive = learned_passive(verb));
+    /// Which command is tried for passive ports, whatever the profile says.
+    pub(super) fn passive_instead(&self) -> Option<PassiveVerb> {
+        match *self.signs.passive.lock().unwrap_or_else(PoisonError::into_inner) {
+            Passive::Instead(verb) => Some(verb),
+            Passive::Untried | Passive::Settled => None,
         }
+    }
+
+    /// Notes what a data connection that has come about shows of the server. Blocks for as long as
+    /// writing a small file takes, where it is news.
+    pub(super) fn note(&self, session: &Session) {
+        let Some(facts) = session.last_data() else { return };
+        let Some(worked) = passive_verb(facts.verb) else {
+            self.signs.called.store(true, Ordering::Relaxed);
+            return;
+        };
+        let before = self.replace_passive(|_| Passive::Settled);
+        if session.passive_verb().is_some() || before == Passive::Instead(worked) {
+            self.profiles.learn(&self.server, |profile| profile.passive = learned_passive(worked));
+        }
+    }
+
+    /// Notes what it tells of the server that no data connection has come about. Blocks like
+    /// [`note`](Self::note).
+    pub(super) fn note_failure(&self, error: &FtpsError) {
+        match error {
+            FtpsError::DataConnect { verb, .. } => {
+                let Some(failed) = passive_verb(verb) else { return };
+                self.replace_passive(|passive| match (passive, failed) {
+                    (Passive::Untried, PassiveVerb::Epsv) => Passive::Instead(PassiveVerb::Pasv),
+                    (Passive::Untried, PassiveVerb::Pasv) => Passive::Instead(PassiveVerb::Epsv),
+                    (Passive::Instead(verb), failed) if verb != failed => Passive::Instead(verb),
+                    (Passive::Instead(_) | Passive::Settled, _) => Passive::Settled,
+                });
+            }
+            // Where it never called at all, a firewall is as likely.
+            FtpsError::NotCalled { why: Uncalled::Ended(_), .. }
+                if self.signs.called.load(Ordering::Relaxed) =>
+            {
+                self.profiles.learn(&self.server, |profile| profile.crowds = Ability::No);
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that a session was set up in one write.
+    pub(super) fn note_setup(&self) {
+        self.signs.lost_setups.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that a session could be set up step by step after this came of one write. Blocks like
+    /// [`note`](Self::note).
+    pub(super) fn note_lost_setup(&self, error: &FtpsError) {
+        let lost = self.signs.lost_setups.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let cut = matches!(error, FtpsError::Closed { .. } | FtpsError::Io { .. });
+        if !cut || lost >= LOST_SETUPS {
+            self.profiles.learn(&self.server, |profile| profile.pipelining = Ability::No);
+        }
+    }
+
+    /// Returns what was known before.
+    fn replace_passive(&self, change: impl FnOnce(Passive) -> Passive) -> Passive {
+        let mut passive = self.signs.passive.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *passive;
+        *passive = change(before);
+        before
     }
 }

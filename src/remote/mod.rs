@@ -6,6 +6,7 @@
 mod connection;
 mod lessons;
 mod network;
+mod opening;
 mod profile;
 mod request;
 mod server;

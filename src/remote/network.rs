@@ -39,6 +39,15 @@ pub(super) fn first_passive(learned: PassiveCommand) -> PassiveVerb {
     }
 }
 
+/// The command of this name, where it is one that names passive ports.
+pub(super) fn passive_verb(name: &str) -> Option<PassiveVerb> {
+    match name {
+        "EPSV" => Some(PassiveVerb::Epsv),
+        "PASV" => Some(PassiveVerb::Pasv),
+        _ => None,
+    }
+}
+
 /// What a session has found out about that.
 pub(super) fn learned_passive(verb: PassiveVerb) -> PassiveCommand {
     match verb {

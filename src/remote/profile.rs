@@ -33,6 +33,9 @@ pub struct Profile {
     pub names: Ability,
     /// Whether it takes commands that are sent before the last one was answered.
     pub pipelining: Ability,
+    /// Whether it serves several sessions in active mode at once
+    /// ([`Uncalled::Ended`](crate::ftps::Uncalled::Ended)).
+    pub crowds: Ability,
     /// Most sessions that it allowed at once, where it refused one more
     /// ([`super::Remote::sessions`]).
     pub connections: Option<u16>,

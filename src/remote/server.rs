@@ -11,11 +11,12 @@ use tracing::info;
 use super::connection::Connection;
 use super::lessons::Lessons;
 use super::network::{data_way, family, first_passive};
+use super::opening;
 use super::profile::{Ability, LastingSessions, Profile, Profiles};
 use super::request::argument;
-use crate::domain::{RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
+use crate::domain::{DataMode, RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, OtherProtocol,
+    Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, OtherProtocol, Pace,
     PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions, TlsSettings,
     TlsSettingsError, TlsStart, Version,
 };
@@ -48,6 +49,7 @@ pub enum RemoteSettingsError {
 pub struct Remote {
     server: Arc<Server>,
     endpoint: Endpoint,
+    lessons: Lessons,
     /// As many as jobs may have open.
     permits: Arc<Semaphore>,
     sessions: NonZeroU16,
@@ -87,18 +89,21 @@ impl Remote {
             max_version: version(server.tls_versions.max),
             tls,
             charset,
+            pace: Pace::default(),
             // In the encoding of the names, as on servers that know but one.
             user: Argument::encoded(&server.username, charset).map_err(login("username"))?,
             password: Password::encoded(password, charset).map_err(login("password"))?,
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
-        let learned = profiles.of(&server).connections.and_then(NonZeroU16::new);
-        let sessions = learned.map_or(server.connections, |learned| learned.min(server.connections));
+        let sessions = most_sessions(&server, profiles.of(&server));
         let permits = Arc::new(Semaphore::new(usize::from(sessions.get())));
         let all_permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
+        let server = Arc::new(server);
+        let lessons = Lessons::new(Arc::clone(&server), Arc::clone(&profiles));
         Ok(Self {
-            server: Arc::new(server),
+            server,
             endpoint,
+            lessons,
             permits,
             sessions,
             all_permits,
@@ -108,8 +113,8 @@ impl Remote {
     }
 
     /// Most sessions that jobs have open at once: as many as the configuration allows, or fewer
-    /// where the server was seen to refuse one more. That is learned by `doctor` alone, which
-    /// tries it on purpose and as often as it is run. A run that is refused a session makes do
+    /// where the server was seen to refuse one more, or to lose active ones beside each other. The
+    /// former is learned by `doctor` alone, which tries it on purpose and as often as it is run. A run that is refused a session makes do
     /// without for its own time: whoever else was there may be gone tomorrow.
     pub fn sessions(&self) -> NonZeroU16 {
         self.sessions
@@ -141,7 +146,7 @@ impl Remote {
         // The semaphore is never closed; were it, there would be no session to give.
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
         match self.open().await {
-            Ok(session) => Ok(self.connection(session, permit)),
+            Ok(opened) => Ok(self.connection(opened, permit)),
             Err(error) => Err(self.explained(error).await),
         }
     }
@@ -187,13 +192,17 @@ impl Remote {
     ) -> Result<Connection, FtpsError> {
         let max_version = version(max).min(self.endpoint.max_version);
         let endpoint = Endpoint { max_version, ..self.endpoint.clone() };
-        match Session::open_noting(&endpoint, note).await {
-            Ok(session) => Ok(self.connection(session, permit)),
+        match opening::open(&endpoint, &self.lessons, note).await {
+            Ok((session, pipelining)) => Ok(self.connection((session, pipelining), permit)),
             Err(error) => Err(self.explained(error).await),
         }
     }
 
-    fn connection(&self, session: Session, permit: OwnedSemaphorePermit) -> Connection {
+    fn connection(
+        &self,
+        (session, pipelining): (Session, Ability),
+        permit: OwnedSemaphorePermit,
+    ) -> Connection {
         let info = session.info();
         let facts = SessionFacts {
             peer: info.peer,
@@ -205,27 +214,31 @@ impl Remote {
             certificate: crate::domain::Digest::from_bytes(info.certificate),
         };
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
-        let lessons = Lessons::new(Arc::clone(&self.server), Arc::clone(&self.profiles));
-        Connection::new(session, facts, lessons, self.profile().pipelining, permit)
+        Connection::new(session, facts, self.lessons.clone(), pipelining, permit)
     }
 
     /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the
-    /// command that the server knows.
-    async fn open(&self) -> Result<Session, FtpsError> {
+    /// command that the server knows, and for other things as fast as it can follow.
+    async fn open(&self) -> Result<(Session, Ability), FtpsError> {
         let profile = self.profile();
         let mut endpoint = self.endpoint.clone();
         if let DataWay::Passive(PassiveWay { first, .. }) = &mut endpoint.data {
-            *first = first_passive(profile.passive);
+            *first = self.lessons.passive_instead().unwrap_or(first_passive(profile.passive));
         }
+        endpoint.pace = match profile.pipelining {
+            Ability::Unknown | Ability::Yes => Pace::OneWrite,
+            Ability::No => Pace::StepByStep,
+        };
+        let open = async |endpoint: &Endpoint| opening::open(endpoint, &self.lessons, &mut |_| {}).await;
         let lasting = profile.lasting_sessions;
         if lasting != LastingSessions::Tls12 || endpoint.min_version > Version::Tls12 {
-            return Session::open(&endpoint).await;
+            return open(&endpoint).await;
         }
         let tls12 = Endpoint { max_version: Version::Tls12, ..endpoint.clone() };
-        match Session::open(&tls12).await {
+        match open(&tls12).await {
             Err(FtpsError::Tls(TlsError::NothingInCommon { .. })) => {
                 self.learn_lasting(LastingSessions::Nowhere);
-                Session::open(&endpoint).await
+                open(&endpoint).await
             }
             opened => opened,
         }
@@ -266,6 +279,15 @@ impl Remote {
             )
         })
     }
+}
+
+/// Most sessions that jobs have open at once.
+fn most_sessions(server: &Server, profile: Profile) -> NonZeroU16 {
+    if matches!(server.network.data, DataMode::Active(_)) && profile.crowds == Ability::No {
+        return NonZeroU16::MIN;
+    }
+    let learned = profile.connections.and_then(NonZeroU16::new);
+    learned.map_or(server.connections, |learned| learned.min(server.connections))
 }
 
 /// Reads the certificates, keys and lists that a server's definition names, and throws them away:

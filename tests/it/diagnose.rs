@@ -347,6 +347,13 @@ fn trust_of_a_closed_port_is_a_passing_trouble() {
     let (code, stdout, stderr) = nightferry(&home("127.0.0.1", port, ("u", "p"), "", "/in"), "trust office");
     assert_eq!((code, stdout.as_str()), (5, ""));
     assert!(stderr.contains("cannot connect"), "{stderr}");
+    // Where the ports are swapped, the cause is told once.
+    let server = Server::builder().start().unwrap();
+    let implicit = with(to(&server), "tls: implicit");
+    let (code, _, stderr) = nightferry(&implicit, "trust office");
+    let (_, said) = stderr.split_once("error: server `office`: ").unwrap_or_else(|| panic!("{stderr}"));
+    let first: String = said.chars().take(30).collect();
+    assert_eq!((code, said.matches(&first).count()), (8, 1), "{stderr}");
 }
 
 /// Everything that jobs need works on the real servers, and nothing is left there.

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod attacks;
 mod cli;
 mod cli_ways_back;
 mod demo;

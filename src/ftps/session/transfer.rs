@@ -79,8 +79,8 @@ impl DataPlan {
 
 /// Where a data connection comes from, as agreed with the server.
 enum Agreed {
-    /// We open it.
-    To(SocketAddr),
+    /// We open it, at a port that the server named in answer to this.
+    To(SocketAddr, &'static str),
     /// The server opens it.
     From(Listener),
 }
@@ -110,7 +110,8 @@ impl Session {
         self.open_data_from(command, None).await
     }
 
-    /// The same for a transfer that begins at a byte.
+    /// The same for a transfer that begins at a byte. Where it fails once the server has taken the
+    /// offset, the session is abandoned.
     pub(super) async fn open_data_from(
         &mut self,
         command: Command,
@@ -118,12 +119,24 @@ impl Session {
     ) -> Result<DataConnection, FtpsError> {
         self.check_stock()?;
         let agreed = match self.data.way.clone() {
-            DataWay::Passive(way) => Agreed::To(self.passive_address(way.named).await?),
+            DataWay::Passive(way) => {
+                let address = self.passive_address(way.named).await?;
+                Agreed::To(address, self.last_data.map_or("PASV", |facts| facts.verb))
+            }
             DataWay::Active(way) => Agreed::From(self.active_port(&way).await?),
         };
-        if let Some(offset) = offset {
-            self.restart_at(offset).await?;
+        let Some(offset) = offset else { return self.open_agreed(agreed, command).await };
+        self.restart_at(offset).await?;
+        let opened = self.open_agreed(agreed, command).await;
+        if opened.is_err() {
+            // The server may keep the offset, for whatever is stored next (RFC 3659, section 5.3).
+            self.abandon();
         }
+        opened
+    }
+
+    /// Sends the command that transfers, and opens its data connection as agreed.
+    async fn open_agreed(&mut self, agreed: Agreed, command: Command) -> Result<DataConnection, FtpsError> {
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
@@ -157,7 +170,7 @@ impl Session {
         let patience = self.deadlines.reply.saturating_add(limit);
         let stranger = match &agreed {
             Agreed::From(listener) => listener.stranger(),
-            Agreed::To(_) => Arc::default(),
+            Agreed::To(..) => Arc::default(),
         };
         let tcp = open_tcp(agreed, limit);
         tokio::pin!(tcp);
@@ -224,9 +237,10 @@ impl Session {
     fn unreached(&self, error: FtpsError, stranger: Option<IpAddr>) -> FtpsError {
         match (error, self.last_data) {
             (FtpsError::Refused { reply, .. }, Some(facts)) if reply.code() == NO_DATA_CONNECTION => {
-                let address = facts.address;
+                let DataFacts { address, verb, .. } = facts;
                 match self.data.way {
                     DataWay::Passive(_) => FtpsError::DataConnect {
+                        verb,
                         address,
                         source: io::Error::new(
                             io::ErrorKind::TimedOut,
@@ -361,7 +375,12 @@ impl Session {
             };
             let verb = command.verb();
             let is_port = matches!(command, Command::Port(_));
-            let reply = self.ask(command).await?;
+            let reply = match self.ask(command).await {
+                Err(FtpsError::Closing { reply }) => {
+                    return Err(FtpsError::NotCalled { announced, why: Uncalled::Ended(reply) });
+                }
+                asked => asked?,
+            };
             match reply.kind() {
                 ReplyKind::Done => {
                     let (address, handshake) = (announced, DataHandshake::None);
@@ -422,10 +441,10 @@ const NO_DATA_CONNECTION: u16 = 425;
 async fn open_tcp(agreed: Agreed, limit: Duration) -> Result<TcpStream, FtpsError> {
     match agreed {
         Agreed::From(listener) => listener.accept(limit).await,
-        Agreed::To(address) => match timeout(limit, TcpStream::connect(address)).await {
+        Agreed::To(address, verb) => match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => Ok(tcp),
-            Ok(Err(source)) => Err(FtpsError::DataConnect { address, source }),
-            Err(_) => Err(FtpsError::DataConnect { address, source: no_answer(limit) }),
+            Ok(Err(source)) => Err(FtpsError::DataConnect { verb, address, source }),
+            Err(_) => Err(FtpsError::DataConnect { verb, address, source: no_answer(limit) }),
         },
     }
 }

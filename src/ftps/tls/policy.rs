@@ -14,13 +14,12 @@ pub enum Policy {
     #[default]
     Standard,
     /// What NIST SP 800-52 Rev. 2 lists for clients, as far as rustls has it: AES-GCM with
-    /// ephemeral keys (sections 3.3.1 and 4.3), the curves P-256 and P-384, and signatures by RSA
-    /// of 2048 bits and more or ECDSA, with SHA-256 and longer, for handshakes and certificates
-    /// alike (sections 3.2 and 4.5). So neither `ChaCha20` nor X25519 nor Ed25519.
+    /// ephemeral keys, the curves P-256 and P-384, and signatures by RSA of 2048 bits and more or
+    /// ECDSA, with SHA-256 and longer, for handshakes and certificates alike. So neither `ChaCha20` nor X25519 nor Ed25519.
     Nist80052r2,
 }
 
-/// The suites of section 3.3.1 that rustls has. The older ones on the list (CBC, CCM, and those
+/// The suites on its list that rustls has. The older ones on the list (CBC, CCM, and those
 /// without forward secrecy) are in no release of it.
 const NIST_SUITES: [CipherSuite; 6] = [
     CipherSuite::TLS13_AES_256_GCM_SHA384,

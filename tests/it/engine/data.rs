@@ -250,8 +250,8 @@ async fn a_trusted_address_that_leads_to_another_server_gets_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_passive_port_that_takes_nobody_is_named() {
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let fault = Fault::on("EPSV", Action::AdvertisePort(closed));
-    let bench = bench(faulty(Dialect::full(), fault), DataMode::default());
+    let faults = ["EPSV", "PASV"].map(|verb| Fault::on(verb, Action::AdvertisePort(closed)));
+    let bench = bench(Server::builder().faults(faults), DataMode::default());
     fails(&bench, Exit::Temporary, &[&format!("127.0.0.1:{closed}"), "passive ports", "firewall"]).await;
 }
 

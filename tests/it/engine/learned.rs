@@ -39,6 +39,7 @@ async fn a_good_server_is_known_at_the_end() {
         composition: yes,
         names: yes,
         pipelining: yes,
+        crowds: Ability::Unknown,
         connections: None,
         idle_seconds: None,
     };
@@ -129,6 +130,122 @@ async fn a_server_that_loses_what_comes_in_one_write_is_served_step_by_step() {
     assert_eq!(walk.profile.pipelining, Ability::No);
     let report = bench.deliver().await;
     assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{}", cause(&report));
+}
+
+/// A run without the doctor finds out about it at the login, and the next one knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_up_that_is_lost_or_mixed_up_is_made_step_by_step() {
+    let elsewhere = Action::Reply("257 \"/\" is the current directory".into());
+    let closed = Action::DropControl(ftps_server::Moment::Before);
+    for (fault, sessions) in [
+        (Fault::on("PBSZ", Action::ForgetInput), 2),
+        (Fault::on("PROT", Action::Twice).once(), 2),
+        (Fault::on("PBSZ", elsewhere).once(), 2),
+        (Fault::on("PROT", closed).once(), 2),
+    ] {
+        let row = format!("{fault:?}");
+        let cut = row.contains("DropControl");
+        let mut bench = Bench::new(Dialect::full(), [fault]).impatient();
+        bench.definition.connections = 1.try_into().unwrap();
+        bench.write("a.txt", "a");
+        let report = bench.deliver().await;
+        assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{row}: {}", cause(&report));
+        assert_eq!(bench.server.counters().logins, sessions, "{row}");
+        let expected = if cut { Ability::Unknown } else { Ability::No };
+        assert_eq!(bench.profile().pipelining, expected, "{row}");
+        bench.write("b.txt", "b");
+        let report = bench.deliver().await;
+        assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{row}: {}", cause(&report));
+        assert_eq!(bench.server.counters().logins, sessions + 1, "{row}: it was not remembered");
+    }
+}
+
+/// A refusal is an answer: nobody logs in again because of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_up_that_is_refused_is_not_tried_again() {
+    let mut bench = Bench::new(Dialect::full(), [Fault::on("PROT", Action::Reply("534 no".into()))]);
+    bench.definition.connections = 1.try_into().unwrap();
+    bench.write("a.txt", "a");
+    assert_eq!(bench.deliver().await.exit(), Exit::Trust);
+    assert_eq!((bench.server.counters().logins, bench.profile()), (1, Profile::default()));
+}
+
+/// pyftpdlib 2.2.0 forgets sessions in active mode over each other: the run goes on with fewer, and
+/// the next one opens one at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_loses_active_sessions_is_served_by_one() {
+    let lost = Action::Reply("421 Active data channel timed out.".into());
+    let mut bench = Bench::new(Dialect::full(), [Fault::on("EPRT", lost.clone()).nth(4)]);
+    bench.definition.connections = 3.try_into().unwrap();
+    bench.definition.network.data = nightferry::domain::DataMode::Active(Default::default());
+    for n in 0..9 {
+        bench.write(&format!("{n}.txt"), vec![7; 1_000]);
+    }
+    let report = bench.deliver().await;
+    assert_eq!((report.counts.delivered, report.exit()), (9, Exit::Done), "{}", cause(&report));
+    assert_eq!(bench.profile().crowds, Ability::No);
+    let retried = bench.retried();
+    assert!(retried.len() == 1 && retried[0].contains("`connections: 1`"), "{retried:?}");
+    let logins = bench.server.counters().logins;
+    for n in 0..9 {
+        bench.write(&format!("{n}.csv"), vec![8; 1_000]);
+    }
+    assert_eq!(bench.remote().sessions().get(), 1);
+    assert_eq!(bench.deliver().await.counts.delivered, 9);
+    // One of them may have swept before the work began.
+    assert!(bench.server.counters().logins <= logins + 2);
+    // In passive mode it serves as many as ever.
+    bench.definition.network.data = nightferry::domain::DataMode::default();
+    assert_eq!(bench.remote().sessions().get(), 3);
+    let walk = walk(&bench).await;
+    assert!(walk.known.iter().any(|row| row.title == "active mode" && row.text.contains("one at a time")));
+
+    // One that never called may stand behind a firewall: both are named, and nothing is learned.
+    let mut bench = Bench::new(Dialect::full(), [Fault::on("EPRT", lost)]);
+    bench.definition.network.data = nightferry::domain::DataMode::Active(Default::default());
+    bench.write("a.txt", "a");
+    let report = bench.deliver().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Temporary));
+    for words in ["421 Active data channel", "firewall", "`connections: 1`"] {
+        assert!(cause(&report).contains(words), "{words} in {}", cause(&report));
+    }
+    assert_eq!(bench.profile(), Profile::default());
+}
+
+/// The other command is asked once, and remembered where its ports can be reached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passive_ports_that_cannot_be_reached_are_asked_for_otherwise() {
+    let closed = |verb: &str| Fault::on(verb, Action::ClosePort);
+    let mut bench = Bench::new(Dialect::pure_ftpd(), [closed("EPSV")]);
+    bench.definition.connections = 1.try_into().unwrap();
+    bench.write("a.txt", "a");
+    let report = bench.deliver().await;
+    assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{}", cause(&report));
+    assert_eq!(bench.profile().passive, PassiveCommand::Pasv);
+    let asked = bench.server.transcript().count("EPSV");
+    assert_eq!(asked, 1);
+    // A file that is read teaches as much as one that is sent.
+    bench.server.clear_faults();
+    bench.server.arm(closed("PASV"));
+    let remote = bench.remote();
+    let path = nightferry::domain::RemotePath::new("/in/a.txt").unwrap();
+    let mut connection = remote.connect().await.unwrap();
+    connection.read_back(&path, 1).await.unwrap_err();
+    drop(connection);
+    assert_eq!(bench.profile().passive, PassiveCommand::Pasv, "one failure is no lesson");
+    let mut connection = remote.connect().await.unwrap();
+    assert_eq!(connection.read_back(&path, 1).await.unwrap().size, 1);
+    assert_eq!(bench.profile().passive, PassiveCommand::Epsv);
+    drop(connection);
+
+    bench.server.arm(closed("EPSV"));
+    bench.write("b.txt", "b");
+    let report = bench.deliver().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Temporary));
+    for words in ["SV named", "passive ports open in the firewall"] {
+        assert!(cause(&report).contains(words), "{words} in {}", cause(&report));
+    }
+    assert_eq!(bench.profile().passive, PassiveCommand::Epsv, "nothing was learned");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -205,6 +205,31 @@ async fn a_passing_refusal_of_the_rest_is_tried_again() {
     assert_eq!(bench.server.counters().bytes_received, SIZE as u64);
 }
 
+/// A server may keep the offset of an upload that it refused: no other file may meet it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_whose_upload_was_refused_is_for_no_other_file() {
+    for refusal in ["450 busy", "425 no port", "426 cut"] {
+        let bench = bench(&Dialect::full());
+        bench.write("z.txt", vec![7; 5_000]);
+        bench.server.arm(cut_at(1_000_000, Cut::Reset).once());
+        for nth in [2, 3] {
+            bench.server.arm(Fault::on("STOR", Action::Reply(refusal.into())).nth(nth));
+        }
+        let report = bench.run().await;
+        assert_eq!(
+            (report.counts.delivered, report.exit()),
+            (1, Exit::Temporary),
+            "{refusal}: {}",
+            cause(&report)
+        );
+        assert_eq!(bench.stored("in/z.txt"), Some(vec![7; 5_000]));
+        let retried = bench.retried();
+        assert_eq!(retried.len(), 2, "the second file was stored at an offset: {retried:?}");
+        assert_eq!(bench.server.counters().logins, 3, "{refusal}: a session was used again");
+        assert_eq!(bench.server.transcript().count("REST"), 2);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_source_is_sent_from_its_beginning() {
     let bench = bench(&Dialect::full());

@@ -1,0 +1,51 @@
+//! Opening a session at the pace that its server can follow.
+
+use super::lessons::Lessons;
+use super::profile::Ability;
+use crate::ftps::{Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step};
+
+/// Opens a session; where the server loses or mixes up what comes in one write, another one step by
+/// step. Returns whether commands may go in one write, as far as is known.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    lessons: &Lessons,
+    note: Noted<'_>,
+) -> Result<(Session, Ability), FtpsError> {
+    let mut is_setting_up = false;
+    let opened = Session::open_noting(endpoint, &mut |milestone| {
+        is_setting_up = matches!(milestone, Milestone::LoggedIn(_));
+        note(milestone);
+    })
+    .await;
+    let error = match (opened, endpoint.pace) {
+        (Ok(session), Pace::OneWrite) => {
+            lessons.note_setup();
+            return Ok((session, Ability::Unknown));
+        }
+        (Ok(session), Pace::StepByStep) => return Ok((session, Ability::No)),
+        (Err(error), Pace::OneWrite) if is_setting_up && may_come_of_haste(&error) => error,
+        (Err(error), _) => return Err(error),
+    };
+    let slow = Endpoint { pace: Pace::StepByStep, ..endpoint.clone() };
+    let mut tell_the_rest = |milestone| {
+        if milestone == Milestone::Protected {
+            note(milestone);
+        }
+    };
+    let session = Session::open_noting(&slow, &mut tell_the_rest).await?;
+    lessons.note_lost_setup(&error);
+    Ok((session, Ability::No))
+}
+
+/// Whether an error may come of several commands in one write: replies are missing, too many, or to
+/// something else. A refusal is an answer.
+fn may_come_of_haste(error: &FtpsError) -> bool {
+    matches!(
+        error,
+        FtpsError::Timeout { step: Step::Command(_), .. }
+            | FtpsError::Closed { step: Step::Command(_) }
+            | FtpsError::Io { step: Step::Command(_), .. }
+            | FtpsError::Unexpected { .. }
+            | FtpsError::BadReply(_)
+    )
+}
