@@ -20,6 +20,7 @@ mod report;
 mod retry;
 mod server;
 mod stat;
+mod symlinks;
 mod target;
 mod temporary;
 mod time;
@@ -50,6 +51,7 @@ pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
 pub use self::stat::FileStat;
+pub use self::symlinks::Symlinks;
 pub use self::target::{Target, TargetId};
 pub use self::temporary::is_temporary_name;
 pub use self::time::Timestamp;

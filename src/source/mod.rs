@@ -7,7 +7,7 @@
 //!
 //! The tree belongs to others, who change it at any moment, and some of them are hostile. So all
 //! goes through one open descriptor of the source folder: no name is looked up from `/` again, no
-//! link below it is followed, and what is read is the file that was checked, not one that took
+//! link leads out of it, or is followed at all but where the job wants it, and what is read is the file that was checked, not one that took
 //! its name since.
 
 mod error;

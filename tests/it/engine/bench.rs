@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use ftps_server::{Builder, Dialect, Direction, Event as ServerEvent, Fault, Server as TestServer};
 use nightferry::audit::{Audit, Depth, Restore, adopt, restore, verify};
-use nightferry::clock::SystemClock;
+use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, Job, Mode, Network,
-    Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target, TlsMode,
-    TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Symlinks, Target,
+    TlsMode, TlsPolicy, TlsVersions, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -38,8 +38,10 @@ pub(super) struct Bench {
     renames: Arc<AtomicUsize>,
     /// What was told of the last run.
     events: Mutex<Vec<Event>>,
-    /// Cancelled when a way back is to stop.
+    /// Cancelled when a run or a way back is to stop.
     pub(super) stop: CancellationToken,
+    /// The time of day.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Bench {
@@ -93,6 +95,7 @@ impl Bench {
             mode: Mode::Mirror,
             include: vec![],
             exclude: vec![],
+            symlinks: Symlinks::Skip,
             verify: VerifyPolicy::Auto,
             overwrite: Overwrite::Refuse,
             after_delivery: AfterDelivery::Keep,
@@ -114,6 +117,7 @@ impl Bench {
             renames,
             events: Mutex::default(),
             stop: CancellationToken::new(),
+            clock: Arc::new(SystemClock),
         }
     }
 
@@ -242,7 +246,7 @@ impl Bench {
     ) -> (Option<RunReport>, Vec<Event>) {
         let dying = CancellationToken::new();
         let death = dying.clone();
-        let clock = Arc::new(SystemClock);
+        let clock = Arc::clone(&self.clock);
         let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
@@ -265,7 +269,7 @@ impl Bench {
         let report = tokio::select! {
             biased;
             () = dying.cancelled() => None,
-            report = Box::pin(run(delivery, CancellationToken::new())) => Some(report.unwrap()),
+            report = Box::pin(run(delivery, self.stop.clone())) => Some(report.unwrap()),
         };
         opened.state.close().unwrap();
         let events = std::mem::take(&mut *events.lock().unwrap());
