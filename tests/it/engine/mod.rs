@@ -13,6 +13,7 @@ mod learned;
 mod liars;
 mod limits;
 mod matrix;
+mod motion;
 mod names;
 mod removal;
 mod restore;
