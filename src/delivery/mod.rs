@@ -10,6 +10,7 @@
 
 mod attempt;
 mod failure;
+mod kin;
 #[cfg(test)]
 mod memory;
 mod names;

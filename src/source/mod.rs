@@ -26,6 +26,7 @@ pub use self::place::{Occupant, PlaceError, PlacePolicy, Placing, RestoreFolder}
 pub use self::retire::{Aside, RetireError};
 pub use self::root::SourceRoot;
 pub use self::scan::{MAX_FOLDER_DEPTH, Scan};
+pub use self::twins::kin;
 
 use rustix::fs::Stat;
 

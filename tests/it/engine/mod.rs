@@ -4,6 +4,7 @@ mod adopt;
 mod bench;
 mod certificates;
 mod data;
+mod destruction;
 mod doctor;
 mod doors;
 mod drop_boxes;
