@@ -3,16 +3,36 @@
 //!
 //! Here, where nothing but the guard in question stands between the source and the files, the
 //! limits being as wide as they can be:
-//! 1. the source is not mounted, 2. is not mounted and something lies beneath the mount point,
-//! 3. another disk is mounted there, also under the number of the old one, 4. a link to another disk
-//! took its place, 5. a link to an empty folder did, 6. a link to another tree did, 7. a file did;
-//! 8. a subfolder cannot be read, 9. nor the source, 10. nor half of its folders; 11. everything was
-//! renamed; 12. the clock jumps back, 13. or forth; 14. the manifest is lost, 15. so is all state,
-//! 16. state is of yesterday, 17. or of another job; 18. the destination changed, 19. the server
-//! did, 20. the patterns did; 21. the run is interrupted in the midst of its scan; 22. a folder
-//! took the remote file's place; 23. a name changed in nothing but case, on a server that tells no
-//! difference; 24. a file became a folder, 25. a folder a file; 26. the trash is a file; 27. two
-//! jobs send to one folder; 28. the marker is a link or a folder; 29. a link took a folder's place.
+//!
+//! 1. the source is not mounted;
+//! 2. is not mounted and something lies beneath the mount point;
+//! 3. another disk is mounted there, also under the number of the old one;
+//! 4. a link to another disk took its place;
+//! 5. a link to an empty folder did;
+//! 6. a link to another tree did;
+//! 7. a file did;
+//! 8. a subfolder cannot be read;
+//! 9. nor the source;
+//! 10. nor half of its folders;
+//! 11. everything was renamed;
+//! 12. the clock jumps back;
+//! 13. or forth;
+//! 14. the manifest is lost;
+//! 15. so is all state;
+//! 16. state is of yesterday;
+//! 17. or of another job;
+//! 18. the destination changed;
+//! 19. the server did;
+//! 20. the patterns did;
+//! 21. the run is interrupted in the midst of its scan;
+//! 22. a folder took the remote file's place;
+//! 23. a name changed in nothing but case, on a server that tells no difference;
+//! 24. a file became a folder;
+//! 25. a folder a file;
+//! 26. the trash is a file;
+//! 27. two jobs send to one folder;
+//! 28. the marker is a link or a folder;
+//! 29. a link took a folder's place.
 //!
 //! In `removal`: the source is empty, is missing, `max_percent`, `max_files`, an approval of
 //! another run or of other files, no marker, a remote file that somebody changed or took, lost and
@@ -40,7 +60,7 @@ fn unlimited() -> Deletes {
 }
 
 fn name(n: u64) -> String {
-    format!("{}/{n:02}.csv", if n % 2 == 0 { "even" } else { "odd" })
+    format!("{}/{n:02}.csv", if n.is_multiple_of(2) { "even" } else { "odd" })
 }
 
 /// Delivers twenty files, half of them in each of two folders; what is gone from then on is to go
@@ -167,9 +187,13 @@ fn what_cannot_be_read_hides_nothing() {
         // One is gone for good, the others cannot be seen.
         fs::remove_file(at(&bench, 1)).unwrap();
         for closed in [&["even"][..], &["even", "odd"], &[""]] {
-            closed.iter().for_each(|name| chmod(&folder(name), 0));
+            for name in closed {
+                chmod(&folder(name), 0);
+            }
             spares_all(&bench, Exit::Source, "cannot be read").await;
-            closed.iter().for_each(|name| chmod(&folder(name), 0o700));
+            for name in closed {
+                chmod(&folder(name), 0o700);
+            }
         }
         // It may be listed, and nothing in it looked at.
         chmod(&folder("even"), 0o400);

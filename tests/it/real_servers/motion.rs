@@ -29,11 +29,11 @@ fn a_moving_source_crosses(name: &str) {
     mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     fs::write(at("log"), vec![b'x'; 4 << 20]).unwrap();
     let over = AtomicBool::new(false);
-    let mut log = OpenOptions::new().append(true).open(at("log")).unwrap();
+    let mut growing = OpenOptions::new().append(true).open(at("log")).unwrap();
     let first = thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
-                log.write_all(b"one more line\n").unwrap();
+                growing.write_all(b"one more line\n").unwrap();
                 thread::yield_now();
             }
         });
