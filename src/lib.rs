@@ -28,7 +28,7 @@
 //! | [`ftps`] | the protocol client: a sans-IO core under control, data and TLS. Knows no job and no state | – |
 //! | [`config`] | YAML to domain; secrets by reference | `domain` |
 //! | [`state`] | ledger and manifest behind one writer and one lock. Knows no network | `domain`, `clock` |
-//! | [`source`] | walk, filter, read and hash; place restored files. Follows no links | `domain` |
+//! | [`source`] | walk, filter, read and hash; place restored files. Follows no link out of the source | `domain` |
 //! | [`plan`] | merge of scan and manifest to actions; pure and synchronous | `domain` |
 //! | [`remote`] | servers as jobs see them: sessions under a limit, requests and answers, what was learned | `domain`, `clock`, `ftps` |
 //! | [`delivery`] | one run of one job: settle, plan, deliver, report. What an error means is decided here | `domain`, `clock`, `remote`, `state`, `source`, `plan` |

@@ -49,8 +49,8 @@ pub async fn adopt(audit: Audit, stop: CancellationToken) -> Result<AuditReport,
         Mode::Mirror => {}
     }
     let root = {
-        let source = audit.job.source.clone();
-        spawn_blocking(move || SourceRoot::open(&source)).await
+        let job = audit.job.clone();
+        spawn_blocking(move || SourceRoot::of(&job)).await
     };
     let root = match root {
         Ok(Ok(root)) => Ok(root),

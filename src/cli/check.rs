@@ -163,8 +163,7 @@ const MAX_NAMES_LOOKED_AT: usize = 20_000;
 /// Looks for names that the job's server may not take as they are. What keeps the source from being
 /// read is told elsewhere.
 fn check_names(job: &Job, server: &Server, findings: &mut Vec<Finding>) {
-    let (Ok(root), Ok(filter)) = (SourceRoot::open(&job.source), Filter::new(&job.include, &job.exclude))
-    else {
+    let (Ok(root), Ok(filter)) = (SourceRoot::of(job), Filter::new(&job.include, &job.exclude)) else {
         return;
     };
     let filter = carrying(filter, job, server);

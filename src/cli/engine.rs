@@ -213,7 +213,7 @@ pub(super) fn plan(
     let server = server(config, &job.server)?;
     let target = Target::of(job, server);
     let clock = SystemClock;
-    let root = SourceRoot::open(&job.source)?;
+    let root = SourceRoot::of(job)?;
     let filter = carrying(Filter::new(&job.include, &job.exclude)?, job, server);
     let scan = root.scan(&filter, || clock.now());
     // Nothing was ever delivered where there is no state; planning does not make any.

@@ -10,7 +10,7 @@ use super::server::Servers;
 use super::{Surroundings, triggers};
 use crate::domain::{
     AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RelPath, RemoteDelete,
-    RemotePath, ServerName, Target, TargetId, VerifyPolicy,
+    RemotePath, ServerName, Symlinks, Target, TargetId, VerifyPolicy,
 };
 
 const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
@@ -23,6 +23,7 @@ pub(super) const KEYS: Keys = Keys {
         "mode",
         "include",
         "exclude",
+        "symlinks",
         "verify",
         "overwrite",
         "after_delivery",
@@ -86,6 +87,9 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
     });
     let include = section.optional_or("include", Vec::new(), |value| value.list(glob));
     let exclude = section.optional_or("exclude", Vec::new(), |value| value.list(glob));
+    let symlinks = section.optional_or("symlinks", Symlinks::default(), |value| {
+        value.choice(&[("skip", Symlinks::Skip), ("follow", Symlinks::Follow), ("fail", Symlinks::Fail)])
+    });
     let verify = section.optional_or("verify", VerifyPolicy::default(), |value| {
         value.choice(&[
             ("auto", VerifyPolicy::Auto),
@@ -101,6 +105,8 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder))
         .zip(source.as_ref())
         .and_then(|(after, source)| outside(after, source, &section));
+    let symlinks =
+        symlinks.zip(after_delivery.as_ref()).and_then(|(links, after)| leaving(links, after, &section));
     let deletes = section.optional_or("delete", Deletes::default(), deletes);
     let deletes = match (deletes, mode, after_delivery.as_ref()) {
         (Some(deletes), Some(mode), Some(after)) => fitting(deletes, mode, after, &section),
@@ -115,6 +121,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         mode: mode?,
         include: include?,
         exclude: exclude?,
+        symlinks: symlinks?,
         verify: verify?,
         overwrite: overwrite?,
         after_delivery: after_delivery?,
@@ -198,6 +205,20 @@ fn outside(after: AfterDelivery, source: &Path, job: &Section<'_>) -> Option<Aft
             None
         }
         AfterDelivery::Keep | AfterDelivery::Delete | AfterDelivery::MoveTo(_) => Some(after),
+    }
+}
+
+/// What lies behind a link would be taken from where it stands, or only the link.
+fn leaving(links: Symlinks, after: &AfterDelivery, job: &Section<'_>) -> Option<Symlinks> {
+    match (links, after) {
+        (Symlinks::Skip | Symlinks::Fail, _) | (Symlinks::Follow, AfterDelivery::Keep) => Some(links),
+        (Symlinks::Follow, AfterDelivery::Delete | AfterDelivery::MoveTo(_)) => {
+            if let Some(value) = job.optional("symlinks") {
+                let reason = "`follow` does not go with `after_delivery`: one file may have several names";
+                value.place.refuse(reason, "take one of the two out");
+            }
+            None
+        }
     }
 }
 

@@ -160,6 +160,8 @@ fn jobs_with_problems() {
         with_job("    mode: drop\n    delete: {remote: trash}\n"),
         with_job("    after_delivery: delete\n    delete: {remote: delete}\n"),
         with_job("    after_delivery: remove\n"),
+        with_job("    symlinks: folow\n"),
+        with_job("    symlinks: follow\n    after_delivery: delete\n"),
         with_job("    after_delivery: {move_to: s/sent, keep: 3d}\n"),
         with_job("    schedule: \"0 17 * *\"\n    watch: {settle: 5s}\n    delete: {remote: trash}\n"),
         with_job("  copy: {source: ./s/, server: vault, destination: /d/}\n"),

@@ -12,6 +12,7 @@ mod absence;
 mod attempt;
 mod decide;
 mod failure;
+mod kin;
 #[cfg(test)]
 mod memory;
 mod names;

@@ -17,11 +17,11 @@ use crate::state::Manifest;
 
 /// Opens the source folder, and sees to it that nothing is moved from there to there.
 pub(super) async fn open_source(job: &Job) -> Result<SourceRoot, Failure> {
-    let (path, after) = (job.source.clone(), job.after_delivery.clone());
+    let job = job.clone();
     let open = move || {
-        let opened = SourceRoot::open(&path);
+        let opened = SourceRoot::of(&job);
         let root = opened.map_err(|error| Failure::new(error.class(), describe(&error)))?;
-        check_place(&root, &after).map(|()| root)
+        check_place(&root, &job.after_delivery).map(|()| root)
     };
     match spawn_blocking(open).await {
         Ok(opened) => opened,

@@ -12,6 +12,7 @@ use async_channel::{Receiver, Sender};
 use tokio::task::spawn_blocking;
 
 use super::failure::{DeliveryError, describe};
+use super::kin::Kins;
 use super::planner::Seen;
 use super::publish::is_ours;
 use super::shared::{Outcome, Shared};
@@ -42,8 +43,13 @@ const TRASH_FOLDER: &str = ".nightferry-trash";
 /// one.
 pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<SourceSeen> {
     let policy = &shared.delivery.job.deletes;
-    let (worker, mark) = (Worker::new(Arc::clone(shared)), shared.delivery.clock.random());
-    let mut remover = Remover { worker, mark, made: BTreeSet::new(), lost: 0 };
+    let mut remover = Remover {
+        worker: Worker::new(Arc::clone(shared)),
+        mark: shared.delivery.clock.random(),
+        made: BTreeSet::new(),
+        lost: 0,
+        taken: Kins::default(),
+    };
     let mut remembered = (seen.source.files > 0 || seen.known == 0).then_some(seen.source);
     if policy.remote != RemoteDelete::Keep && seen.missing.files > 0 {
         match permit(shared, seen).await {
@@ -126,6 +132,8 @@ struct Remover {
     made: BTreeSet<RemotePath>,
     /// Sessions that were lost.
     lost: u32,
+    /// Names under which the server may have other files by now.
+    taken: Kins,
 }
 
 type Candidate = (RelPath, Entry);
@@ -137,17 +145,19 @@ impl Remover {
         let shared = self.worker.shared();
         let looker = Arc::clone(&shared);
         let counted = spawn_blocking(move || {
-            let (mut files, mut paths) = (0, Hasher::default());
+            let (mut files, mut paths, mut kins) = (0, Hasher::default(), Kins::default());
             for_each_missing(&looker, |path, _| {
                 files += 1;
                 paths.update(path.as_str().as_bytes());
                 paths.update(b"\n");
+                kins.add(&path);
                 Search::GoOn
             })?;
-            Ok::<_, DeliveryError>(Missing { files, paths: paths.finish() })
+            let taken = kins.standing(&looker, &patterns(&looker)?)?;
+            Ok::<_, DeliveryError>((Missing { files, paths: paths.finish() }, taken))
         });
         match counted.await {
-            Ok(Ok(missing)) if missing == permit.missing() => {}
+            Ok(Ok((missing, taken))) if missing == permit.missing() => self.taken = taken,
             Ok(Ok(_)) => {
                 let text = "The source changed while the run went on: nothing was deleted on the server, and the \
                             next run looks again.";
@@ -197,7 +207,12 @@ impl Remover {
         };
         let mut ours = Vec::new();
         for ((path, entry), answers) in batch.iter().zip(answers.chunks(3)) {
-            match judge(answers, entry, shared.delivery.job.deletes.remote) {
+            let verdict = if self.taken.have(path) {
+                Verdict::Settled(Removal::NotOurs)
+            } else {
+                judge(answers, entry, shared.delivery.job.deletes.remote)
+            };
+            match verdict {
                 Verdict::Ours => ours.push(path.clone()),
                 Verdict::Settled(removal) => record(&shared, path, removal).await?,
                 Verdict::Unclear(cause) => not_removed(&shared, path, FailureClass::File, cause).await,
@@ -360,22 +375,31 @@ fn for_each_missing(
     shared: &Shared,
     mut take: impl FnMut(RelPath, Entry) -> Search,
 ) -> Result<(), DeliveryError> {
-    let job = &shared.delivery.job;
-    let filter = Filter::new(&job.include, &job.exclude)
-        .map_err(|_| DeliveryError::Internal("patterns that were good are not any more"))?;
+    let filter = patterns(shared)?;
     let manifest = shared.delivery.state.manifest(shared.target)?;
     for entry in manifest.entries() {
         let (path, entry) = entry?;
-        let ours = match entry.status {
-            EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
-            EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
-        };
-        let gone = ours && filter.admits(&path) && shared.root.lacks(&path);
+        let gone = is_gone(shared, &filter, &path, &entry);
         if gone && take(path, entry) == Search::Enough {
             break;
         }
     }
     Ok(())
+}
+
+fn patterns(shared: &Shared) -> Result<Filter, DeliveryError> {
+    let job = &shared.delivery.job;
+    Filter::new(&job.include, &job.exclude)
+        .map_err(|_| DeliveryError::Internal("patterns that were good are not any more"))
+}
+
+/// Whether a delivered file is gone from the source, and that is the job's concern.
+pub(super) fn is_gone(shared: &Shared, filter: &Filter, path: &RelPath, entry: &Entry) -> bool {
+    let ours = match entry.status {
+        EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => true,
+        EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
+    };
+    ours && filter.admits(path) && shared.root.lacks(path)
 }
 
 /// Whether a search goes on.

@@ -66,8 +66,12 @@ pub struct SourceSeen {
 }
 
 impl SourceSeen {
-    /// Whether both stand on the same file system.
+    /// Whether both stand on the same file system. Where both have an id, that decides: the disk that
+    /// comes next gets the device number of the one before.
     pub fn same_place(&self, other: &Self) -> bool {
-        self.device == other.device || (self.filesystem != 0 && self.filesystem == other.filesystem)
+        match (self.filesystem, other.filesystem) {
+            (0, _) | (_, 0) => self.device == other.device,
+            (one, another) => one == another,
+        }
     }
 }

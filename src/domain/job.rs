@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Deletes, JobName, RemotePath, ServerName, Timing, VerifyPolicy};
+use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy};
 
 /// A source folder, a server, a destination folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Job {
     pub include: Vec<String>,
     /// Globs of which a file must match none.
     pub exclude: Vec<String>,
+    /// What becomes of symbolic links in the source.
+    pub symlinks: Symlinks,
     /// Which proof of delivery is wanted.
     pub verify: VerifyPolicy,
     /// What to do where a file stands under the final name that Nightferry did not deliver.

@@ -25,6 +25,7 @@ mod schedule;
 mod scheduled;
 mod server;
 mod stat;
+mod symlinks;
 mod target;
 mod temporary;
 mod time;
@@ -67,6 +68,7 @@ pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
 pub use self::stat::FileStat;
+pub use self::symlinks::Symlinks;
 pub use self::target::{Target, TargetId};
 pub use self::temporary::is_temporary_name;
 pub use self::time::Timestamp;

@@ -244,6 +244,9 @@ mod tests {
         assert_eq!(ask(&policy, &elsewhere), Ok(()), "device numbers change with a restart");
         elsewhere.now.filesystem = 8;
         assert_eq!(ask(&policy, &elsewhere), Err(Tripped::OtherMount));
+        elsewhere.now.device = 1;
+        assert_eq!(ask(&policy, &elsewhere), Err(Tripped::OtherMount), "another disk in the same place");
+        elsewhere.now.device = 2;
         let nameless = SourceSeen { filesystem: 0, ..elsewhere.now };
         let before = Some(SourceSeen { device: 1, ..nameless });
         assert_eq!(ask(&policy, &Facts { now: nameless, before, ..elsewhere }), Err(Tripped::OtherMount));

@@ -37,8 +37,8 @@ pub enum SourceError {
         path: RelPath,
     },
     /// Under the name stands a link, folder, pipe, socket or device, or a folder on the way to
-    /// it is a link.
-    #[error("`{path}` is no regular file, or lies behind a link, which is not followed")]
+    /// it is a link, and the link is not followed.
+    #[error("`{path}` is no regular file, or lies behind a link that is not followed")]
     NotAFile {
         /// The path.
         path: RelPath,
@@ -128,6 +128,8 @@ pub enum Change {
     },
     /// The descriptor names another inode. Seen on network file systems only.
     Identity,
+    /// Folders were renamed whenever the way to it was looked up.
+    Way,
 }
 
 impl fmt::Display for Change {
@@ -140,6 +142,7 @@ impl fmt::Display for Change {
                 write!(f, "it was renamed, replaced or given other permissions or times at {at}")
             }
             Self::Identity => f.write_str("another file took its place"),
+            Self::Way => f.write_str("folders are being renamed all the time"),
         }
     }
 }

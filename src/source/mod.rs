@@ -7,7 +7,7 @@
 //!
 //! The tree belongs to others, who change it at any moment, and some of them are hostile. So all
 //! goes through one open descriptor of the source folder: no name is looked up from `/` again, no
-//! link below it is followed, and what is read is the file that was checked, not one that took
+//! link leads out of it, or is followed at all but where the job wants it, and what is read is the file that was checked, not one that took
 //! its name since.
 
 mod error;
@@ -26,6 +26,7 @@ pub use self::place::{Occupant, PlaceError, PlacePolicy, Placing, RestoreFolder}
 pub use self::retire::{Aside, RetireError};
 pub use self::root::SourceRoot;
 pub use self::scan::{MAX_FOLDER_DEPTH, Scan};
+pub use self::twins::kin;
 
 use rustix::fs::Stat;
 

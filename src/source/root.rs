@@ -12,8 +12,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Filter, Scan, SourceError, SourceFile, file_stat};
-use crate::domain::{RelPath, Timestamp};
+use super::{Change, Filter, Scan, SourceError, SourceFile, file_stat};
+use crate::domain::{Job, RelPath, Symlinks, Timestamp};
 
 /// A source folder, held open: what is found and read lies below this very folder, even if
 /// another takes its name. Clones share the descriptor.
@@ -21,11 +21,17 @@ use crate::domain::{RelPath, Timestamp};
 pub struct SourceRoot {
     folder: Arc<OwnedFd>,
     path: Arc<Path>,
+    links: Symlinks,
 }
 
 impl SourceRoot {
-    /// Opens a source folder. Links in `path` itself are followed: it comes from the
-    /// configuration.
+    /// Opens the source folder of a job, below which links are what the job says they are.
+    pub fn of(job: &Job) -> Result<Self, SourceError> {
+        Ok(Self { links: job.symlinks, ..Self::open(&job.source)? })
+    }
+
+    /// Opens a source folder below which links are skipped. Links in `path` itself are followed:
+    /// it comes from the configuration.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let folder = open(path, FOLDER.difference(OFlags::NOFOLLOW), Mode::empty()).map_err(|errno| {
             let path = path.to_owned();
@@ -35,12 +41,23 @@ impl SourceRoot {
                 _ => SourceError::Unreadable { path, source: errno.into() },
             }
         })?;
-        Ok(Self { folder: Arc::new(folder), path: path.into() })
+        Ok(Self { folder: Arc::new(folder), path: path.into(), links: Symlinks::Skip })
     }
 
     /// The path by which it was opened, for messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What becomes of links below it.
+    pub(super) const fn links(&self) -> Symlinks {
+        self.links
+    }
+
+    /// The same folder under another policy.
+    #[cfg(test)]
+    pub(super) fn with(self, links: Symlinks) -> Self {
+        Self { links, ..self }
     }
 
     /// Finds the files that `filter` admits, in the order of their paths. `now` is asked before
@@ -50,18 +67,38 @@ impl SourceRoot {
     }
 
     /// Opens a file for reading, if all on the way to it are true folders below this one and it
-    /// is a regular file itself. Never follows a link, leaves the source folder, or waits for a
-    /// pipe's writer; mount points are crossed.
+    /// is a regular file itself. Never leaves the source folder, or waits for a pipe's writer, and
+    /// follows no link but where the job wants it ([`Symlinks::Follow`]); mount points are crossed.
     ///
     /// A caller that records when it looked takes the time before this call: a change that comes
     /// later then never seems older than the look.
     pub fn open_file(&self, path: &RelPath) -> Result<SourceFile, SourceError> {
-        let opened = match openat2(&self.folder, path.as_str(), FILE, Mode::empty(), BENEATH) {
+        let opened = match self.links {
+            Symlinks::Skip | Symlinks::Fail => {
+                openat2(&self.folder, path.as_str(), FILE, Mode::empty(), BENEATH)
+            }
+            Symlinks::Follow => self.resolve(path.as_str().as_bytes(), FILE.difference(OFlags::NOFOLLOW)),
+        };
+        let opened = match opened {
             // Linux before 5.6 has no such call, and some sandboxes forbid it with EPERM.
             Err(Errno::NOSYS | Errno::PERM) => open_step_by_step(self.folder.as_fd(), path),
             opened => opened,
         };
         checked(path, opened)
+    }
+
+    /// Opens what a path leads to, by links as well, if none of them leads out of this folder
+    /// (`EXDEV`; absolute ones always do). The kernel holds every step to that
+    /// (`openat2`, `RESOLVE_BENEATH`), so that no swap on the way gets past it.
+    pub(super) fn resolve(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        for _ in 0..MAX_RESOLVED {
+            match openat2(&self.folder, path, flags, Mode::empty(), INSIDE) {
+                // Something was renamed while a `..` was looked up.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                opened => return opened,
+            }
+        }
+        Err(Errno::AGAIN)
     }
 
     /// Opens a file as it is done where Linux lacks `openat2`.
@@ -97,14 +134,19 @@ impl SourceRoot {
     }
 
     /// Whether nothing at all stands under a path, not even a link or a folder. What cannot be
-    /// looked at is not known to be absent.
+    /// looked at is not known to be absent, nor is what lies behind a link that leads nowhere.
     pub fn lacks(&self, path: &RelPath) -> bool {
-        match self.folder_of(path) {
-            Ok(Some(folder)) => {
-                matches!(statat(&folder, path.name(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+        let lacking = |folder: &OwnedFd| {
+            matches!(statat(folder, path.name(), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT))
+        };
+        match (self.folder_of(path), path.folder(), self.links) {
+            (Ok(Some(folder)), _, _) => lacking(&folder),
+            (Ok(None), _, _) => true,
+            (Err(_), Some(folder), Symlinks::Follow) => {
+                let followed = FOLDER.difference(OFlags::NOFOLLOW);
+                self.resolve(folder.as_str().as_bytes(), followed).is_ok_and(|folder| lacking(&folder))
             }
-            Ok(None) => true,
-            Err(_) => false,
+            (Err(_), _, _) => false,
         }
     }
 
@@ -140,6 +182,12 @@ pub(super) const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// How often a path is looked up again where something was renamed meanwhile: more than a tree that
+/// is merely busy needs, and an end for one that somebody keeps turning.
+const MAX_RESOLVED: u32 = 64;
 
 /// Opens a folder inside another; a link is an error (`ENOTDIR`).
 pub(super) fn open_folder(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
@@ -178,6 +226,7 @@ fn checked(path: &RelPath, opened: Result<OwnedFd, Errno>) -> Result<SourceFile,
 fn open_error(path: &RelPath, errno: Errno) -> SourceError {
     match errno {
         Errno::NOENT => SourceError::Gone { path: path.clone() },
+        Errno::AGAIN => SourceError::Changed { path: path.clone(), what: Change::Way },
         // A link at the end or on the way, a file where a folder should be, and a socket.
         Errno::LOOP | Errno::XDEV | Errno::NOTDIR | Errno::NXIO => {
             SourceError::NotAFile { path: path.clone() }

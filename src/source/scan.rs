@@ -1,5 +1,7 @@
 //! The walk through a source folder.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
@@ -14,7 +16,7 @@ use super::filter::Below;
 use super::place::ASIDE_PREFIX;
 use super::root::open_folder;
 use super::{Filter, SourceRoot, file_stat, shown, twins};
-use crate::domain::{Found, RelPath, Timestamp, Twin, Twins, is_temporary_name};
+use crate::domain::{Found, RelPath, Symlinks, Timestamp, Twin, Twins, is_temporary_name};
 
 /// Most folders inside each other, the source folder not counted. Each one that is being walked holds a descriptor open, of
 /// which a process has 1024 by default.
@@ -22,7 +24,7 @@ pub const MAX_FOLDER_DEPTH: usize = 128;
 
 /// The files of a source folder, in the order of [`RelPath`]s, each path once.
 ///
-/// - Links are skipped, whatever they point to. Folders are opened through the one that holds
+/// - Links are what the job says ([`Symlinks`]). Folders are opened through the one that holds
 ///   them, so that no swap of a folder for a link leads out of the source. Mount points are
 ///   crossed.
 /// - So are files with [temporary names](is_temporary_name), ours or another Nightferry's.
@@ -46,6 +48,8 @@ pub struct Scan<N> {
     folders: Vec<Folder>,
     /// The path of what is being looked at, as the file system gives it.
     path: Vec<u8>,
+    /// Links to folders that were followed.
+    followed: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +80,7 @@ struct Name {
 
 impl<N: Fn() -> Timestamp> Scan<N> {
     pub(super) fn new(root: SourceRoot, filter: Filter, now: N) -> Self {
-        Self { root, filter, now, state: State::NotBegun, folders: Vec::new(), path: Vec::new() }
+        Self { root, filter, now, state: State::NotBegun, folders: Vec::new(), path: Vec::new(), followed: 0 }
     }
 
     fn begin(&mut self) -> Option<Found> {
@@ -134,11 +138,8 @@ impl<N: Fn() -> Timestamp> Scan<N> {
             FileType::RegularFile => self.filter.admits_file(&path(name), below),
             FileType::Directory => self.filter.enter(&path(name), below).is_some(),
             FileType::Unknown => true,
-            FileType::Symlink
-            | FileType::Fifo
-            | FileType::Socket
-            | FileType::CharacterDevice
-            | FileType::BlockDevice => false,
+            FileType::Symlink => self.root.links() == Symlinks::Follow && self.concerns(&path(name), below),
+            FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice => false,
         };
         let bytes: Vec<&[u8]> = names.iter().map(|name| name.name.as_bytes()).collect();
         let mut found = BTreeMap::new();
@@ -161,6 +162,16 @@ impl<N: Fn() -> Timestamp> Scan<N> {
 
     /// What is to be said of a folder. Mostly nothing: it is walked next.
     fn enter(&mut self, name: &CString, below: Below) -> Option<Found> {
+        self.enter_by(name, below, |scan| open_folder(scan.folder().ok_or(Errno::BADF)?, name))
+    }
+
+    /// The same with a way to open it.
+    fn enter_by(
+        &mut self,
+        name: &CString,
+        below: Below,
+        open: impl FnOnce(&Self) -> Result<OwnedFd, Errno>,
+    ) -> Option<Found> {
         if self.folders.len() == 1 && self.path.starts_with(ASIDE_PREFIX) {
             let reason = "files of a restore that is under way or was cut off";
             return Some(Found::Skipped { name: shown(&self.path), reason: reason.to_owned() });
@@ -173,7 +184,7 @@ impl<N: Fn() -> Timestamp> Scan<N> {
             let error = format_args!("it lies more than {MAX_FOLDER_DEPTH} folders deep");
             return Some(self.refused(&format_args!("nothing in this folder is sent: {error}")));
         }
-        let opened = open_folder(self.folder()?, name);
+        let opened = open(self);
         let twins = self.twins_of(name);
         match opened.and_then(|folder| self.walk(folder, below, twins)) {
             Ok(()) | Err(Errno::NOENT) => None,
@@ -201,7 +212,8 @@ impl<N: Fn() -> Timestamp> Scan<N> {
                     Some(Found::File { path, stat: file_stat(&stat), observed_at, twins })
                 }
                 FileType::Directory => Some(self.swapped()),
-                kind => self.skipped(kind, below),
+                FileType::Symlink => self.link(name, below),
+                kind => self.skipped(what(kind), below),
             },
         }
     }
@@ -214,7 +226,8 @@ impl<N: Fn() -> Timestamp> Scan<N> {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => self.enter(name, below),
                 FileType::RegularFile => self.look(name, below),
-                kind => self.skipped(kind, below),
+                FileType::Symlink => self.link(name, below),
+                kind => self.skipped(what(kind), below),
             },
         }
     }
@@ -228,7 +241,8 @@ impl<N: Fn() -> Timestamp> Scan<N> {
             FileType::RegularFile => self.look(&entry.name, below),
             FileType::Directory => self.enter(&entry.name, below),
             FileType::Unknown => self.look_twice(&entry.name, below),
-            kind => self.skipped(kind, below),
+            FileType::Symlink => self.link(&entry.name, below),
+            kind => self.skipped(what(kind), below),
         }
     }
 
@@ -236,14 +250,7 @@ impl<N: Fn() -> Timestamp> Scan<N> {
         self.folders.last().and_then(|folder| folder.dir.fd().ok())
     }
 
-    fn skipped(&self, kind: FileType, below: Below) -> Option<Found> {
-        let reason = match kind {
-            FileType::Symlink => "symbolic link, not followed",
-            FileType::Fifo => "named pipe",
-            FileType::Socket => "socket",
-            FileType::CharacterDevice | FileType::BlockDevice => "device",
-            FileType::RegularFile | FileType::Directory | FileType::Unknown => "of an unknown kind",
-        };
+    fn skipped(&self, reason: &str, below: Below) -> Option<Found> {
         let admitted = self.filter.admits_file(&self.path, below);
         admitted.then(|| Found::Skipped { name: shown(&self.path), reason: reason.to_owned() })
     }
@@ -261,6 +268,17 @@ impl<N: Fn() -> Timestamp> Scan<N> {
     fn swapped(&self) -> Found {
         let reason = "it was replaced by something else at this moment; the next run looks again";
         Found::Unreadable { name: shown(&self.path), reason: reason.to_owned() }
+    }
+}
+
+/// What people call something that is neither file nor folder.
+const fn what(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "symbolic link",
+        FileType::Fifo => "named pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::RegularFile | FileType::Directory | FileType::Unknown => "of an unknown kind",
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn twins(
 /// What names that a server may take for one have in common (The Unicode Standard, section 3.13,
 /// D145: canonical caseless matching). What HFS+ and ext4 fold is the same, but for signs without
 /// width; NTFS folds less.
-fn kin(name: &str) -> String {
+pub fn kin(name: &str) -> String {
     if name.is_ascii() {
         return name.to_ascii_lowercase();
     }

@@ -1,5 +1,6 @@
 //! Tests on real trees.
 
+mod links;
 mod place;
 mod read;
 mod retire;

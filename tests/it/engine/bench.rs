@@ -12,8 +12,8 @@ use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, HeldToWindows, Job, Mode,
-    Network, Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Target,
-    Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
+    Network, Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Symlinks,
+    Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -35,13 +35,13 @@ pub(super) struct Bench {
     profiles: Arc<Profiles>,
     /// From how many bytes on uploads are resumed.
     pub(super) resume_from: u64,
-    /// By how many days the clock of runs is ahead.
-    pub(super) days_ahead: i64,
     renames: Arc<AtomicUsize>,
     /// What was told of the last run.
     events: Mutex<Vec<Event>>,
-    /// Cancelled when a way back is to stop.
+    /// Cancelled when a run or a way back is to stop.
     pub(super) stop: CancellationToken,
+    /// The time of day.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Bench {
@@ -95,6 +95,7 @@ impl Bench {
             mode: Mode::Mirror,
             include: vec![],
             exclude: vec![],
+            symlinks: Symlinks::Skip,
             verify: VerifyPolicy::Auto,
             overwrite: Overwrite::Refuse,
             after_delivery: AfterDelivery::Keep,
@@ -114,10 +115,10 @@ impl Bench {
             approved: None,
             profiles,
             resume_from,
-            days_ahead: 0,
             renames,
             events: Mutex::default(),
             stop: CancellationToken::new(),
+            clock: Arc::new(SystemClock),
         }
     }
 
@@ -246,7 +247,7 @@ impl Bench {
     ) -> (Option<RunReport>, Vec<Event>) {
         let dying = CancellationToken::new();
         let death = dying.clone();
-        let clock = Arc::new(Ahead(self.days_ahead));
+        let clock = Arc::clone(&self.clock);
         let opened = State::open(&self.state_folder(), clock.clone()).unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
@@ -271,7 +272,7 @@ impl Bench {
         let report = tokio::select! {
             biased;
             () = dying.cancelled() => None,
-            report = Box::pin(run(delivery, CancellationToken::new())) => Some(report.unwrap()),
+            report = Box::pin(run(delivery, self.stop.clone())) => Some(report.unwrap()),
         };
         opened.state.close().unwrap();
         let events = std::mem::take(&mut *events.lock().unwrap());
@@ -398,7 +399,7 @@ impl Bench {
 
 /// A clock that is so many days ahead.
 #[derive(Debug)]
-struct Ahead(i64);
+pub(super) struct Ahead(pub(super) i64);
 
 impl Clock for Ahead {
     fn now(&self) -> Timestamp {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
 use nightferry::domain::{Deletes, Exit, RelPath, RemoteDelete, RunReport};
 
-use super::bench::{Bench, cause};
+use super::bench::{Ahead, Bench, cause};
 
 const FILES: usize = 20;
 
@@ -77,13 +77,13 @@ async fn a_leap_of_the_clock_does_not_empty_the_trash() {
     remove(&bench, 3..4);
     bench.run().await;
     for _ in 0..3 {
-        bench.days_ahead = 365;
+        bench.clock = Arc::new(Ahead(365));
         let (report, events) = bench.run_quietly().await;
         assert_eq!((report.exit(), trash(&bench).len()), (Exit::Done, 1));
         assert!(format!("{events:?}").contains("days further than the runs"), "{events:#?}");
     }
     for (week, left) in [(1, 1), (2, 0)] {
-        bench.days_ahead = 365 + week * 7;
+        bench.clock = Arc::new(Ahead(365 + week * 7));
         bench.run().await;
         assert_eq!(trash(&bench).len(), left, "week {week}");
     }
