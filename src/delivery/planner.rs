@@ -44,6 +44,12 @@ pub(super) fn make_plan(
         shared.stop.cancel();
         tell(Outcome::Stop { failure });
     };
+    // What an earlier run delivered, and could not delete or move.
+    let hand_on = |path| {
+        if shared.delivery.job.after_delivery != AfterDelivery::Keep {
+            let _run_ended = retirements.send_blocking(path).is_err();
+        }
+    };
     let (filter, manifest) = match prepare(shared) {
         Ok(prepared) => prepared,
         Err(failure) => {
@@ -63,6 +69,7 @@ pub(super) fn make_plan(
                 (stat.size, Work { path, known, twins, kind: WorkKind::Send })
             }
             Ok(Action::Hash { path, reason: Reason::TooCloseToTrust, .. }) if shared.is_settled(&path) => {
+                hand_on(path);
                 continue;
             }
             Ok(Action::Hash { path, stat, known, twins, .. }) => {
@@ -70,11 +77,7 @@ pub(super) fn make_plan(
             }
             Ok(Action::Unchanged { path }) => {
                 unchanged += u64::from(!shared.is_settled(&path));
-                if shared.delivery.job.after_delivery == AfterDelivery::Keep {
-                    continue;
-                }
-                // An earlier run delivered it, and could not delete or move it.
-                let _run_ended = retirements.send_blocking(path).is_err();
+                hand_on(path);
                 continue;
             }
             Ok(other) => {
@@ -142,7 +145,11 @@ impl Tally {
                 });
                 self.known += u64::from(delivered);
             }
-            Action::Hash { .. } | Action::Unchanged { .. } => {
+            Action::Hash { known, .. } => {
+                self.files += 1;
+                self.known += u64::from(known.status != EntryStatus::Presumed);
+            }
+            Action::Unchanged { .. } => {
                 self.files += 1;
                 self.known += 1;
             }
