@@ -10,7 +10,9 @@ use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
+use crate::domain::{
+    Confirmed, EntryStatus, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
+};
 use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
 use crate::source::{SourceError, hash_file};
 
@@ -177,7 +179,7 @@ impl Worker {
         self.see_through(work).await
     }
 
-    /// Reads a file, and records its new facts if it holds what was delivered.
+    /// Reads a file, and records its new facts if it holds what was delivered, or is presumed to be.
     async fn confirm(&self, work: &Work) -> Result<Option<Outcome>, DeliveryError> {
         let Some(known) = &work.known else { return Ok(None) };
         let observed_at = self.shared.delivery.clock.now();
@@ -194,7 +196,15 @@ impl Worker {
         }
         let confirmed = Confirmed { run: self.shared.run, path: work.path.clone(), stat, observed_at };
         self.shared.commit(Record::Confirmed(confirmed)).await?;
-        Ok(Some(Outcome::Confirmed { path: work.path.clone() }))
+        let path = work.path.clone();
+        Ok(Some(match known.status {
+            // The same bytes: a person still has to settle what became of them.
+            EntryStatus::Presumed => Outcome::Presumed { path },
+            EntryStatus::Delivered
+            | EntryStatus::Retired
+            | EntryStatus::FoundMissing
+            | EntryStatus::FoundChanged => Outcome::Confirmed { path },
+        }))
     }
 
     /// Brings a file to an outcome, trying again where that may help.
