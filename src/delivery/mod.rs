@@ -23,6 +23,8 @@ mod retire;
 mod run;
 mod settle;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use self::run::{Delivery, run};

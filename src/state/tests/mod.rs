@@ -5,7 +5,8 @@ mod damage;
 mod growth;
 mod model;
 mod power;
-mod sim;
+pub(crate) mod sim;
+pub(crate) mod simulated;
 
 use std::path::Path;
 use std::sync::Arc;
