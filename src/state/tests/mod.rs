@@ -2,7 +2,9 @@
 
 mod crash;
 mod damage;
+mod formats;
 mod growth;
+mod harm;
 mod model;
 mod power;
 pub(crate) mod sim;
