@@ -32,12 +32,15 @@ const TEMPORARY: &str = ".nf-";
 /// How many runs without faults bring everything to rest: one settles and delivers, one sweeps.
 const RUNS_TO_REST: usize = 3;
 
+/// What got final names, in order.
+type Log = Vec<(String, Vec<u8>)>;
+
 pub(super) struct World {
     policy: Policy,
     naive: Naive,
     runtime: tokio::runtime::Runtime,
     server: TestServer,
-    published: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    published: Arc<Mutex<Log>>,
     folders: tempfile::TempDir,
     disk: SimDisk,
     /// How many manifests were lost.
@@ -224,7 +227,9 @@ impl World {
     fn sync(&mut self, cut: Option<Cutting>, crash: Option<Crash>) -> Result<Option<RunReport>, String> {
         let (before, _) = self.standing();
         self.server.clear_faults();
-        cut.into_iter().for_each(|cut| self.server.arm(cut.fault()));
+        if let Some(cut) = cut {
+            self.server.arm(cut.fault());
+        }
         let report = self.run(crash)?;
         self.server.clear_faults();
         let (now, trash) = self.standing();

@@ -87,7 +87,7 @@ fn harms() -> impl Strategy<Value = Harm> {
     ]
 }
 
-fn play(which: &Index, harm: &Harm, besides: Besides) -> Result<(), TestCaseError> {
+fn play(which: Index, harm: &Harm, besides: Besides) -> Result<(), TestCaseError> {
     let Sound { files, shown, lines } = sound();
     let mut files = files.clone();
     let path = which.get(&files.keys().cloned().collect::<Vec<_>>()).clone();
@@ -149,6 +149,6 @@ proptest! {
         harm in harms(),
         besides in prop_oneof![Just(Besides::Nothing), Just(Besides::NoManifest)],
     ) {
-        play(&which, &harm, besides)?;
+        play(which, &harm, besides)?;
     }
 }
