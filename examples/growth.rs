@@ -10,16 +10,17 @@
 #![expect(clippy::print_stdout, reason = "it is run to be read")]
 
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nightferry::clock::Clock;
 use nightferry::domain::{
     Counts, Delivered, Digest, Evidence, FileStat, Leftovers, Publishing, Record, RelPath, RemotePath,
-    RunFinished, RunId, Sent, SessionFacts, Staging, Standing, Target, Timestamp, TlsVersion, VerifyPolicy,
-    compare,
+    RunFinished, RunId, Sent, SessionFacts, Staging, Standing, Target, TargetId, Timestamp, TlsVersion,
+    VerifyPolicy, compare,
 };
 use nightferry::state::{State, verify_ledger};
 
@@ -29,6 +30,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const GROUP: usize = 64;
 /// An odd number without a pattern: the golden ratio in 64 bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// A commit that takes longer holds up the sessions that wait for it.
+const LONG_WAIT: Duration = Duration::from_millis(100);
 const MIB: f64 = 1_048_576.0;
 
 /// A clock that is moved by hand, so that years pass in minutes.
@@ -63,7 +66,7 @@ fn main() -> Outcome<()> {
 
     let clock = Arc::new(Nights::default());
     let state = State::open(folder, clock.clone())?.state;
-    let mut writer = Writer { state: &state, target: target(), version: 0 };
+    let mut writer = Writer { state: &state, target: target(), version: 0, waits: Waits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let begun = Instant::now();
     runtime.block_on(writer.night(0..files))?;
@@ -78,6 +81,7 @@ fn main() -> Outcome<()> {
         if night.is_power_of_two() || night == nights {
             println!("night {night}: {:.0} s so far", begun.elapsed().as_secs_f64());
             sizes(folder)?;
+            println!("  {}", writer.waits);
         }
     }
     state.close()?;
@@ -151,6 +155,30 @@ struct Writer<'a> {
     state: &'a State,
     target: Target,
     version: u64,
+    waits: Waits,
+}
+
+/// How long callers waited for their commits.
+#[derive(Debug, Default)]
+struct Waits {
+    commits: u64,
+    long: u64,
+    longest: Duration,
+}
+
+impl Waits {
+    fn add(&mut self, wait: Duration) {
+        self.commits += 1;
+        self.long += u64::from(wait > LONG_WAIT);
+        self.longest = self.longest.max(wait);
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { commits, long, longest } = self;
+        write!(f, "{commits} commits, {long} took longer than {LONG_WAIT:?}, the longest {longest:.0?}")
+    }
 }
 
 impl Writer<'_> {
@@ -168,13 +196,20 @@ impl Writer<'_> {
             let folder = RemotePath::new("/host1")?;
             let mut records = vec![Record::Staging(Staging { run, folder, file: None })];
             records.extend(intents.iter().cloned().map(Record::Publishing));
-            self.state.commit(id, records).await?;
+            self.commit(id, records).await?;
             let delivered = intents.into_iter().map(|intent| Record::Delivered(Delivered::from(intent)));
-            self.state.commit(id, delivered.collect()).await?;
+            self.commit(id, delivered.collect()).await?;
         }
         let leftovers = Leftovers::of(Vec::new());
         let finished = RunFinished { run, counts: Counts::default(), stopped: None, leftovers, source: None };
         Ok(self.state.commit(id, vec![Record::RunFinished(finished)]).await?)
+    }
+
+    async fn commit(&mut self, target: TargetId, records: Vec<Record>) -> Outcome<()> {
+        let begun = Instant::now();
+        self.state.commit(target, records).await?;
+        self.waits.add(begun.elapsed());
+        Ok(())
     }
 
     fn publishing(&self, run: RunId, file: u64) -> Outcome<Publishing> {

@@ -26,6 +26,8 @@ mod retire;
 mod run;
 mod settle;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use self::decide::{PresumedFile, SourceNow, Undecided, decide, undecided};

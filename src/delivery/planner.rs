@@ -45,6 +45,12 @@ pub(super) fn make_plan(
         shared.stop.cancel();
         tell(Outcome::Stop { failure });
     };
+    // What an earlier run delivered, and could not delete or move.
+    let hand_on = |path| {
+        if shared.delivery.job.after_delivery != AfterDelivery::Keep {
+            let _run_ended = retirements.send_blocking(path).is_err();
+        }
+    };
     let (filter, manifest) = match prepare(shared) {
         Ok(prepared) => prepared,
         Err(failure) => {
@@ -64,6 +70,7 @@ pub(super) fn make_plan(
                 (stat.size, Work { path, known, twins, kind: WorkKind::Send })
             }
             Ok(Action::Hash { path, reason: Reason::TooCloseToTrust, .. }) if shared.is_settled(&path) => {
+                hand_on(path);
                 continue;
             }
             Ok(Action::Hash { path, stat, known, twins, .. }) => {
@@ -71,11 +78,7 @@ pub(super) fn make_plan(
             }
             Ok(Action::Unchanged { path }) => {
                 unchanged += u64::from(!shared.is_settled(&path));
-                if shared.delivery.job.after_delivery == AfterDelivery::Keep {
-                    continue;
-                }
-                // An earlier run delivered it, and could not delete or move it.
-                let _run_ended = retirements.send_blocking(path).is_err();
+                hand_on(path);
                 continue;
             }
             Ok(other) => {
@@ -146,8 +149,17 @@ impl Tally {
                 self.known += u64::from(delivered);
             }
             Action::Attested { .. } => self.files += 1,
-            Action::Hash { known, .. } if known.status == EntryStatus::Attested => self.files += 1,
-            Action::Hash { .. } | Action::Unchanged { .. } => {
+            Action::Hash { known, .. } => {
+                self.files += 1;
+                self.known += u64::from(match known.status {
+                    EntryStatus::Presumed | EntryStatus::Attested => false,
+                    EntryStatus::Delivered
+                    | EntryStatus::Retired
+                    | EntryStatus::FoundMissing
+                    | EntryStatus::FoundChanged => true,
+                });
+            }
+            Action::Unchanged { .. } => {
                 self.files += 1;
                 self.known += 1;
             }

@@ -180,7 +180,7 @@ impl Worker {
         self.see_through(work).await
     }
 
-    /// Reads a file, and records its new facts if it holds what was delivered.
+    /// Reads a file, and records its new facts if it holds what was delivered, or is presumed to be.
     async fn confirm(&self, work: &Work) -> Result<Option<Outcome>, DeliveryError> {
         let Some(known) = &work.known else { return Ok(None) };
         let observed_at = self.shared.delivery.clock.now();
@@ -201,8 +201,9 @@ impl Worker {
         Ok(Some(match known.status {
             // The same bytes; what a person said of them is no proof.
             EntryStatus::Attested => Outcome::Attested { path },
+            // The same bytes: a person still has to settle what became of them.
+            EntryStatus::Presumed => Outcome::Presumed { path },
             EntryStatus::Delivered
-            | EntryStatus::Presumed
             | EntryStatus::Retired
             | EntryStatus::FoundMissing
             | EntryStatus::FoundChanged => Outcome::Confirmed { path },

@@ -22,7 +22,8 @@ pub enum Action {
         /// Names that some servers take for its own.
         twins: Twins,
     },
-    /// Read it, and send it only if its digest is not the one that was delivered.
+    /// Read it, and send it only if its digest is not the one that was delivered, or is presumed
+    /// to be.
     Hash {
         /// The file.
         path: RelPath,

@@ -235,27 +235,28 @@ impl<S, M, F> fmt::Debug for Plan<S, M, F> {
 
 /// What is to be done about a file of which something is known.
 fn compare(file: File, known: Entry) -> Action {
-    let was = &known.stat;
     match known.status {
-        EntryStatus::Presumed if file.stat.size == was.size && file.stat.mtime == was.mtime => {
-            Action::Presumed { path: file.path }
-        }
-        EntryStatus::Presumed => send(file, Some(known), Reason::ChangedSincePresumed),
         EntryStatus::Retired => send(file, Some(known), Reason::New),
         EntryStatus::FoundMissing => send(file, Some(known), Reason::FoundMissing),
         EntryStatus::FoundChanged => send(file, Some(known), Reason::FoundChanged),
+        EntryStatus::Presumed if file.stat.size != known.size => {
+            send(file, Some(known), Reason::ChangedSincePresumed)
+        }
         EntryStatus::Delivered | EntryStatus::Attested if file.stat.size != known.size => {
             let reason = Reason::SizeChanged { was: known.size };
             send(file, Some(known), reason)
         }
-        EntryStatus::Delivered | EntryStatus::Attested => match reason_to_read(&file.stat, &known) {
-            None if known.status == EntryStatus::Attested => Action::Attested { path: file.path },
-            None => Action::Unchanged { path: file.path },
-            Some(reason) => {
-                let File { path, stat, observed_at, twins } = file;
-                Action::Hash { path, stat, observed_at, known, reason, twins }
+        EntryStatus::Presumed | EntryStatus::Delivered | EntryStatus::Attested => {
+            match reason_to_read(&file.stat, &known) {
+                None if known.status == EntryStatus::Attested => Action::Attested { path: file.path },
+                None if known.status == EntryStatus::Presumed => Action::Presumed { path: file.path },
+                None => Action::Unchanged { path: file.path },
+                Some(reason) => {
+                    let File { path, stat, observed_at, twins } = file;
+                    Action::Hash { path, stat, observed_at, known, reason, twins }
+                }
             }
-        },
+        }
     }
 }
 

@@ -153,16 +153,20 @@ fn presumed_files_are_never_sent_until_they_change() {
     let presumed = entry(EntryStatus::Presumed, STAT, LATER);
     let left_alone = Action::Presumed { path: rel("a") };
     check(STAT, &presumed, &left_alone);
-    check(FileStat { ctime: at(300), inode: 7, ..STAT }, &presumed, &left_alone);
-    check(STAT, &entry(EntryStatus::Presumed, STAT, at(0)), &left_alone);
-    for stat in [FileStat { size: 11, ..STAT }, FileStat { mtime: at(101), ..STAT }] {
-        let reason = Reason::ChangedSincePresumed;
-        let known = Some(presumed.clone());
-        check(
-            stat,
-            &presumed,
-            &Action::Send { path: rel("a"), stat, observed_at: LATER, known, reason, twins: Twins::NONE },
-        );
+    let longer = FileStat { size: 11, ..STAT };
+    let (reason, known) = (Reason::ChangedSincePresumed, Some(presumed.clone()));
+    let sent =
+        Action::Send { path: rel("a"), stat: longer, observed_at: LATER, known, reason, twins: Twins::NONE };
+    check(longer, &presumed, &sent);
+    // Only its bytes tell whether it is another one: a time proves neither.
+    for (stat, presumed, reason) in [
+        (FileStat { mtime: at(101), ..STAT }, &presumed, Reason::TimeChanged { was: STAT.mtime }),
+        (FileStat { ctime: at(300), ..STAT }, &presumed, Reason::AttributesChanged),
+        (FileStat { inode: 7, ..STAT }, &presumed, Reason::InodeChanged),
+        (STAT, &entry(EntryStatus::Presumed, STAT, at(0)), Reason::TooCloseToTrust),
+    ] {
+        let (path, known, twins) = (rel("a"), presumed.clone(), Twins::NONE);
+        check(stat, presumed, &Action::Hash { path, stat, observed_at: LATER, known, reason, twins });
     }
     assert_eq!(run(vec![], vec![(rel("a"), presumed.clone())]), [left_alone.clone(), COMPLETE]);
     let nothing_admitted = plan(vec![], [Ok::<_, Infallible>((rel("a"), presumed))], |_| false);
@@ -282,18 +286,18 @@ fn model(found: Option<&FileStat>, known: Option<&Entry>) -> &'static str {
             EntryStatus::Delivered | EntryStatus::FoundMissing | EntryStatus::FoundChanged => "missing",
         },
         (Some(stat), Some(known)) => {
-            let same_content = (stat.size, stat.mtime) == (known.stat.size, known.stat.mtime);
             let trusted = known.observed_at.nanos_since(stat.ctime.max(stat.mtime)) >= 2_000_000_000;
             match known.status {
-                EntryStatus::Presumed if same_content => "presumed",
-                EntryStatus::Presumed
-                | EntryStatus::Retired
-                | EntryStatus::FoundMissing
-                | EntryStatus::FoundChanged => "send",
-                EntryStatus::Delivered | EntryStatus::Attested if stat.size != known.size => "send",
+                EntryStatus::Retired | EntryStatus::FoundMissing | EntryStatus::FoundChanged => "send",
+                EntryStatus::Presumed | EntryStatus::Delivered | EntryStatus::Attested
+                    if stat.size != known.size =>
+                {
+                    "send"
+                }
+                EntryStatus::Presumed if *stat == known.stat && trusted => "presumed",
                 EntryStatus::Attested if *stat == known.stat && trusted => "attested",
                 EntryStatus::Delivered if *stat == known.stat && trusted => "unchanged",
-                EntryStatus::Delivered | EntryStatus::Attested => "hash",
+                EntryStatus::Presumed | EntryStatus::Delivered | EntryStatus::Attested => "hash",
             }
         }
     }

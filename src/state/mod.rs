@@ -39,7 +39,7 @@ mod open;
 mod queue;
 mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 mod writer;
 

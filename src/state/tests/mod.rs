@@ -2,10 +2,13 @@
 
 mod crash;
 mod damage;
+mod formats;
 mod growth;
+mod harm;
 mod model;
 mod power;
-mod sim;
+pub(crate) mod sim;
+pub(crate) mod simulated;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,18 +1,20 @@
-//! A disk in memory that counts, fails on demand, dies at any operation, and forgets at a power
-//! cut what was not synced: the content of files, and each change of a name by itself.
+//! A disk in memory that counts, fails on demand, stands still at any operation, and forgets at a
+//! power cut what was not synced: the content of files, and each change of a name by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::super::storage::{Append, Storage};
 use crate::domain::Digest;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct SimDisk {
+pub(crate) struct SimDisk {
     files: Arc<Mutex<Files>>,
+    /// Told when a disk that stands still is dead.
+    died: Arc<Condvar>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +33,31 @@ struct Files {
     sites: BTreeSet<String>,
     trouble: Trouble,
     recorder: Option<Recorder>,
+    power: Power,
+}
+
+/// Whether anything can still be changed.
+#[derive(Default)]
+enum Power {
+    #[default]
+    On,
+    /// After so many more changes it stands still, and tells.
+    Until(u64, Box<dyn FnMut() + Send>),
+    /// Whoever wants to change something waits for its death.
+    Still,
+    /// Nothing can be changed any more.
+    Dead,
+}
+
+impl std::fmt::Debug for Power {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::On => "On",
+            Self::Until(..) => "Until",
+            Self::Still => "Still",
+            Self::Dead => "Dead",
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -80,7 +107,7 @@ pub(super) enum Trouble {
 
 /// What of the changes that were not synced comes through a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Survival {
+pub(crate) enum Survival {
     /// Nothing.
     Synced,
     /// The names, as they were last, but not what is in the files.
@@ -92,7 +119,7 @@ pub(super) enum Survival {
 }
 
 impl Survival {
-    pub(super) const ALL: [Self; 4] = [Self::Synced, Self::Names, Self::LastName, Self::Half];
+    pub(crate) const ALL: [Self; 4] = [Self::Synced, Self::Names, Self::LastName, Self::Half];
 }
 
 impl SimDisk {
@@ -109,14 +136,14 @@ impl SimDisk {
     }
 
     /// The disk as it is, with a life of its own.
-    pub(super) fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         let files = self.lock();
         let contents = files.contents.clone();
         let (names, synced_names) = (files.names.clone(), files.synced_names.clone());
         let (renamed, home) = (files.renamed.clone(), files.home);
         let trouble = files.trouble.clone();
         let copy = Files { names, synced_names, renamed, home, contents, trouble, ..Files::default() };
-        Self { files: Arc::new(Mutex::new(copy)) }
+        Self { files: Arc::new(Mutex::new(copy)), died: Arc::default() }
     }
 
     /// What is left after a power cut; the trouble stays.
@@ -124,7 +151,7 @@ impl SimDisk {
         self.survivors(Survival::Synced)
     }
 
-    pub(super) fn survivors(&self, survival: Survival) -> Self {
+    pub(crate) fn survivors(&self, survival: Survival) -> Self {
         let files = self.lock();
         let mut names = files.synced_names.clone();
         let count = files.renamed.len();
@@ -154,7 +181,7 @@ impl SimDisk {
         let trouble = files.trouble.clone();
         let synced_names = names.clone();
         let cut = Files { names, synced_names, home, contents, trouble, ..Files::default() };
-        Self { files: Arc::new(Mutex::new(cut)) }
+        Self { files: Arc::new(Mutex::new(cut)), died: Arc::default() }
     }
 
     /// Keeps what the disk is before each change from now on, with the number in `acknowledged`.
@@ -189,15 +216,52 @@ impl SimDisk {
         }
     }
 
+    /// Stands still before the change after so many others, and tells; until [`SimDisk::die`].
+    pub(crate) fn stand_still_after(&self, changes: u64, tell: impl FnMut() + Send + 'static) {
+        self.lock().power = Power::Until(changes, Box::new(tell));
+    }
+
+    /// Goes on for ever, unless it stands still.
+    pub(crate) fn go_on(&self) {
+        let mut files = self.lock();
+        if let Power::Until(..) = files.power {
+            files.power = Power::On;
+        }
+    }
+
+    /// Refuses every change from now on, also those that wait.
+    pub(crate) fn die(&self) {
+        self.lock().power = Power::Dead;
+        self.died.notify_all();
+    }
+
+    /// Waits where the disk stands still; fails where it is dead.
+    fn powered(&self) -> io::Result<()> {
+        let mut files = self.lock();
+        if let Power::Until(left, tell) = &mut files.power {
+            if *left == 0 {
+                tell();
+                files.power = Power::Still;
+            } else {
+                *left -= 1;
+            }
+        }
+        while matches!(files.power, Power::Still) {
+            files = self.died.wait(files).unwrap();
+        }
+        if matches!(files.power, Power::Dead) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+
     /// Begins an operation that changes something.
-    fn change(&self) -> MutexGuard<'_, Files> {
+    fn change(&self) -> io::Result<MutexGuard<'_, Files>> {
+        self.powered()?;
         let is_recording = self.lock().recorder.is_some();
         let snapshot = is_recording.then(|| self.copy());
         let mut files = self.lock();
         if let (Some(recorder), Some(snapshot)) = (&mut files.recorder, snapshot) {
             recorder.kept.push((recorder.acknowledged.load(Ordering::SeqCst), snapshot));
         }
-        files
+        Ok(files)
     }
 
     fn lock(&self) -> MutexGuard<'_, Files> {
@@ -274,7 +338,7 @@ impl Storage for SimDisk {
         if self.file(name).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let mut files = self.change();
+        let mut files = self.change()?;
         let file = files.contents.len();
         files.contents.push(Content::default());
         files.rename(NameChange::Appeared(name.to_owned(), file));
@@ -287,13 +351,13 @@ impl Storage for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let file = self.file(from)?;
-        self.change().rename(NameChange::Renamed(from.to_owned(), to.to_owned(), file));
+        self.change()?.rename(NameChange::Renamed(from.to_owned(), to.to_owned(), file));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.file(name)?;
-        self.change().rename(NameChange::Removed(name.to_owned()));
+        self.change()?.rename(NameChange::Removed(name.to_owned()));
         Ok(())
     }
 
@@ -303,7 +367,7 @@ impl Storage for SimDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        let mut files = self.change();
+        let mut files = self.change()?;
         let Some(site) = files.renamed.last().map(NameChange::site) else { return Ok(()) };
         if files.syncs_at(&site)? {
             files.synced_names = files.names.clone();
@@ -313,7 +377,7 @@ impl Storage for SimDisk {
     }
 
     fn sync_home(&self) -> io::Result<()> {
-        let mut files = self.change();
+        let mut files = self.change()?;
         if files.syncs_at("home")? {
             files.home = Home::Synced;
         }
@@ -329,7 +393,7 @@ struct SimFile {
 
 impl Append for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut files = self.disk.change();
+        let mut files = self.disk.change()?;
         let full = files.trouble == Trouble::DiskFull;
         let fits = if full { &bytes[..bytes.len() / 2] } else { bytes };
         files.contents[self.file].now.extend_from_slice(fits);
@@ -338,7 +402,7 @@ impl Append for SimFile {
 
     fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let offset = usize::try_from(offset).unwrap();
-        let file = &mut self.disk.change().contents[self.file];
+        let file = &mut self.disk.change()?.contents[self.file];
         file.now[offset..offset + bytes.len()].copy_from_slice(bytes);
         file.rewritten = true;
         // What is written anew is written again.
@@ -349,7 +413,7 @@ impl Append for SimFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut files = self.disk.change();
+        let mut files = self.disk.change()?;
         files.syncs += 1;
         let name = files.names.iter().find(|(_, file)| **file == self.file);
         let name = name.map_or_else(|| "a removed file".to_owned(), |(name, _)| without_numbers(name));
@@ -367,7 +431,7 @@ impl Append for SimFile {
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.disk.change().contents[self.file].now.truncate(usize::try_from(length).unwrap());
+        self.disk.change()?.contents[self.file].now.truncate(usize::try_from(length).unwrap());
         Ok(())
     }
 }
