@@ -10,7 +10,9 @@ use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{Confirmed, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath};
+use crate::domain::{
+    Confirmed, EntryStatus, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
+};
 use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
 use crate::source::{SourceError, hash_file};
 
@@ -191,6 +193,14 @@ impl Worker {
         };
         if (sent.size, sent.digest) != (known.size, known.digest) {
             return Ok(None);
+        }
+        match known.status {
+            // A touch makes it no surer.
+            EntryStatus::Presumed => return Ok(Some(Outcome::Presumed { path: work.path.clone() })),
+            EntryStatus::Delivered
+            | EntryStatus::Retired
+            | EntryStatus::FoundMissing
+            | EntryStatus::FoundChanged => {}
         }
         let confirmed = Confirmed { run: self.shared.run, path: work.path.clone(), stat, observed_at };
         self.shared.commit(Record::Confirmed(confirmed)).await?;

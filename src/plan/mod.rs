@@ -239,6 +239,12 @@ fn compare(file: File, known: Entry) -> Action {
         EntryStatus::Presumed if file.stat.size == was.size && file.stat.mtime == was.mtime => {
             Action::Presumed { path: file.path }
         }
+        // Only other bytes are a new file: a touch must not double what was most likely taken.
+        EntryStatus::Presumed if file.stat.size == was.size => {
+            let reason = Reason::TimeChanged { was: was.mtime };
+            let File { path, stat, observed_at, twins } = file;
+            Action::Hash { path, stat, observed_at, known, reason, twins }
+        }
         EntryStatus::Presumed => send(file, Some(known), Reason::ChangedSincePresumed),
         EntryStatus::Retired => send(file, Some(known), Reason::New),
         EntryStatus::FoundMissing => send(file, Some(known), Reason::FoundMissing),

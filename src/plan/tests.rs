@@ -149,21 +149,20 @@ fn what_was_found_differing_on_the_server_is_sent_again_though_the_source_is_the
 }
 
 #[test]
-fn presumed_files_are_never_sent_until_they_change() {
+fn presumed_files_are_never_sent_until_their_bytes_change() {
     let presumed = entry(EntryStatus::Presumed, STAT, LATER);
     let left_alone = Action::Presumed { path: rel("a") };
     check(STAT, &presumed, &left_alone);
     check(FileStat { ctime: at(300), inode: 7, ..STAT }, &presumed, &left_alone);
     check(STAT, &entry(EntryStatus::Presumed, STAT, at(0)), &left_alone);
-    for stat in [FileStat { size: 11, ..STAT }, FileStat { mtime: at(101), ..STAT }] {
-        let reason = Reason::ChangedSincePresumed;
-        let known = Some(presumed.clone());
-        check(
-            stat,
-            &presumed,
-            &Action::Send { path: rel("a"), stat, observed_at: LATER, known, reason, twins: Twins::NONE },
-        );
-    }
+    let (path, observed_at, twins) = (rel("a"), LATER, Twins::NONE);
+    let (stat, reason) = (FileStat { size: 11, ..STAT }, Reason::ChangedSincePresumed);
+    let known = Some(presumed.clone());
+    check(stat, &presumed, &Action::Send { path, stat, observed_at, known, reason, twins });
+    let (path, twins) = (rel("a"), Twins::NONE);
+    let (stat, reason) = (FileStat { mtime: at(101), ..STAT }, Reason::TimeChanged { was: STAT.mtime });
+    let known = presumed.clone();
+    check(stat, &presumed, &Action::Hash { path, stat, observed_at, known, reason, twins });
     assert_eq!(run(vec![], vec![(rel("a"), presumed.clone())]), [left_alone.clone(), COMPLETE]);
     let nothing_admitted = plan(vec![], [Ok::<_, Infallible>((rel("a"), presumed))], |_| false);
     assert_eq!(nothing_admitted.map(Result::unwrap).collect::<Vec<_>>(), [left_alone, COMPLETE]);
@@ -286,6 +285,7 @@ fn model(found: Option<&FileStat>, known: Option<&Entry>) -> &'static str {
             let trusted = known.observed_at.nanos_since(stat.ctime.max(stat.mtime)) >= 2_000_000_000;
             match known.status {
                 EntryStatus::Presumed if same_content => "presumed",
+                EntryStatus::Presumed if stat.size == known.stat.size => "hash",
                 EntryStatus::Presumed
                 | EntryStatus::Retired
                 | EntryStatus::FoundMissing
