@@ -2,6 +2,7 @@
 
 mod active;
 mod firewalls;
+mod kill;
 mod proof;
 mod resume;
 
