@@ -133,6 +133,11 @@ impl Campaign {
         for line in &lines {
             agent.configure_job(line);
         }
+        let cellar = server.root.join(format!("{destination}-taken"));
+        // A test that was stopped leaves them, and the seed that is repeated finds them.
+        for folder in [&agent.arrivals, &cellar] {
+            assert!(!folder.exists() || fs::remove_dir_all(folder).is_ok(), "{}", folder.display());
+        }
         let owner = fs::metadata(&server.root).unwrap();
         let folders: Vec<PathBuf> = WATCHED.iter().map(|folder| agent.arrivals.join(folder)).collect();
         for folder in &folders {
@@ -144,7 +149,6 @@ impl Campaign {
         }
         let journal = Journal::default();
         let strangers = STRANGERS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let cellar = server.root.join(format!("{destination}-taken"));
         let office = Office::open(&agent.arrivals, cellar, journal.clone(), strangers);
         let ledger = agent.other_folder("state").join("ledger/000001.jsonl");
         let watch = Watch::begin(&agent.arrivals, &folders, ledger, journal.clone());
