@@ -2,6 +2,7 @@
 
 mod active;
 mod firewalls;
+mod kill;
 mod motion;
 mod proof;
 mod resume;

@@ -142,15 +142,23 @@ impl Agent {
         self.start_verb(arguments).finish()
     }
 
-    fn start_verb(&self, arguments: &[&str]) -> Running {
-        let errors = self.home.path().join("stderr");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nightferry"))
+    /// The binary with `--json`, not yet started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightferry"));
+        command
             .arg("--config")
             .arg(self.home.path().join("jobs.yaml"))
             .args(arguments)
             .arg("--json")
             .env(PASSWORD, &self.password)
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn start_verb(&self, arguments: &[&str]) -> Running {
+        let errors = self.home.path().join("stderr");
+        let mut child = self
+            .command(arguments)
             .stdout(Stdio::piped())
             .stderr(File::create(&errors).unwrap())
             .spawn()

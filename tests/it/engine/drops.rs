@@ -1,7 +1,9 @@
 //! Drops: a consumer takes each file as soon as it has its final name.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
 use nightferry::domain::{Exit, Mode};
@@ -63,6 +65,30 @@ async fn a_lost_reply_to_the_rename_doubles_nothing() {
         assert_each_once(&taken);
         assert_eq!(bench.litter(), Vec::<String>::new());
     }
+}
+
+/// Only other bytes are a new file; then it is sent, and the touched one was taken once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_touch_of_what_is_presumed_doubles_nothing() {
+    let lost = Fault::on("RNTO", Action::DropControl(Moment::Unanswered)).nth(3);
+    let (bench, taken) = drop_with_consumer([lost]);
+    assert_eq!(bench.run().await.counts.presumed, 1);
+    for seconds in [1_000, 2_000] {
+        for n in 0..6 {
+            let file = File::open(bench.job.source.join(format!("{n}.csv"))).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        }
+        let report = bench.run().await;
+        let counts = report.counts;
+        assert_eq!((counts.delivered, counts.confirmed, counts.presumed), (0, 5, 1), "{report:#?}");
+        assert_each_once(&taken);
+    }
+    for n in 0..6 {
+        bench.write(&format!("{n}.csv"), format!("{}", n + 1));
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.counts.presumed), (6, 0), "{report:#?}");
+    assert!(taken.lock().unwrap().values().all(|&times| times == 2), "{taken:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,212 @@
+//! Sees what happens from outside: on the server's disk, and in the lines of the ledger.
+
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nightferry::domain::Digest;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use serde_json::Value;
+
+use super::journal::Journal;
+
+/// Something that happened on the way of a file. Those of the ledger are durable once seen, or
+/// will be if the process is not killed in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    RunStarted,
+    Staging,
+    TemporaryAppears,
+    TemporaryGrows,
+    TemporaryIsWhole,
+    Publishing,
+    FinalAppears,
+    Delivered,
+    Confirmed,
+    Presumed,
+    Withdrawn,
+    TemporarySwept,
+    Retiring,
+    Retired,
+    Trashing,
+    FinalVanishes,
+    Removed,
+    RunFinished,
+}
+
+impl Step {
+    fn of_record(name: &str) -> Option<Self> {
+        Some(match name {
+            "run-started" => Self::RunStarted,
+            "staging" => Self::Staging,
+            "publishing" => Self::Publishing,
+            "delivered" => Self::Delivered,
+            "confirmed" => Self::Confirmed,
+            "presumed" => Self::Presumed,
+            "withdrawn" => Self::Withdrawn,
+            "retiring" => Self::Retiring,
+            "retired" => Self::Retired,
+            "trashing" => Self::Trashing,
+            "removed" => Self::Removed,
+            "run-finished" => Self::RunFinished,
+            _ => return None,
+        })
+    }
+}
+
+/// A delivery that the ledger claims, proved or presumed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Claim {
+    pub(super) path: String,
+    pub(super) digest: String,
+    pub(super) presumed: bool,
+}
+
+/// The watch over one destination and one ledger.
+#[derive(Debug)]
+pub(super) struct Watch {
+    inotify: OwnedFd,
+    /// The folders under watch, in the order of their descriptors, which count from 1.
+    folders: Vec<PathBuf>,
+    arrivals: PathBuf,
+    ledger: PathBuf,
+    /// Where the first line begins that was not read.
+    read_to: u64,
+    journal: Journal,
+    /// Everything that the ledger claims.
+    pub(super) claims: Vec<Claim>,
+    /// What the ledger tells of each path, for people.
+    pub(super) history: Vec<(String, String)>,
+    /// What was seen under a final name and must not be.
+    pub(super) faults: Vec<String>,
+}
+
+/// All that happens to a temporary file: of a final name only renames may be seen.
+const EVENTS: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO);
+
+impl Watch {
+    /// Begins to watch these folders, which stand below `arrivals`.
+    pub(super) fn begin(arrivals: &Path, folders: &[PathBuf], ledger: PathBuf, journal: Journal) -> Self {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        for (at, folder) in (1..).zip(folders) {
+            let watch = inotify::add_watch(&inotify, folder, EVENTS).unwrap();
+            assert_eq!(watch, at, "descriptors count from 1");
+        }
+        let (claims, history, faults) = (Vec::new(), Vec::new(), Vec::new());
+        let (folders, arrivals) = (folders.to_vec(), arrivals.to_owned());
+        Self { inotify, folders, arrivals, ledger, read_to: 0, journal, claims, history, faults }
+    }
+
+    /// What happened since the last look, on the disk first.
+    pub(super) fn look(&mut self) -> Vec<Step> {
+        let mut steps = self.on_disk();
+        steps.extend(self.in_ledger());
+        steps
+    }
+
+    fn on_disk(&mut self) -> Vec<Step> {
+        let mut events = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+        let mut reader = Reader::new(&self.inotify, &mut buffer);
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    let name = event.file_name().map(|name| name.to_string_lossy().into_owned());
+                    events.push((event.wd(), event.events(), name.unwrap_or_default()));
+                }
+                Err(Errno::AGAIN) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        events.into_iter().filter_map(|(folder, what, name)| self.judge(folder, what, &name)).collect()
+    }
+
+    fn judge(&mut self, folder: i32, what: ReadFlags, name: &str) -> Option<Step> {
+        assert!(!what.contains(ReadFlags::QUEUE_OVERFLOW), "the watch did not keep up");
+        if what.contains(ReadFlags::ISDIR) {
+            return None;
+        }
+        let path = self.folders[usize::try_from(folder - 1).unwrap()].join(name);
+        if name.starts_with(".nf-") {
+            let temporary = [
+                (ReadFlags::CREATE, Step::TemporaryAppears),
+                (ReadFlags::MODIFY, Step::TemporaryGrows),
+                (ReadFlags::CLOSE_WRITE, Step::TemporaryIsWhole),
+                (ReadFlags::DELETE, Step::TemporarySwept),
+            ];
+            return temporary.into_iter().find_map(|(flag, step)| what.contains(flag).then_some(step));
+        }
+        // Pure-FTPd 1.0.50 gives a file this name on the way to its new one.
+        if name.starts_with(".pureftpd-rename.") {
+            return None;
+        }
+        if what.contains(ReadFlags::MOVED_TO) {
+            self.look_at_final(&path);
+            return Some(Step::FinalAppears);
+        }
+        if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) {
+            return Some(Step::FinalVanishes);
+        }
+        self.faults.push(format!("{} was written to under its final name: {what:?}", path.display()));
+        None
+    }
+
+    /// Whoever opens a final name must get a whole file.
+    fn look_at_final(&mut self, path: &Path) {
+        // The office may have been faster.
+        let Ok(content) = fs::read(path) else { return };
+        let name = path.strip_prefix(&self.arrivals).unwrap().to_str().unwrap();
+        if self.journal.version(name, &content).is_none() {
+            self.faults.push(format!("{name} is not whole under its final name: {} bytes", content.len()));
+        }
+    }
+
+    fn in_ledger(&mut self) -> Vec<Step> {
+        let length = fs::metadata(&self.ledger).map_or(0, |facts| facts.len());
+        assert!(length >= self.read_to, "whole lines were cut from the ledger");
+        if length == self.read_to {
+            return Vec::new();
+        }
+        let mut file = fs::File::open(&self.ledger).unwrap();
+        file.seek(SeekFrom::Start(self.read_to)).unwrap();
+        let mut new = Vec::new();
+        file.read_to_end(&mut new).unwrap();
+        // A line without its end is being written, or was torn by a kill.
+        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        self.read_to += whole as u64;
+        new[..whole].split(|byte| *byte == b'\n').filter_map(|line| self.enter(line)).collect()
+    }
+
+    fn enter(&mut self, line: &[u8]) -> Option<Step> {
+        let line: Value = serde_json::from_slice(line).ok()?;
+        let event = &line["event"];
+        let step = Step::of_record(event["record"].as_str()?)?;
+        if let Some(path) = event["path"].as_str() {
+            let [run, stat, cause, digest] = ["run", "stat", "cause", "digest"].map(|name| &event[name]);
+            let text = format!("{} run {run}: {step:?} {path} {stat} {digest} {cause}", line["seq"]);
+            self.history.push((path.to_owned(), text));
+        }
+        if matches!(step, Step::Delivered | Step::Presumed) {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            self.claims.push(Claim {
+                path: text(&event["path"]),
+                digest: text(&event["verified"]["digest"]),
+                presumed: step == Step::Presumed,
+            });
+        }
+        Some(step)
+    }
+}
+
+/// A content's SHA-256 as the ledger writes it.
+pub(super) fn digest(content: &[u8]) -> String {
+    Digest::of(content).to_string()
+}
