@@ -185,7 +185,10 @@ fn no_crash_loses_doubles_or_destroys_a_file() {
 #[test]
 fn no_second_crash_in_the_run_that_settles_does_either() {
     let mut checked = 0_u32;
-    for cell in cells() {
+    // Where nothing is displaced, all servers are alike; how the proof is got, makes no difference there.
+    let displaces = |cell: &Cell| cell.before == Before::OurOldVersion && cell.policy.proof == Proof::Hash;
+    let telling = |cell: &Cell| cell.rename_over.0 == RenameOver::Replaces || displaces(cell);
+    for cell in cells().into_iter().filter(telling) {
         for crash in 0..MOST_STEPS {
             if check(Cell { crash, ..cell }) == Reached::No {
                 break;
