@@ -235,6 +235,7 @@ impl Writer<'_> {
             verified: compare(&sent, &Evidence::ServerHash { digest }, VerifyPolicy::Auto)?,
             modified: at.to_ftp(),
             standing: Standing::File { size: sent.size / 2, modified: at.to_ftp() },
+            displaced: None,
             session: SessionFacts {
                 peer: "192.0.2.7:21".parse()?,
                 tls: TlsVersion::V1_3,

@@ -68,6 +68,7 @@
 //! | [Evidence](domain::Evidence) | what the server showed of what it stored |
 //! | [Verified](domain::Verified) | the proof that came of it |
 //! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
+//! | [Displaced](domain::Displaced) | of an old version: under a temporary name, because the server does not rename over files |
 //! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
 //! | Attested | presumed, and a person said that the receiver has it: neither proved nor sent again |
@@ -106,7 +107,9 @@
 //!    name; what Nightferry did not deliver last is left alone, unless the job says `replace`. A
 //!    server that tells no size of the temporary file either is not believed that nothing is there.
 //! 6. The intent is made durable, then `RNFR`, `RNTO`, and a look whether the temporary name is
-//!    gone. `delivery::publish` is this as a pure state machine: answers and acknowledgements go
+//!    gone. On a server that renames over no file, what stands there is displaced first: to a
+//!    temporary name, with an intent of its own, until the delivery is durable.
+//!    `delivery::publish` is this as a pure state machine: answers and acknowledgements go
 //!    in, requests and records come out, so that every crash point is a row of a table.
 //! 7. The delivery is made durable ([`domain::Delivered`]): proof, TLS version, cipher suite,
 //!    certificate, peer. Only now does it count.

@@ -1,7 +1,7 @@
 //! One attempt to deliver one file on one session.
 
 use super::failure::DeliveryError;
-use super::publish::{Draft, Input, Proof, Publish, ServerHash, Spec, Step};
+use super::publish::{Draft, Input, Proof, Publish, RenameOver, ServerHash, Spec, Step};
 use super::pump::Pump;
 use super::resume::go_on;
 use super::settle::{Case, Settle, SettleStep, Settled};
@@ -108,7 +108,7 @@ async fn try_deliver(shared: &Shared, connection: &mut Connection, work: &Work) 
         observed_at,
         session: connection.facts().clone(),
     };
-    let spec = spec(shared, draft, sent, destination, proof, work.known.clone());
+    let spec = spec(shared, draft, sent, destination, proof, work.known.clone())?;
     let published = publish(shared, connection, Publish::new(spec)).await;
     if start == Start::Afresh { published } else { judge_resumed(shared, start, published) }
 }
@@ -152,10 +152,15 @@ fn spec(
     destination: RemotePath,
     proof: Proof,
     known: Option<Entry>,
-) -> Spec {
+) -> Result<Spec, DeliveryError> {
     let job = &shared.delivery.job;
     let (policy, overwrite, mode) = (job.verify, job.overwrite, job.mode);
-    Spec { draft, sent, destination, proof, policy, overwrite, mode, known }
+    let rename_over = match shared.delivery.remote.profile().rename_over {
+        Ability::No => RenameOver::Refused,
+        Ability::Unknown | Ability::Yes => RenameOver::Replaces,
+    };
+    let displace_to = shared.temporary(&destination).ok_or(DeliveryError::NoTemporaryName)?;
+    Ok(Spec { draft, sent, destination, proof, policy, overwrite, mode, known, rename_over, displace_to })
 }
 
 /// Stores the file under a fresh temporary name beside its final one.
@@ -275,31 +280,55 @@ async fn publish(
     connection: &mut Connection,
     mut machine: Publish,
 ) -> Result<Verified, Broken> {
-    let (mut step, mut over) = (machine.start(), false);
+    let (mut step, mut renamed_over, mut old_version) = (machine.start(), None, None);
     loop {
         let size = machine.size();
-        over |= machine.is_over();
+        if machine.intent().is_some() {
+            let seen = machine.renamed_over();
+            if seen == Some(RenameOver::Refused) && renamed_over != seen {
+                learn_rename_over(shared, RenameOver::Refused);
+            }
+            renamed_over = seen.or(renamed_over);
+            old_version = machine.old_version();
+        }
         let input = match step {
             Step::Done(verified) => {
-                if over {
-                    shared.delivery.remote.learn(|profile| profile.rename_over = Ability::Yes);
+                if renamed_over == Some(RenameOver::Replaces) {
+                    learn_rename_over(shared, RenameOver::Replaces);
+                }
+                if let Some(old_version) = old_version {
+                    clear_old_version(shared, connection, old_version).await;
                 }
                 return Ok(verified);
             }
-            Step::Failed(error) => {
-                if let DeliveryError::RenameRefused { refusal, over: true } = &error
-                    && !refusal.is_passing()
-                {
-                    shared.delivery.remote.learn(|profile| profile.rename_over = Ability::No);
-                }
-                return Err(Broken { error, left: machine.left() });
-            }
+            Step::Failed(error) => return Err(Broken { error, left: machine.left() }),
             step => perform(shared, connection, step, size).await,
         };
         step = match input {
             Ok(input) => machine.next(input),
             Err(error) => return Err(Broken { error, left: machine.left() }),
         };
+    }
+}
+
+/// Keeps what a delivery showed of the server's renames over files.
+fn learn_rename_over(shared: &Shared, renamed_over: RenameOver) {
+    let ability = match renamed_over {
+        RenameOver::Replaces => Ability::Yes,
+        RenameOver::Refused => Ability::No,
+    };
+    shared.delivery.remote.learn(|profile| profile.rename_over = ability);
+}
+
+/// Deletes an old version that made room, now that the new one is recorded. Where that fails, it
+/// is a leftover for the next run to sweep.
+async fn clear_old_version(shared: &Shared, connection: &mut Connection, old_version: RemotePath) {
+    let folder = old_version.folder();
+    let answers = connection.perform(&[Request::Delete(old_version)], 0).await;
+    if !matches!(answers.as_deref(), Ok([Answer::Done | Answer::Absent(_)]))
+        && let Some(folder) = folder
+    {
+        shared.left_over(folder);
     }
 }
 
@@ -358,6 +387,7 @@ pub(super) async fn settle(
         intent: intent.clone(),
         destination: destination.clone(),
         mode: shared.delivery.job.mode,
+        overwrite: shared.delivery.job.overwrite,
         policy: shared.delivery.job.verify,
         proof,
         session: connection.facts().clone(),
@@ -373,6 +403,9 @@ pub(super) async fn settle(
         };
     };
     if settled != Settled::Stands {
+        if let (Settled::Delivered(_) | Settled::Presumed, Some(displaced)) = (settled, &intent.displaced) {
+            clear_old_version(shared, connection, displaced.to.clone()).await;
+        }
         return Ok(settled);
     }
     let draft = Draft {
@@ -384,7 +417,8 @@ pub(super) async fn settle(
         session: connection.facts().clone(),
     };
     let sent = Sent { size, digest: intent.verified.digest() };
-    let machine = Publish::again(spec(shared, draft, sent, destination, proof, known), intent.clone());
+    let spec = spec(shared, draft, sent, destination, proof, known).map_err(in_doubt)?;
+    let machine = Publish::again(spec, intent.clone());
     publish(shared, connection, machine).await.map(Settled::Delivered)
 }
 

@@ -50,7 +50,7 @@ pub(super) enum DeliveryError {
          might be lost; `overwrite: replace` would go on"
     )]
     CannotLook,
-    #[error("{refusal}{}", if *.over { "; the server may not rename over an existing file" } else { "" })]
+    #[error("{refusal}{}", if *.over { "; the file that stands there could not make room either" } else { "" })]
     RenameRefused { refusal: Refusal, over: bool },
     #[error("the server said that it renamed the file, but did not; nothing was published")]
     NotRenamed,
@@ -86,6 +86,11 @@ pub(super) enum DeliveryError {
          file stands under the final name; look at {path} on the server, then remove or rename it"
     )]
     Conflict { path: String },
+    #[error(
+        "another file came to {path} on the server while its old version had made room for the new one; that \
+         stands as {kept} beside it: look at both, then remove or rename the one under the final name"
+    )]
+    Stranded { path: String, kept: String },
     #[error("{refusal}")]
     NotNow { refusal: Refusal },
     #[error("an earlier attempt cannot be settled: {refusal}")]
@@ -224,6 +229,7 @@ impl DeliveryError {
             | Self::NoRename
             | Self::Vanished { .. }
             | Self::Conflict { .. }
+            | Self::Stranded { .. }
             | Self::Internal(_) => false,
         }
     }
@@ -276,6 +282,7 @@ impl DeliveryError {
             | Self::Retire(_)
             | Self::CannotLook
             | Self::Conflict { .. }
+            | Self::Stranded { .. }
             | Self::NoTemporaryName
             | Self::Twin { .. }
             | Self::TwinUnknown { .. }

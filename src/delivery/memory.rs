@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::publish::RenameOver;
 use crate::domain::{Digest, RemotePath};
 use crate::remote::{Answer, Incoming, Refusal, Request};
 
@@ -46,6 +47,8 @@ pub(super) struct Memory {
     folder: RemotePath,
     destination: RemotePath,
     consumer: Consumer,
+    /// Whether a rename takes the place of a file.
+    pub(super) rename_over: RenameOver,
     from: Option<RemotePath>,
 }
 
@@ -58,6 +61,7 @@ impl Memory {
             folder: destination.folder().unwrap(),
             destination: destination.clone(),
             consumer,
+            rename_over: RenameOver::Replaces,
             from: None,
         }
     }
@@ -95,7 +99,12 @@ impl Memory {
                 if there { Answer::Done } else { absent("RNFR") }
             }
             Request::RenameTo(path) => {
-                let file = self.from.take().and_then(|from| self.files.remove(from.as_str()));
+                let from = self.from.take();
+                let over = self.files.contains_key(path.as_str()) && from.as_ref() != Some(path);
+                if over && self.rename_over == RenameOver::Refused {
+                    return absent("RNTO");
+                }
+                let file = from.and_then(|from| self.files.remove(from.as_str()));
                 let Some(file) = file else { return refused("RNTO", 503) };
                 if *path == self.destination {
                     self.published.push(file.bytes.clone());

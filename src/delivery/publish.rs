@@ -7,10 +7,15 @@
 
 use super::failure::DeliveryError;
 use crate::domain::{
-    Delivered, Entry, EntryStatus, Evidence, FileStat, Mode, Overwrite, Publishing, Record, RelPath,
-    RemotePath, RunId, Sent, SessionFacts, Standing, Timestamp, Verified, VerifyPolicy, Withdrawn, compare,
+    Delivered, Displaced, Displacing, Entry, EntryStatus, Evidence, FileStat, Mode, Overwrite, Publishing,
+    Record, RelPath, RemotePath, RunId, Sent, SessionFacts, Standing, Timestamp, Verified, VerifyPolicy,
+    Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Refusal, Request};
+
+mod displace;
+
+pub(super) use self::displace::back;
 
 /// The time that a file gets for a moment so that ProFTPD's hash is of the disk: 1.3.8 answers
 /// from a cache filled during the transfer, until the file's time changes.
@@ -61,6 +66,19 @@ pub(super) struct Spec {
     pub(super) mode: Mode,
     /// What was delivered there before.
     pub(super) known: Option<Entry>,
+    /// What the server makes of a file under the final name.
+    pub(super) rename_over: RenameOver,
+    /// Where that file goes first, where the server does not replace it.
+    pub(super) displace_to: RemotePath,
+}
+
+/// What a server makes of a rename to a name under which a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RenameOver {
+    /// It replaces the file, as far as is known.
+    Replaces,
+    /// It refuses: the file must leave its name first.
+    Refused,
 }
 
 /// The parts of an intent that are known before the proof.
@@ -77,7 +95,19 @@ pub(super) struct Draft {
 impl Draft {
     fn intent(self, verified: Verified, modified: Option<String>, standing: Standing) -> Publishing {
         let Self { run, path, temporary, stat, observed_at, session } = self;
-        Publishing { run, path, temporary, stat, observed_at, verified, modified, standing, session }
+        let displaced = None;
+        Publishing {
+            run,
+            path,
+            temporary,
+            stat,
+            observed_at,
+            verified,
+            modified,
+            standing,
+            displaced,
+            session,
+        }
     }
 }
 
@@ -118,6 +148,8 @@ pub(super) struct Publish {
     intent: Option<Publishing>,
     origin: Origin,
     sizes: Sizes,
+    /// The refusal of a rename over a file, after which that file is displaced.
+    refused_over: Option<Refusal>,
 }
 
 /// Whether the server tells sizes at all. Where it refuses that of the file that was just stored,
@@ -152,6 +184,8 @@ enum Phase {
     Crowded(DeliveryError),
     /// The intent is being made durable.
     Intending,
+    /// What stands under the final name is on its way to a temporary one.
+    Displacing,
     /// The rename is under way.
     Renaming,
     /// The rename was answered; whether the temporary name is gone is asked once more.
@@ -159,6 +193,11 @@ enum Phase {
     /// The rename was answered, and the file does not seem to stand under its final name; whether
     /// that is so is asked once more.
     Missing,
+    /// Nothing was published, because of this; whether the displaced file can go back is being
+    /// asked.
+    Missed(DeliveryError),
+    /// The displaced file goes back.
+    PuttingBack(DeliveryError),
     /// The intent is being taken back, because of this.
     Withdrawing(DeliveryError),
     /// The delivery is being made durable.
@@ -197,13 +236,14 @@ struct Found {
 
 impl Publish {
     pub(super) fn new(spec: Spec) -> Self {
-        Self { spec, phase: Phase::Asking, intent: None, origin: Origin::Fresh, sizes: Sizes::NotTold }
+        let (intent, refused_over) = (None, None);
+        let (origin, sizes) = (Origin::Fresh, Sizes::NotTold);
+        Self { spec, phase: Phase::Asking, intent, origin, sizes, refused_over }
     }
 
     /// Goes on with an intent whose temporary file still stands.
     pub(super) fn again(spec: Spec, intent: Publishing) -> Self {
-        let sizes = Sizes::NotTold;
-        Self { spec, phase: Phase::Asking, intent: Some(intent), origin: Origin::InDoubt, sizes }
+        Self { intent: Some(intent), origin: Origin::InDoubt, ..Self::new(spec) }
     }
 
     /// The intent that must be settled if the machine stops here.
@@ -275,10 +315,10 @@ impl Publish {
                 [Answer::Size(_), _] | [_, Answer::Done] => self.fail(error),
                 _ => Step::Failed(DeliveryError::InDoubt),
             },
-            (Phase::Intending, Input::Committed) => {
-                self.phase = Phase::Renaming;
-                Step::Perform(self.rename_batch())
-            }
+            (Phase::Intending, Input::Committed) => self.intended(),
+            (Phase::Displacing, Input::Answers(answers)) => self.displaced(&answers),
+            (Phase::Missed(error), Input::Answers(answers)) => self.missed(error, &answers),
+            (Phase::PuttingBack(error), Input::Answers(answers)) => self.put_back(error, &answers),
             (Phase::Renaming, Input::Answers(answers)) => self.renamed(answers),
             (Phase::Doubting(renamed), Input::Answers(answers)) => match answers.as_slice() {
                 [Answer::Done] => self.judge(renamed, Temporary::Stands),
@@ -388,7 +428,15 @@ impl Publish {
                 return self.fail(not_now.unwrap_or(DeliveryError::CannotLook));
             }
         }
+        let over = !matches!(standing, Standing::Absent);
         let intent = self.spec.draft.clone().intent(verified, found.modified, standing);
+        match self.spec.rename_over {
+            RenameOver::Refused if over => self.displace(intent),
+            RenameOver::Refused | RenameOver::Replaces => self.intend(intent),
+        }
+    }
+
+    fn intend(&mut self, intent: Publishing) -> Step {
         self.intent = Some(intent.clone());
         self.phase = Phase::Intending;
         Step::Commit(Box::new(Record::Publishing(intent)))
@@ -469,17 +517,12 @@ impl Publish {
         }
     }
 
-    /// Whether a file stood under the final name when the rename was about to begin.
-    pub(super) fn is_over(&self) -> bool {
-        self.intent.as_ref().is_some_and(|intent| matches!(intent.standing, Standing::File { .. }))
-    }
-
     fn judge(&mut self, renamed: Renamed, temporary: Temporary) -> Step {
         use {Answer as A, Temporary as T};
         let Some(intent) = self.intent.clone() else {
             return Step::Failed(DeliveryError::Internal("a file was renamed without an intent"));
         };
-        let over = self.is_over();
+        let over = false;
         match (renamed.from, renamed.to, temporary) {
             (A::Done, A::Done, T::Gone) => match renamed.there {
                 Some(A::Size(size)) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),
@@ -494,6 +537,12 @@ impl Publish {
                 }
             },
             (A::Done, A::Done, T::Stands) => self.fail(DeliveryError::NotRenamed),
+            (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
+                if self.may_displace(&intent, &refusal) =>
+            {
+                self.refused_over = Some(refusal);
+                self.displace(intent)
+            }
             // Some servers say 550 as well where they do not allow it.
             (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
             | (A::Absent(refusal) | A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Stands) => {
@@ -523,8 +572,19 @@ impl Publish {
         }
     }
 
-    /// Nothing was published. An intent that was made is taken back first.
+    /// Nothing was published. A file that was displaced gets its name back, and an intent that was
+    /// made is taken back.
     fn fail(&mut self, error: DeliveryError) -> Step {
+        match &self.intent {
+            Some(Publishing { displaced: Some(Displaced { step: Displacing::Done, .. }), .. }) => {
+                self.phase = Phase::Missed(error);
+                Step::Perform(vec![Request::Stands(self.spec.destination.clone())])
+            }
+            Some(_) | None => self.withdraw(error),
+        }
+    }
+
+    fn withdraw(&mut self, error: DeliveryError) -> Step {
         let Some(intent) = &self.intent else { return Step::Failed(error) };
         let withdrawn =
             Withdrawn { run: self.spec.draft.run, path: intent.path.clone(), cause: error.to_string() };

@@ -51,7 +51,10 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
     }
     let still_open = left(shared).await;
     if let (Ok(still_open), false) = (&still_open, shared.stop.is_cancelled()) {
-        let of_intents = still_open.intents.iter().map(|(intent, _)| &intent.temporary);
+        let of_intents = still_open.intents.iter().flat_map(|(intent, _)| {
+            let displaced = intent.displaced.iter().map(|displaced| &displaced.to);
+            std::iter::once(&intent.temporary).chain(displaced)
+        });
         let kept: Vec<&RemotePath> =
             of_intents.chain(partials.iter().map(|partial| &partial.temporary)).collect();
         worker.sweep(folders, &kept).await;

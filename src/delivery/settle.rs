@@ -5,10 +5,10 @@
 //! folder that is there, never by a listing or `SIZE`.
 
 use super::failure::DeliveryError;
-use super::publish::{Input, Proof, Step};
+use super::publish::{Input, Proof, Step, back};
 use crate::domain::{
-    Delivered, Evidence, Mode, Presumed, Publishing, Record, RemotePath, RunId, Sent, SessionFacts, Standing,
-    Verified, VerifyPolicy, Withdrawn, compare,
+    Delivered, Displaced, Displacing, Evidence, Mode, Overwrite, Presumed, Publishing, Record, RemotePath,
+    RunId, Sent, SessionFacts, Standing, Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Request};
 
@@ -44,6 +44,7 @@ pub(super) struct Case {
     pub(super) intent: Publishing,
     pub(super) destination: RemotePath,
     pub(super) mode: Mode,
+    pub(super) overwrite: Overwrite,
     pub(super) policy: VerifyPolicy,
     pub(super) proof: Proof,
     /// The session in which it is settled.
@@ -61,6 +62,12 @@ pub(super) struct Settle {
 
 #[derive(Debug)]
 enum Phase {
+    /// Of an old version that may have left its name.
+    LookingForDisplaced,
+    /// The old version gets its name back; whether the temporary file stands is known.
+    PuttingBack(Temporary),
+    /// The old version goes: another file stands in its place, which is to be replaced as well.
+    Clearing,
     Looking,
     /// Nothing seems to stand under the final name; whether that is so is being asked.
     Missing,
@@ -70,6 +77,13 @@ enum Phase {
     Ended,
 }
 
+/// What became of the temporary name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Temporary {
+    Stands,
+    Gone,
+}
+
 impl Settle {
     pub(super) fn new(case: Case) -> Self {
         Self { case, phase: Phase::Looking, absence: String::new() }
@@ -77,11 +91,81 @@ impl Settle {
 
     /// Starts, or starts again on a new session.
     pub(super) fn start(&mut self) -> SettleStep {
-        self.phase = Phase::Looking;
-        let folder =
-            self.case.intent.temporary.folder().unwrap_or_else(|| self.case.intent.temporary.clone());
+        let Some(Displaced { to, .. }) = self.case.intent.displaced.clone() else { return self.look() };
+        self.phase = Phase::LookingForDisplaced;
         SettleStep::Do(Step::Perform(vec![
-            Request::Enter(folder),
+            Request::Enter(self.folder()),
+            Request::Stands(self.case.intent.temporary.clone()),
+            Request::Size(self.case.intent.temporary.clone()),
+            Request::Stands(to),
+            Request::Stands(self.case.destination.clone()),
+        ]))
+    }
+
+    fn folder(&self) -> RemotePath {
+        self.case.intent.temporary.folder().unwrap_or_else(|| self.case.intent.temporary.clone())
+    }
+
+    /// An old version that left its name gets it back, unless the new one has it, or may have had
+    /// it before a consumer came.
+    fn found_displaced(&mut self, answers: &[Answer]) -> SettleStep {
+        use {Answer as A, Temporary as T};
+        let Some(Displaced { to, step }) = self.case.intent.displaced.clone() else { return self.look() };
+        let (temporary, displaced, there) = match answers {
+            [A::Done, temporary, size, displaced, there] => {
+                let stands = matches!((temporary, size), (A::Done, _) | (_, A::Size(_)));
+                (if stands { T::Stands } else { T::Gone }, displaced, there)
+            }
+            [A::Absent(refusal) | A::Refused(refusal), ..] => {
+                return SettleStep::Unknown(DeliveryError::Unsettled { refusal: refusal.clone() });
+            }
+            _ => return SettleStep::Unknown(DeliveryError::NoRename),
+        };
+        if let A::Refused(refusal) = displaced {
+            return SettleStep::Unknown(DeliveryError::Unsettled { refusal: refusal.clone() });
+        }
+        match (displaced, there, temporary, self.case.mode, step) {
+            // Published and taken, for all that can be known: the old version must not come after it.
+            (A::Done, A::Absent(_), T::Gone, Mode::Drop, Displacing::Done) => self.look(),
+            (A::Done, A::Absent(_), ..) => {
+                self.phase = Phase::PuttingBack(temporary);
+                SettleStep::Do(Step::Perform(back(&to, &self.case.destination)))
+            }
+            (A::Done, A::Done, T::Stands, ..) => match self.case.overwrite {
+                Overwrite::Replace => {
+                    self.phase = Phase::Clearing;
+                    SettleStep::Do(Step::Perform(vec![Request::Delete(to)]))
+                }
+                Overwrite::Refuse => SettleStep::Unknown(DeliveryError::Stranded {
+                    path: self.case.destination.to_string(),
+                    kept: to.to_string(),
+                }),
+            },
+            (A::Done, A::Refused(refusal), T::Stands, ..) => {
+                SettleStep::Unknown(DeliveryError::Unsettled { refusal: refusal.clone() })
+            }
+            _ => self.look(),
+        }
+    }
+
+    fn put_back(&mut self, temporary: Temporary, answers: &[Answer]) -> SettleStep {
+        match (answers, temporary) {
+            ([Answer::Done, Answer::Done, Answer::Absent(_)], Temporary::Stands) => self.look(),
+            ([Answer::Done, Answer::Done, Answer::Absent(_)], Temporary::Gone) => {
+                self.withdraw("the temporary file is gone, and the old version has its name again")
+            }
+            ([Answer::Absent(refusal) | Answer::Refused(refusal), ..], _)
+            | ([_, Answer::Absent(refusal) | Answer::Refused(refusal), ..], _) => {
+                SettleStep::Unknown(DeliveryError::Unsettled { refusal: refusal.clone() })
+            }
+            (_, _) => SettleStep::Unknown(DeliveryError::InDoubt),
+        }
+    }
+
+    fn look(&mut self) -> SettleStep {
+        self.phase = Phase::Looking;
+        SettleStep::Do(Step::Perform(vec![
+            Request::Enter(self.folder()),
             Request::Stands(self.case.intent.temporary.clone()),
             // Where a rename is not allowed, 550 to RNFR does not mean that the file is gone.
             Request::Size(self.case.intent.temporary.clone()),
@@ -93,6 +177,9 @@ impl Settle {
     /// Takes in what came of the last step.
     pub(super) fn next(&mut self, input: Input) -> SettleStep {
         match (std::mem::replace(&mut self.phase, Phase::Ended), input) {
+            (Phase::LookingForDisplaced, Input::Answers(answers)) => self.found_displaced(&answers),
+            (Phase::PuttingBack(temporary), Input::Answers(answers)) => self.put_back(temporary, &answers),
+            (Phase::Clearing, Input::Answers(_)) => self.look(),
             (Phase::Looking, Input::Answers(answers)) => self.looked(answers),
             (Phase::Missing, Input::Answers(answers)) => self.missing(answers),
             (Phase::Proving(_), Input::Unreadable(refusal)) => {
@@ -202,7 +289,12 @@ impl Settle {
     /// The temporary file is gone, and the final name does not hold its bytes.
     fn not_there(&mut self, now: &Standing) -> SettleStep {
         let as_before = same_file(now, &self.case.intent.standing);
+        let never_renamed =
+            self.case.intent.displaced.as_ref().is_some_and(|displaced| displaced.step == Displacing::Begun);
         match (now, self.case.mode) {
+            (Standing::Absent, _) if never_renamed => {
+                self.withdraw("the temporary file is gone, and so is what stood under the final name")
+            }
             (Standing::Absent, Mode::Drop) => {
                 let Publishing { run, path, temporary, stat, observed_at, verified, .. } =
                     self.case.intent.clone();
@@ -241,7 +333,8 @@ impl Settle {
     }
 }
 
-fn same_file(now: &Standing, before: &Standing) -> bool {
+/// Whether what stands there is what stood there before, by size and time as far as they are known.
+pub(super) fn same_file(now: &Standing, before: &Standing) -> bool {
     match (now, before) {
         (Standing::Absent, Standing::Absent) => true,
         (

@@ -72,6 +72,7 @@ impl Doctor<'_> {
         Ok(Some(to))
     }
 
+    /// Whether a rename replaces a file. Jobs get by where it does not.
     pub(super) async fn rename_over(&mut self, from: &RemotePath, to: &RemotePath) -> Result<(), Halt> {
         let check = Check::RenameOver;
         let stored = match self.ready().await {
@@ -81,9 +82,21 @@ impl Doctor<'_> {
         if let Err(error) = stored {
             return Err(self.fail(check, &error));
         }
-        if !self.rename_to(check, from, to).await? {
-            self.remote.learn(|profile| profile.rename_over = Ability::No);
-            return Ok(());
+        for request in [Request::RenameFrom(from.clone()), Request::RenameTo(to.clone())] {
+            match self.ask(check, request).await? {
+                Answer::Absent(refusal) | Answer::Refused(refusal) => {
+                    self.remote.learn(|profile| profile.rename_over = Ability::No);
+                    let text = format!("refused ({refusal}); an old version makes room for the new one");
+                    self.lacking(check, text, refusal_help(check, self.server()));
+                    return Ok(());
+                }
+                Answer::Unsupported => {
+                    let text = "the server does not know the rename that it did just now".to_owned();
+                    self.failed(check, Exit::Refused, text, refusal_help(check, self.server()));
+                    return Ok(());
+                }
+                Answer::Done | Answer::Size(_) | Answer::Modified(_) | Answer::Digest(_) => {}
+            }
         }
         match self.ask(check, Request::Size(to.clone())).await? {
             Answer::Size(size) if size != SECOND.len() as u64 => {

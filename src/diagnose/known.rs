@@ -32,7 +32,10 @@ pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Ser
             "rename over",
             ability(
                 profile.rename_over,
-                ["a file takes the place of an older one", "refused: new versions cannot replace older ones"],
+                [
+                    "a file takes the place of an older one",
+                    "refused: jobs move the old version aside for a moment",
+                ],
             ),
         ),
         ("resume", ability(profile.resume, ["uploads can go on where they stopped", "uploads begin again"])),

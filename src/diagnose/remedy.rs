@@ -91,8 +91,9 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
             format!("files get their final name by a rename (RNFR, RNTO): allow {user} to rename here")
         }
         Check::RenameOver => {
-            "new versions of a file replace the old one by a rename: allow overwriting (ProFTPD: \
-             AllowOverwrite on; FileZilla Server: 1.0 or newer, and permission to write); IIS never does it"
+            "jobs move the old version to a temporary name and delete it once the new one has its place; for a \
+             moment a reader finds neither. Allowing to overwrite spares that (ProFTPD: AllowOverwrite on; \
+             FileZilla Server: 1.0 or newer, and permission to write); IIS never does it"
                 .to_owned()
         }
         Check::Delete => format!("allow {user} to delete here; leftovers of cut-off uploads are deleted too"),

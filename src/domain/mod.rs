@@ -51,9 +51,10 @@ pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddre
 pub use self::pace::Pace;
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
-    Audited, Checkpoint, Confirmed, Delivered, Expired, Failed, FoundDiffering, GuardTripped, Leftovers,
-    Presumed, Publishing, Record, Remembered, Removal, Removed, Retained, Retired, Retiring, RunFinished,
-    RunStarted, SessionFacts, StagedFile, Staging, Standing, TrashEmptied, Trashing, Withdrawn,
+    Audited, Checkpoint, Confirmed, Delivered, Displaced, Displacing, Expired, Failed, FoundDiffering,
+    GuardTripped, Leftovers, Presumed, Publishing, Record, Remembered, Removal, Removed, Retained, Retired,
+    Retiring, RunFinished, RunStarted, SessionFacts, StagedFile, Staging, Standing, TrashEmptied, Trashing,
+    Withdrawn,
 };
 pub use self::report::{
     Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED, RunReport,

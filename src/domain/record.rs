@@ -164,8 +164,31 @@ pub struct Publishing {
     pub modified: Option<String>,
     /// What stood under the final name.
     pub standing: Standing,
+    /// Where that goes first, on a server that renames over no file. The intent is then committed
+    /// once for each step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub displaced: Option<Displaced>,
     /// The session in which it was proved.
     pub session: SessionFacts,
+}
+
+/// Where the old version of a file stands while the new one gets its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Displaced {
+    /// A temporary name in the same folder.
+    pub to: RemotePath,
+    /// How far that is.
+    pub step: Displacing,
+}
+
+/// How far the displacing of an old version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Displacing {
+    /// The old version is about to leave its name; the new one is not renamed yet.
+    Begun,
+    /// The old version has left its name, and the new one is about to get it.
+    Done,
 }
 
 /// What stands under a name on the server.

@@ -60,6 +60,8 @@ struct World {
     known: Option<Entry>,
     mtime: Timestamp,
     attempts: u32,
+    /// What was learned of the server's renames over files.
+    learned: RenameOver,
     /// Steps until the process dies.
     left: Option<u32>,
     steps: u32,
@@ -84,7 +86,8 @@ impl World {
             delivered_at: Timestamp::from_unix(1_577_836_900, 0),
         });
         let mtime = Timestamp::from_unix(1_700_000_000, 5);
-        Self { memory, records: vec![], policy, known, mtime, attempts: 0, left: None, steps: 0 }
+        let learned = RenameOver::Replaces;
+        Self { memory, records: vec![], policy, known, mtime, attempts: 0, learned, left: None, steps: 0 }
     }
 
     /// A place where the process may die.
@@ -151,10 +154,19 @@ impl World {
     }
 
     fn publish(&mut self, mut machine: Publish) -> Result<End, Crashed> {
-        let mut step = machine.start();
+        let (mut step, mut old_version) = (machine.start(), None);
         loop {
+            if machine.intent().is_some() {
+                old_version = machine.old_version();
+            }
             step = match step {
-                Step::Done(_) => return Ok(End::Delivered),
+                Step::Done(_) => {
+                    if let Some(old_version) = old_version {
+                        self.tick()?;
+                        self.memory.perform(&Request::Delete(old_version));
+                    }
+                    return Ok(End::Delivered);
+                }
                 Step::Failed(error) => {
                     if machine.intent().is_none() {
                         self.memory.perform(&Request::Delete(machine.temporary().clone()));
@@ -170,11 +182,11 @@ impl World {
     }
 
     fn settle(&mut self, intent: Publishing) -> Result<Result<Settled, DeliveryError>, Crashed> {
-        let Policy { mode, proof, .. } = self.policy;
+        let Policy { mode, proof, overwrite } = self.policy;
         let (policy, session) = (self.policy.verify(), intent.session.clone());
         let destination = destination();
         let mut machine =
-            Settle::new(Case { run: RunId(9), intent, destination, mode, policy, proof, session });
+            Settle::new(Case { run: RunId(9), intent, destination, mode, overwrite, policy, proof, session });
         let mut step = machine.start();
         loop {
             step = match step {
@@ -236,7 +248,9 @@ impl World {
         };
         let sent = Sent { size: NEW.len() as u64, digest: Digest::of(NEW) };
         let known = self.known.clone();
-        Spec { draft, sent, destination: destination(), proof, policy, overwrite, mode, known }
+        let displace_to = RemotePath::new(&format!("/in/.nf-old-{}", self.records.len())).unwrap();
+        let (destination, rename_over) = (destination(), self.learned);
+        Spec { draft, sent, destination, proof, policy, overwrite, mode, known, rename_over, displace_to }
     }
 
     /// What stands under the final name.

@@ -143,6 +143,7 @@ fn publishing(run: RunId, path: &str, version: u64) -> Publishing {
         } else {
             Standing::File { size: version, modified: None }
         },
+        displaced: None,
         session: session(),
     }
 }

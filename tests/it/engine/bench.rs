@@ -15,7 +15,7 @@ use nightferry::domain::{
     Network, Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Symlinks,
     Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
-use nightferry::remote::{Deadlines, Profile, Profiles, Remote};
+use nightferry::remote::{Ability, Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
 use nightferry::state::State;
 use tokio_util::sync::CancellationToken;
@@ -343,6 +343,8 @@ impl Bench {
     /// stands under another name came there by a rename from one, or was there before.
     pub(super) fn check_server(&self) {
         let transcript = self.server.transcript();
+        // Where no file is replaced, the old version goes to a temporary name first.
+        let displaces = self.profile().rename_over == Ability::No;
         let mut asked = std::collections::BTreeSet::new();
         for command in transcript.commands() {
             // Other sessions may have said something in between.
@@ -353,7 +355,7 @@ impl Bench {
                 "DELE" if self.job.deletes.remote != RemoteDelete::Keep => {}
                 "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
                 // Onto itself: the end of a question.
-                "RNTO" => assert!(!ours || onto_itself, "{command}\n{transcript}"),
+                "RNTO" => assert!(!ours || onto_itself || displaces, "{command}\n{transcript}"),
                 "APPE" | "CCC" | "RMD" | "SITE" => panic!("{command}\n{transcript}"),
                 _ => {}
             }

@@ -10,7 +10,7 @@ use ftps_server::{Action, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersio
 use nightferry::clock::SystemClock;
 use nightferry::diagnose::{Check, Examination, Finding, Known, Outcome, Place, SignedBy, examine, look};
 use nightferry::domain::{Digest, Exit, RemotePath, TlsMode};
-use nightferry::remote::Profile;
+use nightferry::remote::{Ability, Profile};
 use tokio_util::sync::CancellationToken;
 
 use super::bench::Bench;
@@ -153,7 +153,11 @@ async fn what_a_server_lacks_is_no_failure_and_what_it_refuses_is() {
     assert_eq!(lacking.of(Check::ReadBack).outcome, Outcome::Fine);
 
     let bench = Bench::new(Dialect::full(), [Fault::on("RNTO", Action::RefuseReplace)]);
-    check_fails(&bench, Check::RenameOver, Exit::Refused, "550", "overwriting").await;
+    let keeps = walk(&bench).await;
+    assert_eq!(keeps.failed(), vec![]);
+    assert_eq!(keeps.of(Check::RenameOver).outcome, Outcome::Lacking);
+    assert!(keeps.of(Check::RenameOver).text.contains("550"));
+    assert_eq!(bench.profile().rename_over, Ability::No);
     let bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::Reply("553 no".into()))]);
     check_fails(&bench, Check::Upload, Exit::Refused, "553", "write in this folder").await;
     let bench = Bench::new(Dialect::full(), [Fault::on("PROT", Action::Reply("534 no".into()))]);
