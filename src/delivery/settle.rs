@@ -154,10 +154,11 @@ impl Settle {
             ([Answer::Done, Answer::Done, Answer::Absent(_)], Temporary::Gone) => {
                 self.withdraw("the temporary file is gone, and the old version has its name again")
             }
-            ([Answer::Absent(refusal) | Answer::Refused(refusal), ..], _)
-            | ([_, Answer::Absent(refusal) | Answer::Refused(refusal), ..], _) => {
-                SettleStep::Unknown(DeliveryError::Unsettled { refusal: refusal.clone() })
-            }
+            (
+                [Answer::Absent(refusal) | Answer::Refused(refusal), ..]
+                | [_, Answer::Absent(refusal) | Answer::Refused(refusal), ..],
+                _,
+            ) => SettleStep::Unknown(DeliveryError::Unsettled { refusal: refusal.clone() }),
             (_, _) => SettleStep::Unknown(DeliveryError::InDoubt),
         }
     }

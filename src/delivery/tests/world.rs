@@ -17,8 +17,8 @@ use super::steps::{
 use crate::clock::SystemClock;
 use crate::delivery::{Delivery, run};
 use crate::domain::{
-    Backoff, Charset, Event, Exit, Job, Network, RemotePath, RunReport, SecretRef, Server, Target, TlsMode,
-    TlsPolicy, TlsVersions, Trust, VerifyPolicy,
+    Backoff, Charset, Event, Exit, Job, Network, RemotePath, RunReport, SecretRef, Server, Symlinks, Target,
+    Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use crate::remote::{Deadlines, Profiles, Remote};
 use crate::state::State;
@@ -288,6 +288,8 @@ impl World {
             ),
             state,
             clock: Arc::new(SystemClock),
+            triggers: Triggers::of(Trigger::Manual),
+            limit: None,
             sink: Arc::new(move |_: Event| {
                 if told.fetch_add(1, Ordering::SeqCst) == last_event {
                     death.cancel();
@@ -403,6 +405,8 @@ fn job(policy: &Policy, source: &Path) -> Job {
         overwrite: policy.overwrite,
         after_delivery: policy.after.clone(),
         deletes: policy.deletes(),
+        symlinks: Symlinks::default(),
+        timing: Timing::default(),
     }
 }
 

@@ -48,13 +48,7 @@ impl<'a> Changes<'a> {
             Record::Delivered(delivered) | Record::Adopted(delivered) => {
                 self.deliver(record, delivered, at)?;
             }
-            Record::Presumed(presumed) => {
-                let mut entry = entry(&presumed.verified, presumed.stat, presumed.observed_at, at);
-                entry.status = EntryStatus::Presumed;
-                self.put(presumed.path.to_key(), &entry, Content::Compact)?;
-                self.close(&presumed.path);
-                self.put(presumed_key(&presumed.path), presumed, Content::Json)?;
-            }
+            Record::Presumed(presumed) => self.presume(presumed, at)?,
             Record::Decided(decided) => self.decide(decided)?,
             Record::Confirmed(confirmed) => {
                 let key = confirmed.path.to_key();
@@ -98,6 +92,15 @@ impl<'a> Changes<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A file that nobody can know the end of.
+    fn presume(&mut self, presumed: &Presumed, at: Timestamp) -> Result<(), ManifestFault> {
+        let mut entry = entry(&presumed.verified, presumed.stat, presumed.observed_at, at);
+        entry.status = EntryStatus::Presumed;
+        self.put(presumed.path.to_key(), &entry, Content::Compact)?;
+        self.close(&presumed.path);
+        self.put(presumed_key(&presumed.path), presumed, Content::Json)
     }
 
     /// A run ended at this time of the clock.
