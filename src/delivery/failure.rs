@@ -156,8 +156,6 @@ pub(super) enum ForSession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForRun {
     GoOn,
-    /// One connection less.
-    Shrink,
     /// No other file would fare better.
     Stop,
 }
@@ -235,8 +233,9 @@ impl DeliveryError {
                 new(file, Session::Keep, Run::GoOn, Class::File)
             }
             Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
-                Trouble::Passing => new(File::Again, Session::Replace, Run::GoOn, Class::Temporary),
-                Trouble::Busy => new(File::Again, Session::Replace, Run::Shrink, Class::Temporary),
+                Trouble::Passing | Trouble::Busy => {
+                    new(File::Again, Session::Replace, Run::GoOn, Class::Temporary)
+                }
                 Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
                 Trouble::Refused => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
                 Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),

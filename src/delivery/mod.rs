@@ -2,13 +2,15 @@
 //!
 //! The way of one file is three machines: [`publish`] (proof, look, intent, rename, record) and
 //! [`settle`] (what became of an intent) are pure; `attempt` drives them on one session. A
-//! `worker` owns one session and sees each file through to an outcome; one task keeps the run's
-//! books. What an error means is decided in one place, `failure`.
+//! `worker` takes files off the `backlog`, owns one session, which it gets at the `door`, and sees
+//! each file through to an outcome; one task keeps the run's books. What an error means is decided in one place, `failure`.
 //!
 //! Knows no schedule and no terminal: it is told to run and tells what happens as
 //! [`Event`](crate::domain::Event)s.
 
 mod attempt;
+mod backlog;
+mod door;
 mod failure;
 #[cfg(test)]
 mod memory;
@@ -23,6 +25,7 @@ mod retire;
 mod run;
 mod settle;
 mod shared;
+mod verdict;
 mod worker;
 
 pub use self::run::{Delivery, run};

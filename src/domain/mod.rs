@@ -45,7 +45,7 @@ pub use self::record::{
     RunStarted, SessionFacts, StagedFile, Staging, Standing, TrashEmptied, Trashing, Withdrawn,
 };
 pub use self::report::{Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, RunReport};
-pub use self::retry::Backoff;
+pub use self::retry::{Backoff, Retry, RetryBudget};
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };

@@ -14,6 +14,7 @@ mod liars;
 mod limits;
 mod matrix;
 mod names;
+mod pool;
 mod removal;
 mod restore;
 mod resume;
