@@ -416,7 +416,7 @@ mod tests {
         let limit = limit(1);
         let (one, other) = (limit.join(), limit.join());
         let mut serving = now(one.permit(Haste::Waiting)).unwrap();
-        serving.opened(Duration::from_secs(60));
+        serving.opened(Duration::from_mins(1));
         let mut next = pin!(other.permit(Haste::Waiting));
         assert!(now(next.as_mut()).is_none());
         assert!(!serving.is_wanted_elsewhere(), "its turn is not over");
