@@ -62,6 +62,9 @@
 //! | Delivery | stage, prove, publish, record |
 //! | Temporary name | where a file's bytes stand until they are proved: beside the final name, hidden, with the [agent's](domain::AgentId) and the [target's id](domain::TargetId) in it |
 //! | [Twins](domain::Twins) | names in one source folder that a server may take for one: they differ only in case or in Unicode composition |
+//! | Backlog | the files of a run that wait for a worker: a bounded look ahead |
+//! | [Share](remote::Share) | a run's part in the sessions with a server |
+//! | [Permit](remote::Permit) | leave to have one session |
 //! | Staging | a folder in which temporary names may stand, recorded before the first goes there |
 //! | [Staged file](domain::StagedFile) | a large file on its way to a temporary name, recorded so that its upload can be resumed |
 //! | Intent | the durable record ([Publishing](domain::Publishing)) that a proved file is about to get its final name |
@@ -93,9 +96,10 @@
 //!    ([`plan::plan`]): same size, times and inode mean unchanged, and nothing is read. Same
 //!    size and other times, or a file that changed shortly before it was last looked at, mean
 //!    that it is hashed before anything is sent.
-//! 3. Workers take files off a bounded queue (`delivery::worker`). Each owns one session
-//!    ([`ftps::Session`]) with a store of TLS sessions of its own, under its server's limit
-//!    ([`remote::Remote`]).
+//! 3. Workers take files off a bounded backlog, large ones first (`delivery::backlog`). Each owns one
+//!    session ([`ftps::Session`]) with a store of TLS sessions of its own, which it opens where the
+//!    backlog is worth it (`delivery::door`), under its server's limit ([`remote::Remote`]), and gives
+//!    back between files where another job has fewer.
 //! 4. The folder is made, its staging is made durable, and the file goes through SHA-256 to a
 //!    fresh temporary name, from one open descriptor (`delivery::pump`). A file that changed
 //!    meanwhile is discarded and tried again. Of a large file the temporary name is recorded, so

@@ -161,10 +161,8 @@ pub(super) enum ForSession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForRun {
     GoOn,
-    /// One connection less, where it was about to be opened.
-    Shrink,
-    /// One connection less, also where it was at work.
-    ShrinkNow,
+    /// One session is all that the server bears.
+    Alone,
     /// No other file would fare better.
     Stop,
 }
@@ -244,9 +242,10 @@ impl DeliveryError {
                 new(file, Session::Keep, Run::GoOn, Class::File)
             }
             Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
-                Trouble::Passing => new(File::Again, Session::Replace, Run::GoOn, Class::Temporary),
-                Trouble::Busy => new(File::Again, Session::Replace, Run::Shrink, Class::Temporary),
-                Trouble::Crowded => new(File::Again, Session::Replace, Run::ShrinkNow, Class::Temporary),
+                Trouble::Passing | Trouble::Busy => {
+                    new(File::Again, Session::Replace, Run::GoOn, Class::Temporary)
+                }
+                Trouble::Crowded => new(File::Again, Session::Replace, Run::Alone, Class::Temporary),
                 Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
                 Trouble::Refused => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
                 Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),

@@ -2,15 +2,17 @@
 //!
 //! The way of one file is three machines: [`publish`] (proof, look, intent, rename, record) and
 //! [`settle`] (what became of an intent) are pure; `attempt` drives them on one session. A
-//! `worker` owns one session and sees each file through to an outcome; one task keeps the run's
-//! books. What an error means is decided in one place, `failure`.
+//! `worker` takes files off the `backlog`, owns one session, which it gets at the `door`, and sees
+//! each file through to an outcome; one task keeps the run's books. What an error means is decided in one place, `failure`.
 //!
 //! Knows no schedule and no terminal: it is told to run and tells what happens as
 //! [`Event`](crate::domain::Event)s.
 
 mod absence;
 mod attempt;
+mod backlog;
 mod decide;
+mod door;
 mod failure;
 mod kin;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod settle;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod worker;
 
 pub use self::decide::{PresumedFile, SourceNow, Undecided, decide, undecided};

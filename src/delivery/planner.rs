@@ -29,12 +29,11 @@ pub(super) async fn open_source(job: &Job) -> Result<SourceRoot, Failure> {
     }
 }
 
-/// Walks the source, holds it against the manifest, and queues what is to be done. Files with an
-/// unsettled intent are left alone: sending them might deliver them twice. Delivered files go to
-/// `retirements` where the job deletes or moves them. Tells what a complete scan saw. Blocks.
+/// Walks the source, holds it against the manifest, and adds what is to be done to the backlog. Files
+/// with an unsettled intent are left alone: sending them might deliver them twice. Delivered files go
+/// to `retirements` where the job deletes or moves them. Tells what a complete scan saw. Blocks.
 pub(super) fn make_plan(
     shared: &Shared,
-    queue: &Sender<Work>,
     retirements: &Sender<RelPath>,
     unsettled: &BTreeSet<RelPath>,
 ) -> Option<Seen> {
@@ -51,13 +50,7 @@ pub(super) fn make_plan(
             let _run_ended = retirements.send_blocking(path).is_err();
         }
     };
-    let (filter, manifest) = match prepare(shared) {
-        Ok(prepared) => prepared,
-        Err(failure) => {
-            stop(failure);
-            return None;
-        }
-    };
+    let (filter, manifest) = prepare(shared).map_err(stop).ok()?;
     let scan = shared.root.scan(&filter, || shared.delivery.clock.now());
     let (mut unchanged, mut not_reached, mut tally) = (0, 0, Tally::default());
     for action in plan(scan, manifest.entries(), |path| filter.admits(path)) {
@@ -65,16 +58,16 @@ pub(super) fn make_plan(
             return None;
         }
         let _counted = action.as_ref().map(|action| tally.add(action, &shared.root));
-        let (size, work) = match action {
+        let work = match action {
             Ok(Action::Send { path, stat, known, twins, .. }) => {
-                (stat.size, Work { path, known, twins, kind: WorkKind::Send })
+                Work { path, size: stat.size, known, twins, kind: WorkKind::Send }
             }
             Ok(Action::Hash { path, reason: Reason::TooCloseToTrust, .. }) if shared.is_settled(&path) => {
                 hand_on(path);
                 continue;
             }
             Ok(Action::Hash { path, stat, known, twins, .. }) => {
-                (stat.size, Work { path, known: Some(known), twins, kind: WorkKind::HashFirst })
+                Work { path, size: stat.size, known: Some(known), twins, kind: WorkKind::HashFirst }
             }
             Ok(Action::Unchanged { path }) => {
                 unchanged += u64::from(!shared.is_settled(&path));
@@ -93,12 +86,19 @@ pub(super) fn make_plan(
         if unsettled.contains(&work.path) {
             continue;
         }
-        tell(Outcome::Planned { bytes: size });
+        tell(Outcome::Planned { bytes: work.size });
+        if matches!(work.kind, WorkKind::Send)
+            && let Err(error) = shared.check_path(&work.path)
+        {
+            tell(Shared::given_up(&work.path, &error));
+            continue;
+        }
         // Nobody takes files any more once the run has stopped; the rest is only counted.
-        if shared.stop.is_cancelled() || queue.send_blocking(work).is_err() {
+        if shared.stop.is_cancelled() || shared.backlog.offer(work).is_err() {
             not_reached += 1;
         }
     }
+    shared.backlog.complete();
     tell(Outcome::PlanComplete { unchanged });
     if not_reached > 0 {
         tell(Outcome::NotReached { files: not_reached });

@@ -39,12 +39,13 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
     }
     // Until they are swept, they may hold something.
     folders.iter().cloned().for_each(|folder| shared.left_over(folder));
-    shared.begin_work(1);
     let mut worker = Worker::new(Arc::clone(shared));
     for (intent, known) in intents {
         let (path, twins) = (intent.path.clone(), Twins::NONE);
-        let work = Work { path, known, twins, kind: WorkKind::Settle(Box::new(intent)) };
-        worker.see_through(work).await;
+        let size = intent.verified.size();
+        let work = Work { path, size, known, twins, kind: WorkKind::Settle(Box::new(intent)) };
+        // It is the only one, so that nobody else could take it.
+        let _through = worker.see_through(work).await;
         if shared.stop.is_cancelled() {
             break;
         }
@@ -59,7 +60,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
             of_intents.chain(partials.iter().map(|partial| &partial.temporary)).collect();
         worker.sweep(folders, &kept).await;
     }
-    worker.end().await;
+    Box::pin(worker.end()).await;
     match still_open {
         Ok(left) if !shared.stop.is_cancelled() => {
             Some(left.intents.into_iter().map(|(intent, _)| intent.path).collect())

@@ -74,7 +74,7 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
     if !shared.stop.is_cancelled() {
         remover.empty_trash().await;
     }
-    remover.worker.end().await;
+    Box::pin(remover.worker.end()).await;
     remembered
 }
 
@@ -347,8 +347,8 @@ impl Remover {
     async fn ask(&mut self, requests: &[Request], bytes: u64) -> Result<Option<Vec<Answer>>, DeliveryError> {
         let connection = match self.worker.connection().await {
             Ok(connection) => connection,
-            Err(NoSession::Stopped) => return Ok(None),
-            Err(NoSession::Failed(error)) => return Err(error.into()),
+            Err(NoSession::Stopped | NoSession::NotNeeded) => return Ok(None),
+            Err(NoSession::GaveUp(error)) => return Err(error),
         };
         match connection.perform(requests, bytes).await {
             Ok(answers) => Ok(Some(answers)),

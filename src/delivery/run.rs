@@ -1,5 +1,6 @@
 //! One run of one job, from its first record to its last.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::planner::{make_plan, open_source};
 use super::recover::recover;
 use super::removal::remove_missing;
 use super::retire::{finish_earlier, retire};
-use super::shared::{Outcome, Shared, Work};
+use super::shared::{Outcome, Shared};
 use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
@@ -28,8 +29,8 @@ use crate::state::{State, StateError};
 /// Outcomes that wait for the run's book-keeping; a full queue slows the workers down.
 const OUTCOMES_WAITING: usize = 1_024;
 
-/// Files that wait for a worker: enough that none waits for the plan, and little memory.
-const FILES_WAITING: usize = 1_024;
+/// Delivered files that wait to be taken out of the source: little memory.
+const RETIREMENTS_WAITING: usize = 1_024;
 
 /// How long files under way may go on once the run stops, by a signal or for a cause that would
 /// meet every file.
@@ -117,7 +118,14 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
         }
     };
     if stop.is_cancelled() && book.report.stopped.is_none() {
-        book.stopped(Failure::new(FailureClass::Interrupted, "interrupted by a signal"));
+        let cause = match carried_out.end {
+            End::Orderly => "interrupted by a signal",
+            End::CutOff => {
+                "interrupted by a signal; what was under way was cut off, and parts of files may stand under \
+                 temporary names on the server until the next run deletes them"
+            }
+        };
+        book.stopped(Failure::new(FailureClass::Interrupted, cause));
     }
     Ok(book.close(carried_out, began).await)
 }
@@ -150,31 +158,28 @@ async fn within<T>(
 /// Settles what earlier runs left, then plans and delivers. Returns where temporary files may be
 /// left.
 async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
-    if let Err(error) = finish_earlier(&shared).await {
-        shared.stop.cancel();
-        let failure = Failure::new(error.class(), describe(&error));
-        shared.tell(Outcome::Stop { failure }).await;
-        return CarriedOut::NOTHING;
-    }
-    let Some(unsettled) = Box::pin(recover(&shared)).await else { return CarriedOut::NOTHING };
-    let (queue_in, queue) = async_channel::bounded(FILES_WAITING);
-    let workers = usize::from(shared.delivery.remote.sessions().get());
-    shared.begin_work(workers);
-    let (retirements, to_retire) = async_channel::bounded(FILES_WAITING);
-    let mut tasks = JoinSet::new();
-    for _ in 0..workers {
-        let worker = Worker::new(Arc::clone(&shared)).retiring(retirements.clone());
-        tasks.spawn(worker.work(queue.clone()));
-    }
-    tasks.spawn(retire_all(Arc::clone(&shared), to_retire));
-    let planner = Arc::clone(&shared);
-    let mut plan = spawn_blocking(move || make_plan(&planner, &queue_in, &retirements, &unsettled));
     let grace = async {
         shared.stop.cancelled().await;
-        not_reached(&shared, &queue).await;
+        not_reached(&shared).await;
         sleep(GRACE).await;
     };
     tokio::pin!(grace);
+    let unsettled = tokio::select! {
+        biased;
+        unsettled = Box::pin(begin(&shared)) => unsettled,
+        () = &mut grace => return CarriedOut { end: End::CutOff, ..CarriedOut::NOTHING },
+    };
+    let Some(unsettled) = unsettled else { return CarriedOut::NOTHING };
+    let (retirements, to_retire) = async_channel::bounded(RETIREMENTS_WAITING);
+    let mut tasks = JoinSet::new();
+    // Those that no session is worth opening for only wait.
+    for _ in 0..shared.delivery.remote.server().connections.get() {
+        let worker = Worker::new(Arc::clone(&shared)).retiring(retirements.clone());
+        tasks.spawn(worker.work());
+    }
+    tasks.spawn(retire_all(Arc::clone(&shared), to_retire));
+    let planner = Arc::clone(&shared);
+    let mut plan = spawn_blocking(move || make_plan(&planner, &retirements, &unsettled));
     let (mut died, mut all_known, mut whole, mut seen) = (false, false, true, None);
     while whole && !(all_known && tasks.is_empty()) {
         tokio::select! {
@@ -191,6 +196,10 @@ async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
         if died {
             shared.stop.cancel();
         }
+        if all_known {
+            // Also where the plan died.
+            shared.backlog.complete();
+        }
     }
     let mut source = None;
     if let Some(seen) = seen.filter(|_| whole && !shared.stop.is_cancelled()) {
@@ -202,8 +211,8 @@ async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
     }
     shared.cut_off.cancel();
     tasks.shutdown().await;
-    not_reached(&shared, &queue).await;
-    let in_hand = shared.in_hand();
+    not_reached(&shared).await;
+    let in_hand = shared.backlog.in_hand();
     if in_hand > 0 {
         shared.tell(Outcome::NotReached { files: in_hand }).await;
     }
@@ -212,7 +221,15 @@ async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
         shared.tell(Outcome::Stop { failure }).await;
     }
     let leftovers = if whole && !died { Leftovers::of(shared.leftovers()) } else { Leftovers::AllStaged };
-    CarriedOut { leftovers, source }
+    let end = if whole { End::Orderly } else { End::CutOff };
+    CarriedOut { leftovers, source, end }
+}
+
+/// Whether all that was under way came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Orderly,
+    CutOff,
 }
 
 /// What is to be remembered after a run.
@@ -221,11 +238,12 @@ struct CarriedOut {
     leftovers: Leftovers,
     /// What a complete scan saw of the source.
     source: Option<SourceSeen>,
+    end: End,
 }
 
 impl CarriedOut {
     /// Of a run that ended before it looked.
-    const NOTHING: Self = Self { leftovers: Leftovers::AllStaged, source: None };
+    const NOTHING: Self = Self { leftovers: Leftovers::AllStaged, source: None, end: End::Orderly };
 }
 
 /// Deletes or moves the sources of delivered files, until nobody hands on any more.
@@ -235,13 +253,21 @@ async fn retire_all(shared: Arc<Shared>, to_retire: async_channel::Receiver<RelP
     }
 }
 
-/// Closes the queue, which the planner notices, and counts what nobody took from it.
-async fn not_reached(shared: &Shared, queue: &async_channel::Receiver<Work>) {
-    queue.close();
-    let mut files = 0;
-    while queue.try_recv().is_ok() {
-        files += 1;
+/// Settles what earlier runs left. Returns the paths that could not be settled; `None` where the run
+/// must stop.
+async fn begin(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
+    if let Err(error) = finish_earlier(shared).await {
+        shared.stop.cancel();
+        let failure = Failure::new(error.class(), describe(&error));
+        shared.tell(Outcome::Stop { failure }).await;
+        return None;
     }
+    Box::pin(recover(shared)).await
+}
+
+/// Closes the backlog, which the planner notices, and counts what nobody took from it.
+async fn not_reached(shared: &Shared) {
+    let files = shared.backlog.close();
     if files > 0 {
         shared.tell(Outcome::NotReached { files }).await;
     }
@@ -385,7 +411,7 @@ impl Book {
 
     /// Records the end of the run.
     async fn close(mut self, carried_out: CarriedOut, began: Instant) -> RunReport {
-        let CarriedOut { leftovers, source } = carried_out;
+        let CarriedOut { leftovers, source, end: _ } = carried_out;
         let finished = RunFinished {
             run: self.report.run,
             counts: self.report.counts,

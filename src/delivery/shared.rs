@@ -3,23 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::backlog::Backlog;
+use super::door::Door;
+use super::failure::{DeliveryError, describe};
 use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, Removal,
-    RunId, StagedFile, TargetId, Twins,
+    Retry, RetryBudget, RunId, StagedFile, TargetId, Twins,
 };
-use crate::source::SourceRoot;
+use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
 
 /// A file to be looked at by a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub(super) path: RelPath,
+    /// Its bytes, as the scan saw them.
+    pub(super) size: u64,
     /// What was delivered before.
     pub(super) known: Option<Entry>,
     /// Names that some servers take for its own.
@@ -125,9 +130,11 @@ pub(super) struct Shared {
     pub(super) outcomes: mpsc::Sender<Outcome>,
     /// What was found out of how the server stores names.
     pub(super) names: Names,
+    /// The files that wait.
+    pub(super) backlog: Backlog,
+    /// The way to a session.
+    pub(super) door: Door,
     notes: Mutex<Notes>,
-    /// One permit until a session was opened, then enough for all.
-    door: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -144,16 +151,8 @@ struct Notes {
     partials: BTreeMap<RelPath, StagedFile>,
     /// Files that an earlier run had delivered, as this one found out.
     settled: BTreeSet<RelPath>,
-    /// Files in the hands of workers.
-    in_hand: u64,
-    /// Workers that have not left.
-    workers: usize,
-    /// Failures to open a session before one was opened, of all workers.
-    turned_away: u32,
-    /// Whether a session was opened.
-    let_in: bool,
-    /// Files that leaving workers gave back.
-    returned: Vec<Work>,
+    /// How often files may still be tried again.
+    retries: RetryBudget,
 }
 
 impl Shared {
@@ -165,6 +164,7 @@ impl Shared {
         outcomes: mpsc::Sender<Outcome>,
     ) -> Arc<Self> {
         let target = delivery.target.id();
+        let share = delivery.remote.share();
         Arc::new(Self {
             delivery,
             run,
@@ -174,8 +174,9 @@ impl Shared {
             cut_off: CancellationToken::new(),
             outcomes,
             names: Names::default(),
+            backlog: Backlog::new(),
+            door: Door::new(share),
             notes: Mutex::default(),
-            door: Semaphore::new(1),
         })
     }
 
@@ -222,30 +223,32 @@ impl Shared {
     /// replies at once than a session takes in.
     pub(super) const MAX_FOLDERS_AT_ONCE: usize = 16;
 
-    /// Leave to open a session: until one was opened, one worker at a time, so that a wrong
-    /// password is tried once and not once a worker, which locks accounts. `None` when the run
-    /// stops.
-    pub(super) async fn at_the_door(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed; were it, there would be nothing to wait for.
-        let permit = self.door.acquire().await.ok()?;
-        (!self.stop.is_cancelled()).then_some(permit)
+    /// Whether a file may be tried again, for all that the run has tried again already.
+    pub(super) fn may_retry(&self) -> Retry {
+        self.notes().retries.take()
     }
 
-    /// A session was opened: the others need not wait for each other.
-    pub(super) fn open_door(&self) {
-        self.notes().let_in = true;
-        self.door.add_permits(usize::from(self.delivery.remote.sessions().get()));
+    /// Whether a file's path can be sent at all.
+    pub(super) fn check_path(&self, path: &RelPath) -> Result<(), DeliveryError> {
+        Ok(self.delivery.remote.check_path(&self.destination(path))?)
     }
 
-    /// No session could be opened. How often that happened while nobody had one yet: a server
-    /// that lets nobody in costs a run the same time however many workers it has.
-    pub(super) fn turned_away(&self) -> u32 {
-        let mut notes = self.notes();
-        if notes.let_in {
-            return 0;
+    /// Tells that a file is given up.
+    pub(super) async fn give_up(&self, path: &RelPath, error: &DeliveryError) {
+        self.tell(Self::given_up(path, error)).await;
+    }
+
+    /// What becomes of a file that is given up.
+    pub(super) fn given_up(path: &RelPath, error: &DeliveryError) -> Outcome {
+        match error {
+            DeliveryError::Source(SourceError::Gone { .. }) => {
+                Outcome::Skipped { name: path.to_string(), reason: "gone before it could be read".to_owned() }
+            }
+            _ => Outcome::Failed {
+                path: path.clone(),
+                failure: Failure::new(error.disposition().class, describe(error)),
+            },
         }
-        notes.turned_away += 1;
-        notes.turned_away
     }
 
     /// Makes a record durable.
@@ -255,6 +258,9 @@ impl Shared {
 
     /// Tells the run. It outlives its workers, so somebody listens.
     pub(super) async fn tell(&self, outcome: Outcome) {
+        if matches!(outcome, Outcome::Delivered { .. }) {
+            self.notes().retries.earn();
+        }
         let _run_ended = self.outcomes.send(outcome).await.is_err();
     }
 
@@ -338,23 +344,6 @@ impl Shared {
             && temporary.folder() == self.destination(path).folder()
     }
 
-    /// A worker begins with a file.
-    pub(super) fn take_in_hand(&self) {
-        self.notes().in_hand += 1;
-    }
-
-    /// A worker has told what came of its file, or has handed it back.
-    pub(super) fn out_of_hand(&self) {
-        let mut notes = self.notes();
-        notes.in_hand = notes.in_hand.saturating_sub(1);
-    }
-
-    /// Files whose workers were cut off, and those that were given back to nobody.
-    pub(super) fn in_hand(&self) -> u64 {
-        let notes = self.notes();
-        notes.in_hand + u64::try_from(notes.returned.len()).unwrap_or(0)
-    }
-
     pub(super) fn settled(&self, path: RelPath) {
         self.notes().settled.insert(path);
     }
@@ -362,35 +351,5 @@ impl Shared {
     /// Whether a file has its outcome already: the plan meets it once more.
     pub(super) fn is_settled(&self, path: &RelPath) -> bool {
         self.notes().settled.contains(path)
-    }
-
-    pub(super) fn begin_work(&self, workers: usize) {
-        self.notes().workers = workers;
-    }
-
-    /// A worker wants to leave and give its file back. The last one gets it back, and must go on.
-    pub(super) fn leave(&self, work: Work) -> Option<Work> {
-        let mut notes = self.notes();
-        if notes.workers <= 1 {
-            return Some(work);
-        }
-        notes.workers -= 1;
-        notes.returned.push(work);
-        None
-    }
-
-    /// A file that was given back.
-    pub(super) fn returned(&self) -> Option<Work> {
-        self.notes().returned.pop()
-    }
-
-    /// A file that was given back, or leave to go: checked together, so that none is forgotten.
-    pub(super) fn returned_or_leave(&self) -> Option<Work> {
-        let mut notes = self.notes();
-        let work = notes.returned.pop();
-        if work.is_none() {
-            notes.workers = notes.workers.saturating_sub(1);
-        }
-        work
     }
 }

@@ -1,95 +1,69 @@
-//! A worker: takes files off the queue and delivers them, one session at a time.
+//! A worker: takes files off the backlog and delivers them, one session at a time.
 
 use std::sync::Arc;
 
+use tokio::sync::SemaphorePermit;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 use super::absence::is_gone;
-use super::attempt::{Broken, Left, deliver, settle};
-use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
+use super::attempt::{deliver, settle};
+use super::backlog::{Hand, Next, Readiness};
+use super::door::{Inside, Place};
+use super::failure::{DeliveryError, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{
-    Confirmed, EntryStatus, Event, Failure, FileProgress, Publishing, Record, RelPath, RemotePath,
-};
-use crate::remote::{Answer, Connection, FtpsError, Request, Trouble};
+use super::verdict::{Setback, Tries, Verdict};
+use crate::domain::{Confirmed, EntryStatus, Event, Failure, Publishing, Record, RelPath, RemotePath};
+use crate::remote::{Answer, Connection, Haste, Permit, Request, Trouble, Unopened};
 use crate::source::{SourceError, hash_file};
 
-/// Most attempts at one file in one run; what fails then is for the next run.
-const MAX_ATTEMPTS: u32 = 3;
-
-/// Most attempts at one file that do not count: each takes a new session, so that a server
-/// which never lets one be used cannot keep a run busy for ever.
-const MAX_UNCOUNTED_ATTEMPTS: u32 = 6;
-
-/// Most attempts in a row to open a session, over all files of a worker; and of all workers
-/// together, until one has a session.
+/// Most attempts in a row to open a session, of one worker; and of all together, while none has a
+/// session.
 const MAX_CONNECT_ATTEMPTS: u32 = 4;
 
 /// A worker's hold on its session.
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    connection: Option<Connection>,
-    /// Failures to open a session, in a row.
-    connect_failures: u32,
+    session: Option<Inside>,
+    /// While it has a session, or is about to, for the backlog's sake.
+    place: Option<Place>,
     /// Temporary files that could not be deleted yet.
     litter: Vec<RemotePath>,
     /// Where delivered files go whose source may be deleted or moved.
     retirements: Option<async_channel::Sender<RelPath>>,
 }
 
-/// What a worker does after a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    GoOn,
-    Leave,
-}
-
-/// Why a file is not done.
-enum Setback {
-    /// The run stopped before a session could be opened.
-    Stopped,
-    /// No session could be opened.
-    Connect { error: DeliveryError, intent: Option<Box<Publishing>> },
-    /// An attempt failed.
-    Attempt(Broken),
-}
-
-/// How often a file was tried.
-#[derive(Debug)]
-struct Tries {
-    attempt: u32,
-    uncounted: u32,
-}
-
-/// What follows a setback.
-enum Verdict {
-    Again {
-        intent: Option<Box<Publishing>>,
-    },
-    GiveUp {
-        error: DeliveryError,
-    },
-    /// The others can do it. The last one has to go on.
-    HandBack,
-    /// The others can do it. The last one has to stop the run.
-    HandBackOrStop {
-        error: DeliveryError,
-    },
-    NotReached,
+/// What came of a file in a worker's hand.
+pub(super) enum Seen {
+    /// It has an outcome.
+    Through,
+    /// Another worker has to do it: there is no session for this one.
+    HandedBack(Work),
 }
 
 /// Why there is no session.
 pub(super) enum NoSession {
+    /// The run stops.
     Stopped,
-    Failed(FtpsError),
+    /// No file waits any more.
+    NotNeeded,
+    /// It failed too often, while other workers have one.
+    GaveUp(DeliveryError),
+}
+
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    /// A file, or something else, in hand.
+    InHand,
+    /// Files that wait.
+    Backlog,
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, connection: None, connect_failures: 0, litter: Vec::new(), retirements: None }
+        Self { shared, session: None, place: None, litter: Vec::new(), retirements: None }
     }
 
     /// The same, handing on files whose delivery is durable.
@@ -115,69 +89,96 @@ impl Worker {
         Arc::clone(&self.shared)
     }
 
-    /// Works until the queue has ended or the run stops.
-    pub(super) async fn work(mut self, queue: async_channel::Receiver<Work>) {
-        loop {
-            let mut work = self.shared.returned();
-            if work.is_none() {
-                work = tokio::select! {
-                    biased;
-                    () = self.shared.stop.cancelled() => None,
-                    work = queue.recv() => work.ok(),
-                };
-            }
-            let Some(work) = work.or_else(|| self.shared.returned_or_leave()) else { break };
-            self.shared.take_in_hand();
-            let next = if self.shared.stop.is_cancelled() {
-                self.shared.tell(Outcome::NotReached { files: 1 }).await;
-                Next::GoOn
-            } else {
-                Box::pin(self.handle(work)).await
-            };
-            self.shared.out_of_hand();
-            if next == Next::Leave {
-                break;
+    /// Works until the backlog has ended or the run stops.
+    pub(super) async fn work(mut self) {
+        while let Some(next) = Box::pin(self.next()).await {
+            match next {
+                Next::Read(work) => self.read(work).await,
+                Next::Deliver(work) => {
+                    let hand = Hand::of(&work);
+                    match self.see_through(work).await {
+                        Seen::Through => self.shared.backlog.out_of_hand(hand),
+                        Seen::HandedBack(work) => {
+                            self.shared.backlog.put_back(hand, work);
+                            break;
+                        }
+                    }
+                }
+                Next::Open => {
+                    self.place = Some(Place::new(&self.shared));
+                    match self.open(Errand::Backlog).await {
+                        Ok(session) => self.session = Some(session),
+                        Err(NoSession::NotNeeded) => self.place = None,
+                        Err(NoSession::Stopped | NoSession::GaveUp(_)) => break,
+                    }
+                }
+                Next::End => break,
             }
         }
-        self.end().await;
+        Box::pin(self.end()).await;
+    }
+
+    /// What to do next; `None` when the run stops. A session that another job waits for is given up
+    /// first.
+    async fn next(&mut self) -> Option<Next> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let session = self.session.take().filter(|session| session.connection.is_usable());
+            let Some(session) = session else {
+                self.place = None;
+                return tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => None,
+                    next = shared.backlog.next(Readiness::NoSession) => Some(next),
+                };
+            };
+            let permit = session.connection.permit();
+            if !permit.is_wanted_elsewhere() {
+                let next = tokio::select! {
+                    biased;
+                    () = shared.stop.cancelled() => Some(None),
+                    next = shared.backlog.next(Readiness::Session) => Some(Some(next)),
+                    () = permit.wanted_elsewhere() => None,
+                };
+                if let Some(next) = next {
+                    self.session = Some(session);
+                    return next;
+                }
+            }
+            self.place = None;
+            session.quit().await;
+        }
     }
 
     /// Closes the session, after a last try to clean up.
     pub(super) async fn end(mut self) {
-        if let Some(connection) = &mut self.connection {
-            delete_all(connection, &mut self.litter).await;
-        }
+        self.clean_up().await;
         for temporary in self.litter {
             if let Some(folder) = temporary.folder() {
                 self.shared.left_over(folder);
             }
         }
-        if let Some(connection) = self.connection {
-            connection.quit().await;
+        if let Some(session) = self.session {
+            session.quit().await;
         }
     }
 
-    async fn handle(&mut self, work: Work) -> Next {
-        if matches!(work.kind, WorkKind::HashFirst) {
-            match self.confirm(&work).await {
-                Ok(Some(outcome)) => {
-                    let partial = self.shared.forget_partial(&work.path);
-                    self.litter.extend(partial.map(|partial| partial.temporary));
-                    self.done(outcome).await;
-                    return Next::GoOn;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.give_up(&work.path, error).await;
-                    return Next::GoOn;
-                }
+    /// Reads a file, and puts it back to be delivered if it is not what was delivered.
+    async fn read(&mut self, work: Work) {
+        let hand = Hand::of(&work);
+        match self.confirm(&work).await {
+            Ok(Some(outcome)) => {
+                let partial = self.shared.forget_partial(&work.path);
+                self.litter.extend(partial.map(|partial| partial.temporary));
+                self.done(outcome).await;
             }
+            Ok(None) => match self.shared.check_path(&work.path) {
+                Ok(()) => return self.shared.backlog.put_back(hand, Work { kind: WorkKind::Send, ..work }),
+                Err(error) => self.give_up(&work.path, error).await,
+            },
+            Err(error) => self.give_up(&work.path, error).await,
         }
-        if let Err(error) = self.shared.delivery.remote.check_path(&self.shared.destination(&work.path)) {
-            self.give_up(&work.path, error.into()).await;
-            return Next::GoOn;
-        }
-        self.see_through(work).await
+        self.shared.backlog.out_of_hand(hand);
     }
 
     /// Reads a file, and records its new facts if it holds what was delivered, or is presumed to be.
@@ -211,18 +212,22 @@ impl Worker {
     }
 
     /// Brings a file to an outcome, trying again where that may help.
-    pub(super) async fn see_through(&mut self, work: Work) -> Next {
-        let mut tries = Tries { attempt: 1, uncounted: 0 };
+    pub(super) async fn see_through(&mut self, work: Work) -> Seen {
+        let mut tries = Tries::FIRST;
         let mut intent = match &work.kind {
             WorkKind::Settle(intent) => Some(intent.clone()),
             WorkKind::Send | WorkKind::HashFirst => None,
         };
-        let mut work = work;
         loop {
+            if intent.is_none() && matches!(work.kind, WorkKind::Settle(_)) {
+                // The intent came to nothing: the plan decides anew, and knows the file's twins.
+                self.shared.tell(Outcome::Withdrawn).await;
+                return Seen::Through;
+            }
             let setback = match self.try_once(&work, intent.take()).await {
                 Ok(outcome) => {
                     self.done(outcome).await;
-                    return Next::GoOn;
+                    return Seen::Through;
                 }
                 Err(setback) => setback,
             };
@@ -230,23 +235,12 @@ impl Worker {
                 Verdict::Again { intent: unsettled } => intent = unsettled,
                 Verdict::GiveUp { error } => {
                     self.give_up(&work.path, error).await;
-                    return Next::GoOn;
+                    return Seen::Through;
                 }
-                Verdict::HandBack => match self.shared.leave(work) {
-                    None => return Next::Leave,
-                    Some(still_mine) => work = still_mine,
-                },
-                Verdict::HandBackOrStop { error } => match self.shared.leave(work) {
-                    None => return Next::Leave,
-                    Some(still_mine) => {
-                        self.stop_run(&error).await;
-                        self.give_up(&still_mine.path, error).await;
-                        return Next::GoOn;
-                    }
-                },
+                Verdict::HandBack => return Seen::HandedBack(work),
                 Verdict::NotReached => {
                     self.shared.tell(Outcome::NotReached { files: 1 }).await;
-                    return Next::GoOn;
+                    return Seen::Through;
                 }
             }
         }
@@ -256,10 +250,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(NoSession::Stopped) => return Err(Setback::Stopped),
-            Err(NoSession::Failed(error)) => {
-                return Err(Setback::Connect { error: error.into(), intent });
-            }
+            Err(why) => return Err(Setback::NoSession { why, intent }),
         };
         let path = work.path.clone();
         if let Some(intent) = intent {
@@ -290,170 +281,100 @@ impl Worker {
     /// The session, opened if there is none; what could not be deleted earlier is tried again.
     pub(super) async fn connection(&mut self) -> Result<&mut Connection, NoSession> {
         // Taken out, so that a failure leaves none behind.
-        let connection = match self.connection.take().filter(Connection::is_usable) {
-            Some(connection) => connection,
-            None => self.open().await?,
+        let session = match self.session.take().filter(|session| session.connection.is_usable()) {
+            Some(session) => session,
+            None => self.open(Errand::InHand).await?,
         };
-        Ok(self.connection.insert(connection))
+        Ok(&mut self.session.insert(session).connection)
     }
 
-    async fn open(&mut self) -> Result<Connection, NoSession> {
+    /// Opens a session as soon as the server's limit and the other jobs allow it, trying again where
+    /// that may help. Where no session helps any more, the run is stopped.
+    async fn open(&mut self, errand: Errand) -> Result<Inside, NoSession> {
         let shared = self.shared();
-        let _leave = shared.at_the_door().await.ok_or(NoSession::Stopped)?;
-        match shared.delivery.remote.connect().await {
-            Ok(mut connection) => {
-                shared.open_door();
-                self.connect_failures = 0;
-                let server = shared.delivery.job.server.clone();
-                let facts = connection.facts().clone();
-                shared.delivery.sink.emit(Event::SessionOpened { server, facts });
-                delete_all(&mut connection, &mut self.litter).await;
-                Ok(connection)
-            }
-            Err(error) => {
-                self.connect_failures += 1;
-                if matches!(error.trouble(), Trouble::Barred | Trouble::Trust) {
-                    // Before the next one is let in.
-                    shared.stop.cancel();
+        let mut failures = 0;
+        loop {
+            let (turn, permit) = tokio::select! {
+                biased;
+                () = shared.stop.cancelled() => return Err(NoSession::Stopped),
+                () = shared.backlog.none_to_deliver(), if errand == Errand::Backlog => {
+                    return Err(NoSession::NotNeeded);
                 }
-                Err(NoSession::Failed(error))
+                leave = leave(&shared, errand) => leave,
+            };
+            let opened = tokio::select! {
+                biased;
+                opened = shared.delivery.remote.connect_with(permit) => opened,
+                () = shared.stop.cancelled() => return Err(NoSession::Stopped),
+            };
+            let error = match opened {
+                Ok(connection) => return Ok(self.enter(connection).await),
+                // The next permit comes when another session has ended.
+                Err(Unopened::Full(_)) => continue,
+                Err(Unopened::Failed(error)) => error,
+            };
+            let barred = matches!(error.trouble(), Trouble::Barred | Trouble::Trust);
+            failures += 1;
+            let tried = if turn.is_some() { shared.door.turned_away() } else { failures };
+            let error = DeliveryError::from(error);
+            if barred || (turn.is_some() && tried >= MAX_CONNECT_ATTEMPTS) {
+                // Before the next one is let in.
+                self.stop_run(&error).await;
+                return Err(NoSession::Stopped);
+            }
+            if tried >= MAX_CONNECT_ATTEMPTS {
+                return Err(NoSession::GaveUp(error));
+            }
+            if !self.pause(tried + 1).await {
+                return Err(NoSession::Stopped);
             }
         }
     }
 
+    async fn enter(&mut self, connection: Connection) -> Inside {
+        let (server, facts) = (self.shared.delivery.job.server.clone(), connection.facts().clone());
+        let mut session = Inside::new(connection, &self.shared);
+        self.shared.delivery.sink.emit(Event::SessionOpened { server, facts });
+        delete_all(&mut session.connection, &mut self.litter).await;
+        session
+    }
+
+    /// Lets the session of a file in hand go without a word: another one will take its place.
+    pub(super) fn lose_session(&mut self) {
+        self.session = None;
+    }
+
     /// No more files are begun, because of this.
-    async fn stop_run(&self, error: &DeliveryError) {
+    pub(super) async fn stop_run(&self, error: &DeliveryError) {
         let failure = Failure::new(error.disposition().class, describe(error));
         self.shared.stop.cancel();
         self.shared.tell(Outcome::Stop { failure }).await;
     }
 
-    /// Decides what follows a setback, and waits where that helps.
-    async fn judge(&mut self, path: &RelPath, setback: Setback, tries: &mut Tries) -> Verdict {
-        let (error, intent, connecting) = match setback {
-            Setback::Stopped => return Verdict::NotReached,
-            Setback::Connect { error, intent } => (error, intent, true),
-            Setback::Attempt(Broken { error, left }) => (error, self.keep(left), false),
-        };
-        let disposition = error.disposition();
-        if disposition.session == ForSession::Replace {
-            self.connection = None;
-        }
-        if let DeliveryError::Server(server) = &error
-            && let FtpsError::SessionsUsedUp { renewal } = server.as_ref()
-            && let Some(text) = self.shared.delivery.remote.sessions_used_up(*renewal)
-        {
-            self.shared.delivery.sink.emit(Event::Notice { text });
-        }
-        self.clean_up().await;
-        // A server that is full may have room for the last one.
-        let turned_away = match (connecting, disposition.run) {
-            (true, ForRun::GoOn) => self.shared.turned_away(),
-            (_, _) => 0,
-        };
-        let again = match (connecting, disposition.run, disposition.file) {
-            (_, ForRun::Stop, _) => {
-                self.stop_run(&error).await;
-                false
-            }
-            (true, ForRun::Shrink, _) if self.connect_failures == 1 && intent.is_none() => {
-                return Verdict::HandBack;
-            }
-            (true, ..) if turned_away >= MAX_CONNECT_ATTEMPTS => {
-                self.stop_run(&error).await;
-                false
-            }
-            (true, ..) if self.connect_failures >= MAX_CONNECT_ATTEMPTS => {
-                if intent.is_none() {
-                    return Verdict::HandBackOrStop { error };
-                }
-                self.stop_run(&error).await;
-                false
-            }
-            (true, ..) => self.pause(self.connect_failures + 1).await,
-            (false, ForRun::ShrinkNow, _) if tries.attempt == 1 && intent.is_none() => {
-                return self.hand_back(path, &error, tries);
-            }
-            (false, _, ForFile::GiveUp) => false,
-            (false, _, ForFile::AgainUncounted) => {
-                tries.uncounted += 1;
-                let again = tries.uncounted <= MAX_UNCOUNTED_ATTEMPTS;
-                if again && error.gives_a_part_up() {
-                    self.tell_of_retry(path, &error, tries);
-                }
-                again
-            }
-            (false, _, ForFile::Again) => {
-                tries.attempt += 1;
-                let again = tries.attempt <= MAX_ATTEMPTS && !self.shared.stop.is_cancelled();
-                if again {
-                    self.tell_of_retry(path, &error, tries);
-                }
-                again && self.pause(tries.attempt).await
-            }
-        };
-        if again {
-            return Verdict::Again { intent };
-        }
-        if let Some(folder) = intent.and_then(|intent| intent.temporary.folder()) {
-            self.shared.left_over(folder);
-        }
-        Verdict::GiveUp { error }
+    /// A temporary file is to be deleted.
+    pub(super) fn dispose_of(&mut self, temporary: RemotePath) {
+        self.litter.push(temporary);
     }
 
-    /// Leaves a file to the others after an attempt that counts.
-    fn hand_back(&self, path: &RelPath, error: &DeliveryError, tries: &mut Tries) -> Verdict {
-        tries.attempt += 1;
-        self.tell_of_retry(path, error, tries);
-        Verdict::HandBack
-    }
-
-    /// Tells those who watch that another attempt follows.
-    fn tell_of_retry(&self, path: &RelPath, error: &DeliveryError, tries: &Tries) {
-        let failure = Failure::new(error.disposition().class, describe(error));
-        let attempt = tries.attempt.saturating_add(tries.uncounted);
-        self.shared.emit(path, FileProgress::Retrying { failure, attempt });
-    }
-
-    /// Keeps in mind what an attempt left on the server.
-    fn keep(&mut self, left: Left) -> Option<Box<Publishing>> {
-        match left {
-            Left::Nothing | Left::Partial => None,
-            Left::Temporary(temporary) => {
-                self.litter.push(temporary);
-                None
-            }
-            Left::Intent(intent) => Some(intent),
-        }
-    }
-
-    async fn clean_up(&mut self) {
-        if let Some(connection) = self.connection.as_mut().filter(|connection| connection.is_usable()) {
-            delete_all(connection, &mut self.litter).await;
-        }
-    }
-
-    /// Waits before another attempt; the answer is whether there shall be one.
-    async fn pause(&self, attempt: u32) -> bool {
-        let delay = self.shared.delivery.backoff.delay(attempt, self.shared.delivery.clock.random());
-        tokio::select! {
-            () = self.shared.stop.cancelled() => false,
-            () = sleep(delay) => true,
+    pub(super) async fn clean_up(&mut self) {
+        if let Some(session) = self.session.as_mut().filter(|session| session.connection.is_usable()) {
+            delete_all(&mut session.connection, &mut self.litter).await;
         }
     }
 
     async fn give_up(&self, path: &RelPath, error: DeliveryError) {
-        let outcome = match &error {
-            DeliveryError::Source(SourceError::Gone { .. }) => {
-                Outcome::Skipped { name: path.to_string(), reason: "gone before it could be read".to_owned() }
-            }
-            _ => Outcome::Failed {
-                path: path.clone(),
-                failure: Failure::new(error.disposition().class, describe(&error)),
-            },
-        };
-        self.shared.tell(outcome).await;
+        self.shared.give_up(path, &error).await;
     }
+}
+
+/// Leave to open a session: the turn at the door while nobody is inside, and a permit.
+async fn leave(shared: &Shared, errand: Errand) -> (Option<SemaphorePermit<'_>>, Permit) {
+    let turn = shared.door.turn().await;
+    let haste = match errand {
+        Errand::InHand => Haste::UnderWay,
+        Errand::Backlog => Haste::Waiting,
+    };
+    (turn, shared.door.share.permit(haste).await)
 }
 
 /// Deletes temporary files; those whose end is not known stay in the list.

@@ -69,7 +69,7 @@ impl Doctor<'_> {
             connection.quit().await;
         }
         let Some(error) = refused else {
-            self.remote.learn(|profile| profile.connections = None);
+            self.remote.learn(|profile| (profile.connections, profile.connections_seen) = (None, None));
             return self.fine(check, format!("{wanted} of {wanted} sessions at once"));
         };
         let said = match &error {
@@ -85,7 +85,7 @@ impl Doctor<'_> {
              -C; IIS and FileZilla Server: connection limits). Other programs that log in there count as well"
         );
         if error.trouble() == Trouble::Busy {
-            self.remote.learn(|profile| profile.connections = Some(open));
+            self.remote.learn(|profile| (profile.connections, profile.connections_seen) = (Some(open), None));
             self.lacking(check, text, Some(remedy));
         } else {
             self.lacking(check, text, super::remedy::help(check, &error, self.server(), None));

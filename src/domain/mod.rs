@@ -59,7 +59,7 @@ pub use self::record::{
 pub use self::report::{
     Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED, RunReport,
 };
-pub use self::retry::Backoff;
+pub use self::retry::{Backoff, Retry, RetryBudget};
 pub use self::schedule::{
     CatchUp, CronExpression, Days, ParseCronError, ParseDaysError, ParseTimeError, ParseWindowError,
     Schedule, TimeOfDay, UnknownZone, Window, Windows, Zone,

@@ -1,4 +1,4 @@
-//! How long to wait before something is tried again.
+//! How long to wait before something is tried again, and how often.
 
 use std::time::Duration;
 
@@ -22,9 +22,67 @@ impl Backoff {
     }
 }
 
+/// Whether something is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It is.
+    Granted,
+    /// The budget is spent.
+    Spent,
+}
+
+/// How often a run may try files again, so that a server which fails every file is not asked three
+/// times as often for it. What succeeds earns a tenth of another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    tenths: u32,
+}
+
+impl RetryBudget {
+    /// Most tries that can be saved up, and how many a run begins with: enough for eight sessions
+    /// that are lost several times, each with its file.
+    pub const MOST: u32 = 100;
+
+    const FULL: u32 = Self::MOST * 10;
+
+    /// Takes one try out.
+    pub fn take(&mut self) -> Retry {
+        match self.tenths.checked_sub(10) {
+            Some(left) => {
+                self.tenths = left;
+                Retry::Granted
+            }
+            None => Retry::Spent,
+        }
+    }
+
+    /// Something succeeded.
+    pub fn earn(&mut self) {
+        self.tenths = self.tenths.saturating_add(1).min(Self::FULL);
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { tenths: Self::FULL }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ten_successes_earn_a_try_and_nothing_is_saved_beyond_the_limit() {
+        let mut budget = RetryBudget::default();
+        (0..100).for_each(|_| budget.earn());
+        let granted = (0..1_000).take_while(|_| budget.take() == Retry::Granted).count();
+        assert_eq!(u32::try_from(granted).unwrap(), RetryBudget::MOST);
+        (0..9).for_each(|_| budget.earn());
+        assert_eq!(budget.take(), Retry::Spent);
+        budget.earn();
+        assert_eq!((budget.take(), budget.take()), (Retry::Granted, Retry::Spent));
+    }
 
     #[test]
     fn waits_double_up_to_the_limit() {

@@ -3,9 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::lessons::Lessons;
+use super::limit::Permit;
 use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
 use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
@@ -24,7 +23,7 @@ pub struct Connection {
     facts: SessionFacts,
     lessons: Lessons,
     pipelining: Ability,
-    _permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
 
 /// What came back when a file was read.
@@ -42,9 +41,9 @@ impl Connection {
         facts: SessionFacts,
         lessons: Lessons,
         pipelining: Ability,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Self {
-        Self { session, facts, lessons, pipelining, _permit: permit }
+        Self { session, facts, lessons, pipelining, permit }
     }
 
     /// With whom and how it speaks.
@@ -55,6 +54,11 @@ impl Connection {
     /// Whether the server can tell the SHA-256 of a file.
     pub fn has_hash(&self) -> bool {
         self.session.features().hash() != crate::ftps::HashSupport::None
+    }
+
+    /// The leave to have it, under its server's limit.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
     }
 
     /// What the server says it can do.

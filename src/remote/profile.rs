@@ -37,8 +37,11 @@ pub struct Profile {
     /// ([`Uncalled::Ended`](crate::ftps::Uncalled::Ended)).
     pub crowds: Ability,
     /// Most sessions that it allowed at once, where it refused one more
-    /// ([`super::Remote::sessions`]).
+    /// ([`super::Remote::share`]).
     pub connections: Option<u16>,
+    /// When that was seen last, in seconds since 1970-01-01 00:00:00 UTC; what `doctor` learned counts
+    /// from the first job after it.
+    pub connections_seen: Option<i64>,
     /// After how many seconds of silence it ended a session.
     pub idle_seconds: Option<u32>,
 }

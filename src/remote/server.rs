@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use secrecy::SecretString;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tracing::info;
 
 use super::connection::Connection;
 use super::lessons::Lessons;
+use super::limit::{Haste, Limit, Permit, Refused, Share};
 use super::network::{data_way, family, first_passive};
 use super::opening;
 use super::profile::{Ability, LastingSessions, Profile, Profiles};
 use super::request::argument;
+use crate::clock::{Clock, SystemClock};
 use crate::domain::{DataMode, RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
     Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, OtherProtocol, Pace,
     PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions, TlsSettings,
-    TlsSettingsError, TlsStart, Version,
+    TlsSettingsError, TlsStart, Trouble, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -44,18 +46,45 @@ pub enum RemoteSettingsError {
     },
 }
 
+/// For how long a run heeds that the server refused one session more; then one more is tried
+/// again. Whoever else was there may be gone tomorrow, and a refusal a day harms nobody.
+const LIMIT_REMEMBERED_SECONDS: i64 = 24 * 60 * 60;
+
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Unopened {
+    /// The server takes no more than the others of ours that are open: one of them has to end first.
+    #[error("the server takes no more sessions")]
+    Full(#[source] FtpsError),
+    /// Anything else.
+    #[error(transparent)]
+    Failed(FtpsError),
+}
+
+impl Unopened {
+    /// What the server or the network said.
+    pub fn into_error(self) -> FtpsError {
+        match self {
+            Self::Full(error) | Self::Failed(error) => error,
+        }
+    }
+}
+
 /// A server, shared by all its jobs.
 #[derive(Debug)]
 pub struct Remote {
     server: Arc<Server>,
     endpoint: Endpoint,
     lessons: Lessons,
-    /// As many as jobs may have open.
-    permits: Arc<Semaphore>,
-    sessions: NonZeroU16,
-    /// As many as the configuration allows.
-    all_permits: Arc<Semaphore>,
+    /// Of the sessions that jobs have open.
+    limit: Arc<Limit>,
+    /// Those of nobody in particular.
+    others: Share,
+    /// Of the sessions that are opened by [`Self::approach`].
+    approached: Arc<Limit>,
+    approaching: Share,
     profiles: Arc<Profiles>,
+    clock: Arc<dyn Clock>,
     /// Whether the server was asked, for want of a greeting, if it wants TLS first.
     asked_for_tls: AtomicBool,
 }
@@ -95,29 +124,76 @@ impl Remote {
             password: Password::encoded(password, charset).map_err(login("password"))?,
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
-        let sessions = most_sessions(&server, profiles.of(&server));
-        let permits = Arc::new(Semaphore::new(usize::from(sessions.get())));
-        let all_permits = Arc::new(Semaphore::new(usize::from(server.connections.get())));
+        let (limit, approached) = (Limit::new(server.connections), Limit::new(server.connections));
         let server = Arc::new(server);
         let lessons = Lessons::new(Arc::clone(&server), Arc::clone(&profiles));
         Ok(Self {
             server,
             endpoint,
             lessons,
-            permits,
-            sessions,
-            all_permits,
+            others: limit.join(),
+            limit,
+            approaching: approached.join(),
+            approached,
             profiles,
+            clock: Arc::new(SystemClock),
             asked_for_tls: AtomicBool::new(false),
         })
     }
 
-    /// Most sessions that jobs have open at once: as many as the configuration allows, or fewer
-    /// where the server was seen to refuse one more, or to lose active ones beside each other. The
-    /// former is learned by `doctor` alone, which tries it on purpose and as often as it is run. A run that is refused a session makes do
-    /// without for its own time: whoever else was there may be gone tomorrow.
-    pub fn sessions(&self) -> NonZeroU16 {
-        self.sessions
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// A job's share in the sessions: as many in all as the configuration allows, or fewer where the
+    /// server was seen to refuse one more, by `doctor` or by a run. A day after that, one more is
+    /// tried again.
+    pub fn share(&self) -> Share {
+        let configured = self.server.connections;
+        let (now, profile) = (self.now(), self.profile());
+        let most = profile.connections.and_then(NonZeroU16::new).map_or(configured, |learned| {
+            match profile.connections_seen {
+                None => {
+                    self.learn(|profile| profile.connections_seen = Some(now));
+                    learned
+                }
+                // Seen in the future: the clock was set back, and says nothing of how long ago it was.
+                Some(seen) if (0..LIMIT_REMEMBERED_SECONDS).contains(&now.saturating_sub(seen)) => learned,
+                Some(_) => learned.saturating_add(1),
+            }
+        });
+        let active = matches!(self.server.network.data, DataMode::Active(_));
+        let alone = active && profile.crowds == Ability::No;
+        self.limit.set_most(if alone { NonZeroU16::MIN } else { most.min(configured) });
+        self.limit.join()
+    }
+
+    /// Takes in that the server does not bear sessions beside each other: from now on, none is opened
+    /// while another one is open.
+    pub fn serve_alone(&self) {
+        self.limit.set_most(NonZeroU16::MIN);
+    }
+
+    /// Most sessions that jobs have open at once, as far as is known by now.
+    pub fn sessions(&self) -> u16 {
+        self.limit.most()
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().unix_nanos() / 1_000_000_000
+    }
+
+    /// Remembers how many sessions the server allows at once, as far as is known by now.
+    fn learn_limit(&self) {
+        let now = self.now();
+        self.learn(|profile| {
+            // Read here, so that of two refusals the later one counts.
+            let most = self.limit.most();
+            (profile.connections, profile.connections_seen) =
+                if most < self.server.connections.get() { (Some(most), Some(now)) } else { (None, None) };
+        });
     }
 
     /// What has been learned of the server.
@@ -141,13 +217,36 @@ impl Remote {
         &self.server
     }
 
-    /// Opens a session, as soon as the server's limit allows one more.
+    /// Opens a session for nobody in particular, as soon as the server's limit allows one more.
     pub async fn connect(&self) -> Result<Connection, FtpsError> {
-        // The semaphore is never closed; were it, there would be no session to give.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
-        match self.open().await {
-            Ok(opened) => Ok(self.connection(opened, permit)),
-            Err(error) => Err(self.explained(error).await),
+        let permit = self.others.permit(Haste::Waiting).await;
+        self.connect_with(permit).await.map_err(Unopened::into_error)
+    }
+
+    /// Opens a session, some milliseconds after the last one at least. What a refusal says of how many
+    /// sessions the server allows is heeded from then on, and remembered.
+    pub async fn connect_with(&self, mut permit: Permit) -> Result<Connection, Unopened> {
+        self.limit.pace().await;
+        let began = Instant::now();
+        let error = match self.open().await {
+            Ok(session) => {
+                let open = permit.opened(began.elapsed());
+                if self.profile().connections.is_some_and(|learned| open > learned) {
+                    self.learn_limit();
+                }
+                return Ok(self.connection(session, permit));
+            }
+            Err(error) => self.explained(error).await,
+        };
+        if !is_of_the_limit(&error) {
+            return Err(Unopened::Failed(error));
+        }
+        match permit.refused() {
+            Refused::Alone => Err(Unopened::Failed(error)),
+            Refused::Full => {
+                self.learn_limit();
+                Err(Unopened::Full(error))
+            }
         }
     }
 
@@ -168,25 +267,24 @@ impl Remote {
     /// Opens a session in a TLS version of at most `max`, telling what is reached on the way, as
     /// soon as the server's limit allows one more. What was learned of the server is not heeded.
     pub async fn approach(&self, max: TlsVersion, note: Noted<'_>) -> Result<Connection, FtpsError> {
-        let permit = Arc::clone(&self.all_permits).acquire_owned().await.map_err(|_| FtpsError::Abandoned)?;
+        let permit = self.approaching.permit(Haste::Waiting).await;
         self.approach_with(permit, max, note).await
     }
 
     /// The same, if the configuration allows one more right now; else `None`.
     pub async fn approach_another(&self, max: TlsVersion) -> Option<Result<Connection, FtpsError>> {
-        let permit = Arc::clone(&self.all_permits).try_acquire_owned().ok()?;
+        let permit = self.approaching.permit_now()?;
         Some(self.approach_with(permit, max, &mut |_| {}).await)
     }
 
     /// How many sessions are open that were opened by [`Self::approach`].
     pub fn approached(&self) -> u16 {
-        let free = u16::try_from(self.all_permits.available_permits()).unwrap_or(u16::MAX);
-        self.server.connections.get().saturating_sub(free)
+        self.approached.taken()
     }
 
     async fn approach_with(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
         max: TlsVersion,
         note: Noted<'_>,
     ) -> Result<Connection, FtpsError> {
@@ -198,11 +296,7 @@ impl Remote {
         }
     }
 
-    fn connection(
-        &self,
-        (session, pipelining): (Session, Ability),
-        permit: OwnedSemaphorePermit,
-    ) -> Connection {
+    fn connection(&self, (session, pipelining): (Session, Ability), permit: Permit) -> Connection {
         let info = session.info();
         let facts = SessionFacts {
             peer: info.peer,
@@ -281,13 +375,21 @@ impl Remote {
     }
 }
 
-/// Most sessions that jobs have open at once.
-fn most_sessions(server: &Server, profile: Profile) -> NonZeroU16 {
-    if matches!(server.network.data, DataMode::Active(_)) && profile.crowds == Ability::No {
-        return NonZeroU16::MIN;
+/// Whether a refusal means that the server takes no more sessions, where others of ours are open: a
+/// login with the same password has just been good.
+fn is_of_the_limit(error: &FtpsError) -> bool {
+    match error.trouble() {
+        Trouble::Busy => true,
+        Trouble::Barred => matches!(error, FtpsError::LoginRefused { .. }),
+        Trouble::Passing
+        | Trouble::Crowded
+        | Trouble::NotNow
+        | Trouble::Refused
+        | Trouble::NoSpace
+        | Trouble::Trust
+        | Trouble::SessionsUsedUp
+        | Trouble::Unsendable => false,
     }
-    let learned = profile.connections.and_then(NonZeroU16::new);
-    learned.map_or(server.connections, |learned| learned.min(server.connections))
 }
 
 /// Reads the certificates, keys and lists that a server's definition names, and throws them away:

@@ -8,8 +8,8 @@ use super::value::{
     presumed_key, retiring_key, staging_key, trash_key,
 };
 use crate::domain::{
-    Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Pace, Record, RelPath, Remembered,
-    RemotePath, StagedFile, Timestamp, Verified,
+    Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Pace, Presumed, Record, RelPath,
+    Remembered, RemotePath, StagedFile, Timestamp, Verified,
 };
 use crate::state::error::ManifestFault;
 

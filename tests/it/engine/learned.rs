@@ -41,6 +41,7 @@ async fn a_good_server_is_known_at_the_end() {
         pipelining: yes,
         crowds: Ability::Unknown,
         connections: None,
+        connections_seen: None,
         idle_seconds: None,
     };
     assert_eq!(walk.profile, expected);
@@ -65,13 +66,13 @@ async fn jobs_open_no_more_sessions_than_the_server_allows() {
         "connections: 2",
     );
     assert_eq!(walk.profile.connections, Some(2));
-    let before = bench.server.transcript().to_string().matches("421 ").count();
+    let before = bench.server.transcript().to_string().matches("< 421 ").count();
     for n in 0..20 {
         bench.write(&format!("{n}.txt"), format!("{n}"));
     }
     let report = bench.deliver().await;
     assert_eq!((report.counts.delivered, report.exit()), (20, Exit::Done), "{}", cause(&report));
-    let refused = bench.server.transcript().to_string().matches("421 ").count() - before;
+    let refused = bench.server.transcript().to_string().matches("< 421 ").count() - before;
     assert_eq!(refused, 0, "a run asked for more");
     // Another look finds out that it takes more now.
     bench.definition.connections = 2.try_into().unwrap();
@@ -177,7 +178,8 @@ async fn a_server_that_loses_active_sessions_is_served_by_one() {
     let lost = Action::Reply("421 Active data channel timed out.".into());
     let mut bench = Bench::new(Dialect::full(), [Fault::on("EPRT", lost.clone()).nth(4)]);
     bench.definition.connections = 3.try_into().unwrap();
-    bench.definition.network.data = nightferry::domain::DataMode::Active(Default::default());
+    bench.definition.network.data =
+        nightferry::domain::DataMode::Active(nightferry::domain::ActivePorts::default());
     for n in 0..9 {
         bench.write(&format!("{n}.txt"), vec![7; 1_000]);
     }
@@ -190,19 +192,20 @@ async fn a_server_that_loses_active_sessions_is_served_by_one() {
     for n in 0..9 {
         bench.write(&format!("{n}.csv"), vec![8; 1_000]);
     }
-    assert_eq!(bench.remote().sessions().get(), 1);
+    assert_eq!(sessions(&bench), 1);
     assert_eq!(bench.deliver().await.counts.delivered, 9);
     // One of them may have swept before the work began.
     assert!(bench.server.counters().logins <= logins + 2);
     // In passive mode it serves as many as ever.
     bench.definition.network.data = nightferry::domain::DataMode::default();
-    assert_eq!(bench.remote().sessions().get(), 3);
+    assert_eq!(sessions(&bench), 3);
     let walk = walk(&bench).await;
     assert!(walk.known.iter().any(|row| row.title == "active mode" && row.text.contains("one at a time")));
 
     // One that never called may stand behind a firewall: both are named, and nothing is learned.
     let mut bench = Bench::new(Dialect::full(), [Fault::on("EPRT", lost)]);
-    bench.definition.network.data = nightferry::domain::DataMode::Active(Default::default());
+    bench.definition.network.data =
+        nightferry::domain::DataMode::Active(nightferry::domain::ActivePorts::default());
     bench.write("a.txt", "a");
     let report = bench.deliver().await;
     assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Temporary));
@@ -307,4 +310,11 @@ async fn an_address_from_behind_nat_is_told() {
         let help = trusted.of(Check::PasvAddress).help.clone().unwrap();
         assert!(help.contains("pasv_address: trust"), "{help}");
     }
+}
+
+/// Most sessions that a job may have open.
+fn sessions(bench: &Bench) -> u16 {
+    let remote = bench.remote();
+    drop(remote.share());
+    remote.sessions()
 }

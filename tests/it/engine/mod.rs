@@ -17,6 +17,7 @@ mod limits;
 mod matrix;
 mod motion;
 mod names;
+mod pool;
 mod removal;
 mod restore;
 mod resume;
