@@ -199,10 +199,8 @@ impl Remover {
         });
         let bytes = batch.iter().map(|(_, entry)| entry.size).sum();
         let Some(answers) = self.ask(&looks.collect::<Vec<_>>(), bytes).await? else {
-            for (path, _) in batch {
-                let cause = "the connection was lost; the next run looks again".to_owned();
-                not_removed(&shared, path, FailureClass::Temporary, cause).await;
-            }
+            let paths: Vec<_> = batch.iter().map(|(path, _)| path.clone()).collect();
+            left_to_the_next_run(&shared, &paths).await;
             return Ok(());
         };
         let mut ours = Vec::new();
@@ -231,7 +229,10 @@ impl Remover {
     async fn delete(&mut self, ours: &[RelPath]) -> Result<(), DeliveryError> {
         let shared = self.worker.shared();
         let requests: Vec<_> = ours.iter().map(|path| Request::Delete(shared.destination(path))).collect();
-        let Some(answers) = self.ask(&requests, 0).await? else { return Ok(()) };
+        let Some(answers) = self.ask(&requests, 0).await? else {
+            left_to_the_next_run(&shared, ours).await;
+            return Ok(());
+        };
         for (path, answer) in ours.iter().zip(answers) {
             match answer {
                 Answer::Done => record(&shared, path, Removal::Deleted).await?,
@@ -261,7 +262,11 @@ impl Remover {
             requests.push((path, [Request::RenameFrom(shared.destination(path)), Request::RenameTo(to)]));
         }
         let batch: Vec<_> = requests.iter().flat_map(|(_, pair)| pair.clone()).collect();
-        let Some(answers) = self.ask(&batch, 0).await? else { return Ok(()) };
+        let Some(answers) = self.ask(&batch, 0).await? else {
+            let paths: Vec<_> = requests.iter().map(|(path, _)| (*path).clone()).collect();
+            left_to_the_next_run(&shared, &paths).await;
+            return Ok(());
+        };
         for ((path, _), answers) in requests.iter().zip(answers.chunks(2)) {
             match answers {
                 [Answer::Done, Answer::Done] => record(&shared, path, Removal::Trashed).await?,
@@ -497,4 +502,12 @@ async fn refused(shared: &Shared, path: &RelPath, answer: &Answer) {
 async fn not_removed(shared: &Shared, path: &RelPath, class: FailureClass, cause: String) {
     let failure = Failure::new(class, format!("not deleted on the server: {cause}"));
     shared.tell(Outcome::NotRemoved { path: path.clone(), failure }).await;
+}
+
+/// What became of these files is not known: the connection was lost.
+async fn left_to_the_next_run(shared: &Shared, paths: &[RelPath]) {
+    for path in paths {
+        let cause = "the connection was lost; the next run looks again".to_owned();
+        not_removed(shared, path, FailureClass::Temporary, cause).await;
+    }
 }

@@ -219,7 +219,10 @@ async fn cut_off_deletions_are_ended_by_the_next_run() {
             let fault = Fault::on(verb, Action::DropControl(moment)).nth(nth.try_into().unwrap());
             let bench = delivered(remote, vec![fault]).await;
             remove(&bench, 3..5);
-            bench.run().await;
+            let report = bench.run().await;
+            let (removed, left) = (report.counts.removed, report.counts.not_removed);
+            assert_eq!(removed + left, 2, "{verb} {moment:?}: each file has one outcome: {report:#?}");
+            assert!(left > 0 && report.exit() == Exit::Temporary, "{verb} {moment:?}: {report:#?}");
             bench.run().await;
             assert_eq!(standing(&bench), FILES - 2);
             assert_eq!(trash(&bench).len(), if remote == RemoteDelete::Trash { 2 } else { 0 });
