@@ -14,8 +14,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId, RunReport, Server,
-    ServerName, Target, Trigger, Triggers, Twins,
+    EntryStatus, EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId, RunReport,
+    Server, ServerName, Target, Trigger, Triggers, Twins,
 };
 use crate::observe::{Planned, PlannedAction, presumed_reason};
 use crate::plan::{self, Action, Reason};
@@ -272,6 +272,10 @@ fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
     match action {
         Action::Send { path, stat, reason, twins, .. } => {
             file(PlannedAction::Send, path, stat, reason, &twins)
+        }
+        // Its bytes are read as well; the same ones stay presumed.
+        Action::Hash { path, known, .. } if known.status == EntryStatus::Presumed => {
+            planned(PlannedAction::Presumed, path.to_string(), None, presumed_reason(&job.name))
         }
         Action::Hash { path, stat, reason, twins, .. } => {
             file(PlannedAction::Read, path, stat, reason, &twins)

@@ -17,8 +17,8 @@ fn a_tree_crosses(name: &str, line: &str, destination: &str) {
         agent.configure_server(&format!("tls_version: {{min: {version}, max: {version}}}"));
         agent.configure_server(line);
         if name.starts_with("pyftpd") {
-            // It loses active sessions beside each other, which costs 30 s each time
-            // (`pyftpdlib_is_served_by_one_active_session`).
+            // Version 2.2.0 loses active sessions beside each other now and then, and says so after 30 s
+            // at the earliest. What follows is tried where it costs less, with the test server.
             agent.one_connection();
         }
         std::fs::create_dir(agent.source().join("folder")).unwrap();
@@ -64,37 +64,6 @@ fn proftpd_opens_data_connections_over_ipv4_and_ipv6() {
 #[test]
 fn pure_ftpd_opens_data_connections_over_ipv4_and_ipv6() {
     both_families("pureftpd", 61_600);
-}
-
-/// pyftpdlib 2.2.0 forgets active sessions over each other now and then: all arrives, and a run
-/// after that opens one session. (Most of the time is its 30 s before it says so.)
-#[test]
-fn pyftpdlib_is_served_by_one_active_session() {
-    const ROUNDS: u64 = 4;
-    let Some(server) = lab::server("pyftpd") else { return };
-    let agent = Agent::new(&server, "active-crowd");
-    agent.configure_server("data: {mode: active}");
-    agent.configure_server("timeouts: {handshake: 3s, data_connect: 3s, stall: 5s}");
-    for round in 0..ROUNDS {
-        for nth in 0..FILES {
-            write_file(&agent.source().join(format!("report {round} {nth}.csv")), nth, 10_000);
-        }
-        let run = agent.sync();
-        assert_eq!(run.done().counts.delivered, FILES);
-        assert_same_tree(&agent.source(), &agent.arrivals);
-        let lost = run.events("file-retrying").any(|event| event.to_string().contains("`connections: 1`"));
-        if lost {
-            write_file(&agent.source().join("last.csv"), 1, 10_000);
-            for nth in 0..FILES {
-                write_file(&agent.source().join(format!("last {nth}.csv")), nth, 10_000);
-            }
-            let run = agent.sync();
-            assert_eq!(run.done().counts.delivered, FILES + 1);
-            // One of them may have swept before the work began.
-            assert!(run.events("session-opened").count() <= 2, "it was not remembered");
-            return;
-        }
-    }
 }
 
 #[test]
