@@ -51,11 +51,15 @@ impl Doctor<'_> {
 
     /// A listing opens the first data connection; where none is allowed, the upload does.
     pub(super) async fn data_and_upload(&mut self, path: &RemotePath) -> Result<(), Halt> {
-        let folder = self.folder.clone();
-        let listed = match self.connection() {
-            Ok(connection) => connection.names(&folder).await,
-            Err(error) => Err(error),
-        };
+        let mut listed = self.list().await;
+        if let Err(FtpsError::DataConnect { verb, address, .. }) = &listed {
+            let unreached = format!("port {} that {verb} named could not be reached", address.port());
+            // Jobs ask by the other command then.
+            if self.reopen(self.max).await.is_ok() {
+                listed = self.list().await;
+                self.detour = Some(unreached);
+            }
+        }
         match listed {
             Ok(_) => {
                 self.count();
@@ -81,6 +85,12 @@ impl Doctor<'_> {
         Ok(())
     }
 
+    /// Lists the folder; only that it worked matters.
+    async fn list(&mut self) -> Result<(), FtpsError> {
+        let folder = self.folder.clone();
+        self.connection()?.names(&folder).await.map(|_| ())
+    }
+
     fn data_works(&mut self) {
         let facts = self.connection.as_ref().and_then(crate::remote::Connection::last_data);
         let passive = match facts.map(|facts| facts.verb) {
@@ -91,7 +101,15 @@ impl Doctor<'_> {
         if let Some(passive) = passive {
             self.remote.learn(|profile| profile.passive = passive);
         }
-        self.fine(Check::Data, facts.map_or_else(|| "opened".to_owned(), |facts| data_text(&facts)));
+        let text = facts.map_or_else(|| "opened".to_owned(), |facts| data_text(&facts));
+        match self.detour.take() {
+            None => self.fine(Check::Data, text),
+            Some(unreached) => {
+                let help = "jobs ask by the command that works, and remember it; to mend the other, open the \
+                            server's passive ports in every firewall between, for both address families";
+                self.lacking(Check::Data, format!("{unreached}; {text}"), Some(help.to_owned()));
+            }
+        }
     }
 
     /// Stores again and again, until there were enough data connections or no more can be had.

@@ -79,6 +79,7 @@ pub async fn examine(
         connection: None,
         litter: Vec::new(),
         tally: Tally::default(),
+        detour: None,
         hash_proved: false,
         greeting: None,
         features: None,
@@ -133,6 +134,8 @@ pub(super) struct Doctor<'a> {
     /// Names under which something of ours may stand.
     pub(super) litter: Vec<RemotePath>,
     pub(super) tally: Tally,
+    /// Which passive port could not be reached, where the other command's can.
+    pub(super) detour: Option<String>,
     /// Whether the server's hash has proved the upload.
     pub(super) hash_proved: bool,
     pub(super) greeting: Option<Reply>,

@@ -265,7 +265,8 @@ impl Remote {
     }
 
     /// Opens a session in a TLS version of at most `max`, telling what is reached on the way, as
-    /// soon as the server's limit allows one more. What was learned of the server is not heeded.
+    /// soon as the server's limit allows one more. What was learned of the server is not heeded, but that
+    /// a passive port could not be reached just now: the next one is asked for by the other command.
     pub async fn approach(&self, max: TlsVersion, note: Noted<'_>) -> Result<Connection, FtpsError> {
         let permit = self.approaching.permit(Haste::Waiting).await;
         self.approach_with(permit, max, note).await
@@ -289,7 +290,12 @@ impl Remote {
         note: Noted<'_>,
     ) -> Result<Connection, FtpsError> {
         let max_version = version(max).min(self.endpoint.max_version);
-        let endpoint = Endpoint { max_version, ..self.endpoint.clone() };
+        let mut endpoint = Endpoint { max_version, ..self.endpoint.clone() };
+        if let DataWay::Passive(PassiveWay { first, .. }) = &mut endpoint.data
+            && let Some(instead) = self.lessons.passive_instead()
+        {
+            *first = instead;
+        }
         match opening::open(&endpoint, &self.lessons, note).await {
             Ok((session, pipelining)) => Ok(self.connection((session, pipelining), permit)),
             Err(error) => Err(self.explained(error).await),

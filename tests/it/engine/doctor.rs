@@ -10,7 +10,7 @@ use ftps_server::{Action, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersio
 use nightferry::clock::SystemClock;
 use nightferry::diagnose::{Check, Examination, Finding, Known, Outcome, Place, SignedBy, examine, look};
 use nightferry::domain::{Digest, Exit, RemotePath, TlsMode};
-use nightferry::remote::{Ability, Profile};
+use nightferry::remote::{Ability, PassiveCommand, Profile};
 use tokio_util::sync::CancellationToken;
 
 use super::bench::Bench;
@@ -168,6 +168,19 @@ async fn what_a_server_lacks_is_no_failure_and_what_it_refuses_is() {
     assert_eq!(walk.of(Check::Upload).outcome, Outcome::NotTried);
 }
 
+/// A NAT or a firewall that knows one of the two commands only: jobs get through, and are told so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_that_only_pasv_names_well_are_lacking_but_no_failure() {
+    let bench = Bench::new(Dialect::full(), [Fault::on("EPSV", Action::ClosePort).from(1)]).impatient();
+    let walk = walk(&bench).await;
+    assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done));
+    let finding = walk.of(Check::Data);
+    assert_eq!(finding.outcome, Outcome::Lacking);
+    assert!(finding.text.contains("EPSV named could not be reached; PASV named"), "{}", finding.text);
+    assert_eq!(walk.profile.passive, PassiveCommand::Pasv);
+    assert_eq!(walk.of(Check::Upload).outcome, Outcome::Fine);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lies_is_found_out() {
     for action in [Action::WrongHash, Action::Reply("502 no".into())] {
@@ -187,7 +200,8 @@ async fn a_server_that_lies_is_found_out() {
 async fn blocked_passive_ports_name_port_and_firewall() {
     // Nobody listens there: it was free a moment ago.
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let bench = Bench::new(Dialect::full(), [Fault::on("EPSV", Action::AdvertisePort(closed))]).impatient();
+    let blocked = |verb: &str| Fault::on(verb, Action::AdvertisePort(closed));
+    let bench = Bench::new(Dialect::full(), [blocked("EPSV"), blocked("PASV").from(2)]).impatient();
     let walk = walk(&bench).await;
     assert_eq!((walk.failed(), walk.exit), (vec![(Check::Data, Exit::Temporary)], Exit::Temporary));
     let help = walk.of(Check::Data).help.clone().unwrap();
