@@ -115,6 +115,9 @@
 //!    temporary name, with an intent of its own, until the delivery is durable.
 //!    `delivery::publish` is this as a pure state machine: answers and acknowledgements go
 //!    in, requests and records come out, so that every crash point is a row of a table.
+//!    A job with `publish: direct` has neither temporary name nor rename: `delivery::direct` looks,
+//!    makes its intent durable ([`domain::Storing`]), stores the file under its final name, and
+//!    proves it there; in doubt it compares, and stores it once more.
 //! 7. The delivery is made durable ([`domain::Delivered`]): proof, TLS version, cipher suite,
 //!    certificate, peer. Only now does it count.
 //! 8. **In doubt** after a crash, a lost reply or a lost connection: `delivery::settle`, the other

@@ -212,6 +212,7 @@ impl Adopt {
             observed_at,
             verified,
             modified: facts.modified,
+            publish: self.audit.job.publish,
             session: session.clone(),
         });
         let (size, method) = (verified.size(), verified.method());

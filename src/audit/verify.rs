@@ -77,7 +77,9 @@ pub async fn verify(audit: Audit, depth: Depth, stop: CancellationToken) -> Resu
 
 /// The files whose publishing was cut off: one for each connection that was open then.
 pub(super) fn paths_in_doubt(manifest: &Manifest) -> Result<BTreeSet<RelPath>, StateError> {
-    Ok(manifest.intents()?.into_iter().map(|intent| intent.path).collect())
+    let publishing = manifest.intents()?.into_iter().map(|intent| intent.path);
+    let storing = manifest.storings()?.into_iter().map(|storing| storing.path);
+    Ok(publishing.chain(storing).collect())
 }
 
 pub(super) fn in_doubt_failure() -> Failure {
@@ -194,6 +196,7 @@ impl Verify {
                 observed_at: entry.observed_at,
                 verified,
                 modified: facts.modified,
+                publish: self.audit.job.publish,
                 session: session.clone(),
             }))
         });

@@ -16,7 +16,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::secret;
 use crate::config::{Config, ConfigError};
 use crate::domain::{
-    AfterDelivery, Exit, Found, Job, Mode, Overwrite, RemoteDelete, Server, TlsMode, TlsVersion, VerifyPolicy,
+    AfterDelivery, Exit, Found, Job, Mode, Overwrite, PublishWay, RemoteDelete, Server, TlsMode, TlsVersion,
+    VerifyPolicy,
 };
 use crate::observe::{count, escaped};
 use crate::remote::{check_path, check_tls};
@@ -224,6 +225,16 @@ fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
+fn publishing(publish: PublishWay) -> &'static str {
+    match publish {
+        PublishWay::Rename => "",
+        PublishWay::Direct => {
+            "\n  STORES    FILES UNDER THEIR FINAL NAMES AT ONCE (publish: direct): readers may see half a file, and \
+             after a crash one may be delivered twice"
+        }
+    }
+}
+
 fn job_in_words(job: &Job, server: &Server) -> String {
     let files = match (job.include.as_slice(), job.exclude.as_slice()) {
         ([], []) => "all files".to_owned(),
@@ -256,6 +267,7 @@ fn job_in_words(job: &Job, server: &Server) -> String {
         Overwrite::Refuse => "left alone, and the file fails",
         Overwrite::Replace => "replaced",
     };
+    let publish = publishing(job.publish);
     let afterwards = match &job.after_delivery {
         AfterDelivery::Keep => String::new(),
         AfterDelivery::Delete => {
@@ -280,7 +292,7 @@ fn job_in_words(job: &Job, server: &Server) -> String {
     format!(
         "job {}\n  sends     {files} below {}\n  to        {} on {}@{host}:{} ({tls} {versions}; server {})\n  \
          trusts    {}\n  proves    each file by {verify}\n  expects   that {mode}\n  \
-         others'   files under the same names are {overwrite}{afterwards}{deletes}",
+         others'   files under the same names are {overwrite}{publish}{afterwards}{deletes}",
         job.name,
         job.source.display(),
         job.destination,

@@ -6,13 +6,23 @@ use super::error::CliError;
 use super::output::{Format, Loudness, Output};
 use super::{engine, select};
 use crate::config::Config;
-use crate::domain::Exit;
+use crate::domain::{Exit, PublishWay};
 use crate::observe::{PlanTotals, Planned, PlannedAction};
 
 /// Shows what a run would do, file by file, and a line for each job. Unchanged files are shown
 /// to those who ask for more.
 pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<Exit, CliError> {
     for job in select::jobs(config, jobs)? {
+        match job.publish {
+            PublishWay::Rename => {}
+            PublishWay::Direct => output.warning(
+                format!(
+                    "job {}: publish: direct: readers may see half a file, and each is delivered at least once",
+                    job.name
+                ),
+                None,
+            ),
+        }
         let mut totals = PlanTotals::default();
         let mut take = |planned: Planned| {
             totals.add(&planned);

@@ -9,8 +9,8 @@ use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
 use super::{Surroundings, triggers};
 use crate::domain::{
-    AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, RelPath, RemoteDelete,
-    RemotePath, ServerName, Symlinks, Target, TargetId, VerifyPolicy,
+    AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, PublishWay, RelPath,
+    RemoteDelete, RemotePath, ServerName, Symlinks, Target, TargetId, VerifyPolicy,
 };
 
 const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
@@ -26,6 +26,7 @@ pub(super) const KEYS: Keys = Keys {
         "symlinks",
         "verify",
         "overwrite",
+        "publish",
         "after_delivery",
         "delete",
         "schedule",
@@ -101,6 +102,9 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
     let overwrite = section.optional_or("overwrite", Overwrite::default(), |value| {
         value.choice(&[("refuse", Overwrite::Refuse), ("replace", Overwrite::Replace)])
     });
+    let publish = section.optional_or("publish", PublishWay::default(), |value| {
+        value.choice(&[("rename", PublishWay::Rename), ("direct", PublishWay::Direct)])
+    });
     let after_delivery = section
         .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder))
         .zip(source.as_ref())
@@ -124,6 +128,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         symlinks: symlinks?,
         verify: verify?,
         overwrite: overwrite?,
+        publish: publish?,
         after_delivery: after_delivery?,
         deletes: deletes?,
         timing: timing?,

@@ -140,7 +140,7 @@ fn judge_resumed(
     }
 }
 
-fn choose_proof(shared: &Shared, connection: &Connection) -> Result<Proof, DeliveryError> {
+pub(super) fn choose_proof(shared: &Shared, connection: &Connection) -> Result<Proof, DeliveryError> {
     let offered = if connection.has_hash() { ServerHash::Offered } else { ServerHash::Missing };
     Proof::choose(shared.delivery.job.verify, offered)
 }
@@ -217,7 +217,7 @@ pub(super) async fn transfer(
 }
 
 /// Servers say little of why they do not store a file; that its folder could not be made says more.
-fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsError) -> DeliveryError {
+pub(super) fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsError) -> DeliveryError {
     let folder = destination.folder().filter(|_| error.trouble() == Trouble::Refused);
     let refusal = folder.and_then(|folder| Some((shared.folder_refusal(&folder)?, folder)));
     match refusal {
@@ -247,7 +247,7 @@ pub(super) async fn prepare_folder(
 }
 
 /// Asks for a folder and those above it, once a run.
-async fn make_folders(
+pub(super) async fn make_folders(
     shared: &Shared,
     connection: &mut Connection,
     folder: &RemotePath,
@@ -333,7 +333,7 @@ async fn clear_old_version(shared: &Shared, connection: &mut Connection, old_ver
 }
 
 /// Does what a machine asks for.
-async fn perform(
+pub(super) async fn perform(
     shared: &Shared,
     connection: &mut Connection,
     step: Step,

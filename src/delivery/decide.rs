@@ -81,7 +81,7 @@ pub fn undecided(state: &State, job: &Job, target: &Target) -> Result<Undecided,
             presumed.push(PresumedFile { how: how.remove(&path), path, entry, source });
         }
     }
-    Ok(Undecided { presumed, in_doubt: manifest.intents()?.len() })
+    Ok(Undecided { presumed, in_doubt: manifest.intents()?.len() + manifest.storings()?.len() })
 }
 
 /// Makes a person's decision about presumed files durable.

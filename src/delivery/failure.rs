@@ -50,7 +50,7 @@ pub(super) enum DeliveryError {
          might be lost; `overwrite: replace` would go on"
     )]
     CannotLook,
-    #[error("{refusal}{}", if *.over { "; the file that stands there could not make room either" } else { "" })]
+    #[error("{refusal}{}", renames_not(refusal, *.over))]
     RenameRefused { refusal: Refusal, over: bool },
     #[error("the server said that it renamed the file, but did not; nothing was published")]
     NotRenamed,
@@ -77,8 +77,29 @@ pub(super) enum DeliveryError {
          needs `mode: drop`"
     )]
     Lost,
-    #[error("the server cannot rename files, so that a reader might see half a file")]
+    #[error(
+        "the server cannot rename files, by which they get their final name whole and proved; `publish: direct` \
+         stores them under it at once, where a reader may see half a file"
+    )]
     NoRename,
+    #[error(
+        "the server stored something else than was sent: {0}; that stands under the final name (`publish: direct`) \
+         until it is stored once more"
+    )]
+    StoredWrong(Mismatch),
+    #[error(
+        "an upload straight to {path} was cut off, and what stands there now ({size} bytes) is not known to be a part \
+         of it: somebody else may have put it there, or the source has changed since; look at it and delete it, or let \
+         it be replaced with `overwrite: replace`"
+    )]
+    StrangePart { path: String, size: u64 },
+    #[error("the file changed between the two times that it is read for `publish: direct`")]
+    ChangedBetween,
+    #[error(
+        "an upload straight to {path} was cut off, and there is nothing any more to send there again: half a file \
+         may stand there; look at it on the server"
+    )]
+    CutOff { path: String },
     #[error("the proved file vanished from the server before it could get its final name: {refusal}")]
     Vanished { refusal: Refusal },
     #[error(
@@ -116,6 +137,17 @@ impl Eq for DeliveryError {}
 
 fn shown(refusal: Option<&Refusal>) -> String {
     refusal.map(|refusal| format!(" ({refusal})")).unwrap_or_default()
+}
+
+fn renames_not(refusal: &Refusal, over: bool) -> &'static str {
+    match (over, refusal.verb) {
+        (true, _) => "; the file that stands there could not make room either",
+        (false, "RNFR") if !refusal.is_passing() => {
+            "; where the server does not allow renames at all, `publish: direct` stores files under their final names \
+             at once, where a reader may see half of one"
+        }
+        (false, _) => "",
+    }
 }
 
 fn occupied(size: u64, known: bool) -> String {
@@ -228,6 +260,10 @@ impl DeliveryError {
             | Self::Vanished { .. }
             | Self::Conflict { .. }
             | Self::Stranded { .. }
+            | Self::StoredWrong(_)
+            | Self::ChangedBetween
+            | Self::StrangePart { .. }
+            | Self::CutOff { .. }
             | Self::Internal(_) => false,
         }
     }
@@ -258,9 +294,12 @@ impl DeliveryError {
             },
             Self::NotNow { .. } => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
             Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
-            Self::Mismatch(_) | Self::NotRenamed | Self::InDoubt | Self::Vanished { .. } => {
-                new(File::Again, Session::Keep, Run::GoOn, Class::Verification)
-            }
+            Self::ChangedBetween => new(File::Again, Session::Keep, Run::GoOn, Class::File),
+            Self::Mismatch(_)
+            | Self::StoredWrong(_)
+            | Self::NotRenamed
+            | Self::InDoubt
+            | Self::Vanished { .. } => new(File::Again, Session::Keep, Run::GoOn, Class::Verification),
             // Nothing of it was sent by this attempt, or not all; what comes next starts from nothing.
             Self::NotResumed { .. } => new(File::AgainUncounted, Session::Keep, Run::GoOn, Class::Temporary),
             // The server may still know of the offset.
@@ -282,6 +321,8 @@ impl DeliveryError {
             | Self::CannotLook
             | Self::Conflict { .. }
             | Self::Stranded { .. }
+            | Self::CutOff { .. }
+            | Self::StrangePart { .. }
             | Self::NoTemporaryName
             | Self::Twin { .. }
             | Self::TwinUnknown { .. }

@@ -12,6 +12,7 @@ mod absence;
 mod attempt;
 mod backlog;
 mod decide;
+mod direct;
 mod door;
 mod failure;
 mod kin;

@@ -19,10 +19,10 @@ pub(super) use self::displace::back;
 
 /// The time that a file gets for a moment so that ProFTPD's hash is of the disk: 1.3.8 answers
 /// from a cache filled during the transfer, until the file's time changes.
-const PASSING_TIME: &str = "19800102030405";
+pub(super) const PASSING_TIME: &str = "19800102030405";
 
 /// What a file from before 1970 gets in its place: servers refuse its own time.
-const OLDEST_TIME: &str = "19700101000000";
+pub(super) const OLDEST_TIME: &str = "19700101000000";
 
 /// How the proof is got from this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::absence::folder_is_gone;
+use super::direct;
 use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
@@ -22,7 +23,11 @@ use crate::state::StateError;
 /// if there is something to do. Returns the paths that could not be settled; `None` when the run
 /// must stop.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
-    let read = match left(shared).await {
+    let read = match direct::take_up(shared).await {
+        Ok(()) => left(shared).await,
+        Err(failure) => Err(failure),
+    };
+    let read = match read {
         Ok(left) => take_up(shared, left).await,
         Err(failure) => Err(failure),
     };

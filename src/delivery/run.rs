@@ -101,7 +101,11 @@ pub async fn run(delivery: Delivery, stop: CancellationToken) -> Result<RunRepor
     }
     let mut book = Book {
         delivery: delivery.clone(),
-        report: RunReport { triggers: delivery.triggers.clone(), ..RunReport::new(run, job) },
+        report: RunReport {
+            triggers: delivery.triggers.clone(),
+            publish: delivery.job.publish,
+            ..RunReport::new(run, job)
+        },
         stop: stop.child_token(),
         to_record: vec![],
     };
@@ -343,9 +347,9 @@ impl Book {
                 counts.unchanged += unchanged;
                 emit(Event::PlanComplete { unchanged });
             }
-            Outcome::Delivered { path, size, method } => {
+            Outcome::Delivered { path, size, method, publish } => {
                 self.report.add_delivered(size, method);
-                emit(file(path, FileProgress::Delivered { size, method }));
+                emit(file(path, FileProgress::Delivered { size, method, publish }));
             }
             Outcome::Settled { path } => {
                 counts.settled += 1;

@@ -7,8 +7,8 @@
 use super::failure::DeliveryError;
 use super::publish::{Input, Proof, Step, back};
 use crate::domain::{
-    Delivered, Displaced, Displacing, Evidence, Mode, Overwrite, Presumed, Publishing, Record, RemotePath,
-    RunId, Sent, SessionFacts, Standing, Verified, VerifyPolicy, Withdrawn, compare,
+    Basis, Delivered, Displaced, Displacing, Evidence, Mode, Overwrite, Presumed, PublishWay, Publishing,
+    Record, RemotePath, RunId, Sent, SessionFacts, Standing, Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Request};
 
@@ -307,7 +307,8 @@ impl Settle {
                     self.absence
                 );
                 let run = self.case.run;
-                let presumed = Presumed { run, path, stat, observed_at, verified, found };
+                let (basis, publish) = (Basis::Verified(verified), PublishWay::Rename);
+                let presumed = Presumed { run, path, stat, observed_at, basis, publish, found };
                 self.record(Settled::Presumed, Record::Presumed(presumed))
             }
             (Standing::Absent, Mode::Mirror) => self.withdraw("nothing stands under either name"),

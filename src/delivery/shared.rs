@@ -13,8 +13,8 @@ use super::failure::{DeliveryError, describe};
 use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
-    Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, Removal,
-    Retry, RetryBudget, RunId, StagedFile, TargetId, Twins,
+    Entry, Event, Failure, FileProgress, ProofMethod, PublishWay, Publishing, Record, RelPath, RemotePath,
+    Removal, Retry, RetryBudget, RunId, StagedFile, Storing, TargetId, Twins,
 };
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
@@ -57,6 +57,7 @@ pub(super) enum Outcome {
         path: RelPath,
         size: u64,
         method: ProofMethod,
+        publish: PublishWay,
     },
     /// Delivered by an earlier run that could not record it.
     Settled {
@@ -149,6 +150,8 @@ struct Notes {
     leftovers: BTreeSet<RemotePath>,
     /// Large files of which a part may stand under a temporary name.
     partials: BTreeMap<RelPath, StagedFile>,
+    /// Uploads to final names whose end is not known.
+    storings: BTreeMap<RelPath, Storing>,
     /// Files that an earlier run had delivered, as this one found out.
     settled: BTreeSet<RelPath>,
     /// How often files may still be tried again.
@@ -333,6 +336,21 @@ impl Shared {
     /// A part of a large file is not to be gone on with.
     pub(super) fn forget_partial(&self, path: &RelPath) -> Option<StagedFile> {
         self.notes().partials.remove(path)
+    }
+
+    /// An upload to a final name begins, or the end of an earlier one is not known.
+    pub(super) fn keep_storing(&self, storing: Storing) {
+        self.notes().storings.insert(storing.path.clone(), storing);
+    }
+
+    /// The upload of a file to its final name whose end is not known.
+    pub(super) fn storing(&self, path: &RelPath) -> Option<Storing> {
+        self.notes().storings.get(path).cloned()
+    }
+
+    /// The end of an upload to a final name is recorded.
+    pub(super) fn forget_storing(&self, path: &RelPath) {
+        self.notes().storings.remove(path);
     }
 
     /// Whether a temporary name is one that this target gives to this file: neither another

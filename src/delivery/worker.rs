@@ -8,13 +8,16 @@ use tokio::task::spawn_blocking;
 use super::absence::is_gone;
 use super::attempt::{deliver, settle};
 use super::backlog::{Hand, Next, Readiness};
+use super::direct;
 use super::door::{Inside, Place};
 use super::failure::{DeliveryError, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::verdict::{Setback, Tries, Verdict};
-use crate::domain::{Confirmed, EntryStatus, Event, Failure, Publishing, Record, RelPath, RemotePath};
+use crate::domain::{
+    Confirmed, EntryStatus, Event, Failure, PublishWay, Publishing, Record, RelPath, RemotePath, Verified,
+};
 use crate::remote::{Answer, Connection, Haste, Permit, Request, Trouble, Unopened};
 use crate::source::{SourceError, hash_file};
 
@@ -261,7 +264,7 @@ impl Worker {
                     return Ok(Outcome::Settled { path });
                 }
                 (Settled::Delivered(verified), WorkKind::Send | WorkKind::HashFirst) => {
-                    return Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() });
+                    return Ok(delivered(path, verified, PublishWay::Rename));
                 }
                 // The plan tells of what is presumed, and decides about what came to nothing.
                 (Settled::Presumed | Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => {
@@ -274,8 +277,16 @@ impl Worker {
             }
         }
         check_name(&shared, connection, work).await.map_err(Setback::Attempt)?;
-        let verified = deliver(&shared, connection, work).await.map_err(Setback::Attempt)?;
-        Ok(Outcome::Delivered { path, size: verified.size(), method: verified.method() })
+        // What was begun straight is ended so, also where the job says otherwise by now.
+        let publish = shared.storing(&path).map_or(shared.delivery.job.publish, |_| PublishWay::Direct);
+        let ended = match publish {
+            PublishWay::Rename => deliver(&shared, connection, work).await.map(direct::Ended::Delivered),
+            PublishWay::Direct => direct::deliver(&shared, connection, work).await,
+        };
+        Ok(match ended.map_err(Setback::Attempt)? {
+            direct::Ended::Delivered(verified) => delivered(path, verified, publish),
+            direct::Ended::Presumed => Outcome::Presumed { path },
+        })
     }
 
     /// The session, opened if there is none; what could not be deleted earlier is tried again.
@@ -365,6 +376,10 @@ impl Worker {
     async fn give_up(&self, path: &RelPath, error: DeliveryError) {
         self.shared.give_up(path, &error).await;
     }
+}
+
+fn delivered(path: RelPath, verified: Verified, publish: PublishWay) -> Outcome {
+    Outcome::Delivered { path, size: verified.size(), method: verified.method(), publish }
 }
 
 /// Leave to open a session: the turn at the door while nobody is inside, and a permit.

@@ -88,7 +88,8 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
                 .to_owned()
         }
         Check::Rename => {
-            format!("files get their final name by a rename (RNFR, RNTO): allow {user} to rename here")
+            format!("files get their final name by a rename (RNFR, RNTO): allow {user} to rename here; where the \
+                 server cannot, jobs need `publish: direct`, by which readers may see half a file")
         }
         Check::RenameOver => {
             "jobs move the old version to a temporary name and delete it once the new one has its place; for a \

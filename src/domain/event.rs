@@ -1,8 +1,8 @@
 //! What happens during a run, for those who watch. Events are not kept; records are.
 
 use super::{
-    AuditKind, AuditReport, Difference, Failure, JobName, ProofMethod, RelPath, Removal, RunId, RunReport,
-    ServerName, SessionFacts, Triggers,
+    AuditKind, AuditReport, Difference, Failure, JobName, ProofMethod, PublishWay, RelPath, Removal, RunId,
+    RunReport, ServerName, SessionFacts, Triggers,
 };
 
 /// Something that happened during a run.
@@ -122,6 +122,8 @@ pub enum FileProgress {
         size: u64,
         /// How it was proved.
         method: ProofMethod,
+        /// How it came under its name.
+        publish: PublishWay,
     },
     /// An earlier run had delivered it, but could not record it.
     Settled,

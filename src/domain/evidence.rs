@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Digest;
 
 /// What was sent: read once from one unchanged file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Bytes.
     pub size: u64,
@@ -125,6 +125,34 @@ impl Verified {
     /// How it was proved.
     pub const fn method(&self) -> ProofMethod {
         self.method
+    }
+}
+
+/// What is known of the bytes of a file that most likely was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// They were proved before the file was gone.
+    Verified(Verified),
+    /// They were sent, and the server said that it stored them; the file was gone before the proof.
+    Sent(Sent),
+}
+
+impl Basis {
+    /// Bytes.
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::Verified(verified) => verified.size,
+            Self::Sent(sent) => sent.size,
+        }
+    }
+
+    /// The SHA-256 of the bytes that were read from the source.
+    pub const fn digest(&self) -> Digest {
+        match self {
+            Self::Verified(verified) => verified.digest,
+            Self::Sent(sent) => sent.digest,
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy};
 
 /// A source folder, a server, a destination folder, and what to do.
@@ -27,6 +29,8 @@ pub struct Job {
     pub verify: VerifyPolicy,
     /// What to do where a file stands under the final name that Nightferry did not deliver.
     pub overwrite: Overwrite,
+    /// How files come under their final names.
+    pub publish: PublishWay,
     /// What becomes of a source file once its delivery is durable.
     pub after_delivery: AfterDelivery,
     /// What becomes of remote files whose source is gone.
@@ -53,6 +57,25 @@ pub enum Overwrite {
     Refuse,
     /// It is replaced.
     Replace,
+}
+
+/// How files come under their final names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishWay {
+    /// By a rename, once they are proved: nobody sees half a file, and each is delivered once.
+    #[default]
+    Rename,
+    /// They are stored there at once, for servers that cannot rename: a reader may see half a file,
+    /// and after a crash one may be delivered twice.
+    Direct,
+}
+
+impl PublishWay {
+    /// Whether it is the usual way, of which records do not tell.
+    pub fn is_rename(&self) -> bool {
+        matches!(self, Self::Rename)
+    }
 }
 
 /// What becomes of a source file once its delivery is durable.

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditCounts, AuditKind, Counts, Decided, Digest, Failure, FileStat, JobName, ProofMethod, RelPath,
-    RemotePath, RunId, RunsMissed, Scheduled, SourceSeen, Target, Timestamp, TlsVersion, Triggers, Verified,
+    AuditCounts, AuditKind, Basis, Counts, Decided, Digest, Failure, FileStat, JobName, ProofMethod,
+    PublishWay, RelPath, RemotePath, RunId, RunsMissed, Scheduled, SourceSeen, Storing, Target, Timestamp,
+    TlsVersion, Triggers, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -23,6 +24,8 @@ pub enum Record {
     Staging(Staging),
     /// A proved temporary file is about to get its final name.
     Publishing(Publishing),
+    /// A file is about to be stored under its final name at once.
+    Storing(Storing),
     /// A file stands under its final name, proved.
     Delivered(Delivered),
     /// A file most likely was delivered and taken; it cannot be known.
@@ -77,6 +80,7 @@ impl Record {
             Self::RunStarted(RunStarted { run, .. })
             | Self::Staging(Staging { run, .. })
             | Self::Publishing(Publishing { run, .. })
+            | Self::Storing(Storing { run, .. })
             | Self::Delivered(Delivered { run, .. })
             | Self::Presumed(Presumed { run, .. })
             | Self::Decided(Decided { run, .. })
@@ -225,6 +229,10 @@ pub struct Delivered {
     /// The server's time of the file, as `MDTM` gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
+    /// How it came under its name: [`PublishWay::Direct`] means at least once, and that readers may
+    /// have seen half of it.
+    #[serde(default, skip_serializing_if = "PublishWay::is_rename")]
+    pub publish: PublishWay,
     /// The session in which it was proved.
     pub session: SessionFacts,
 }
@@ -233,7 +241,8 @@ impl From<Publishing> for Delivered {
     /// What an intent becomes once the final name is known to hold its bytes.
     fn from(intent: Publishing) -> Self {
         let Publishing { run, path, stat, observed_at, verified, modified, session, .. } = intent;
-        Self { run, path, stat, observed_at, verified, modified, session }
+        let publish = PublishWay::Rename;
+        Self { run, path, stat, observed_at, verified, modified, publish, session }
     }
 }
 
@@ -250,8 +259,8 @@ pub struct SessionFacts {
     pub certificate: Digest,
 }
 
-/// A file most likely was delivered and taken by the consumer: its temporary name is gone, and
-/// nothing stands under the final name. Never treated as delivered.
+/// A file most likely was delivered and taken by the consumer: its temporary name is gone, if it had
+/// one, and nothing stands under the final name. Never treated as delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presumed {
     /// The run that found it so.
@@ -262,8 +271,12 @@ pub struct Presumed {
     pub stat: FileStat,
     /// When the source file was looked at.
     pub observed_at: Timestamp,
-    /// The proof of the temporary file.
-    pub verified: Verified,
+    /// What is known of its bytes.
+    #[serde(flatten)]
+    pub basis: Basis,
+    /// How it was to come under its name.
+    #[serde(default, skip_serializing_if = "PublishWay::is_rename")]
+    pub publish: PublishWay,
     /// What was found, in words free of control characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub found: String,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, JobName, ProofMethod, RelPath, RunId, Triggers};
+use super::{Exit, JobName, ProofMethod, PublishWay, RelPath, RunId, Triggers};
 
 /// Most failed files that a report names; all are counted, and all stand in the ledger.
 pub const MAX_FAILED_FILES_NAMED: usize = 1_000;
@@ -145,6 +145,9 @@ pub struct RunReport {
     /// Why it started.
     #[serde(default, skip_serializing_if = "Triggers::is_empty")]
     pub triggers: Triggers,
+    /// How files came under their names.
+    #[serde(default, skip_serializing_if = "PublishWay::is_rename")]
+    pub publish: PublishWay,
     /// How many files had which outcome.
     pub counts: Counts,
     /// How many files were proved by which method.
@@ -169,6 +172,7 @@ impl RunReport {
             run,
             job,
             triggers: Triggers::default(),
+            publish: PublishWay::Rename,
             counts: Counts::default(),
             proofs: BTreeMap::new(),
             failed: Vec::new(),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::domain::{Event, FileProgress, JobName, RunId};
+use crate::domain::{Event, FileProgress, JobName, PublishWay, RunId};
 
 /// Turns the events of a run, and of runs that follow each other, into JSON.
 ///
@@ -69,8 +69,11 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
         FileProgress::Retrying { failure, attempt } => {
             ("file-retrying", json!({"failure": failure, "attempt": attempt}))
         }
-        FileProgress::Delivered { size, method } => {
+        FileProgress::Delivered { size, method, publish: PublishWay::Rename } => {
             ("file-delivered", json!({"size": size, "proof": method}))
+        }
+        FileProgress::Delivered { size, method, publish: publish @ PublishWay::Direct } => {
+            ("file-delivered", json!({"size": size, "proof": method, "publish": publish}))
         }
         FileProgress::Settled => ("file-settled", json!({})),
         FileProgress::Confirmed => ("file-confirmed", json!({})),
@@ -107,7 +110,11 @@ mod tests {
             file(FileProgress::Resumed { at: 3 }),
             file(FileProgress::Bytes { count: 1 }),
             file(FileProgress::Retrying { failure: failure.clone(), attempt: 2 }),
-            file(FileProgress::Delivered { size: 4, method: ProofMethod::ReadBack }),
+            file(FileProgress::Delivered {
+                size: 4,
+                method: ProofMethod::ReadBack,
+                publish: PublishWay::Rename,
+            }),
             Event::Skipped { name: "a\nb".into(), reason: "a pipe".into() },
             Event::Refused { name: "c".into(), failure },
             Event::RunFinished { report: Box::new(RunReport::new(RunId(7), job)) },

@@ -2,7 +2,7 @@
 
 use super::audited::what_differs;
 use super::text::{bytes, count, escaped};
-use crate::domain::{DifferenceKind, Event, FileProgress, Removal};
+use crate::domain::{DifferenceKind, Event, FileProgress, PublishWay, Removal};
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,13 @@ fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
         FileProgress::Retrying { failure, attempt } => {
             ("retrying", format!("  attempt {attempt}, after: {}", escaped(&failure.cause)))
         }
-        FileProgress::Delivered { size, method } => ("delivered", format!("  {}  {method}", bytes(*size))),
+        FileProgress::Delivered { size, method, publish } => {
+            let direct = match publish {
+                PublishWay::Rename => "",
+                PublishWay::Direct => "  direct (at least once)",
+            };
+            ("delivered", format!("  {}  {method}{direct}", bytes(*size)))
+        }
         FileProgress::Settled => ("settled", "  stood there already, from an earlier run".to_owned()),
         FileProgress::Confirmed => ("confirmed", "  same content as before".to_owned()),
         FileProgress::Presumed => ("presumed", "  most likely delivered and taken away".to_owned()),
@@ -115,8 +121,15 @@ mod tests {
             line(&Event::File { path: RelPath::new("reports/a.csv").unwrap(), progress })
                 .map(|line| line.text)
         };
-        let delivered = FileProgress::Delivered { size: 4096, method: ProofMethod::ServerHash };
+        let delivered = FileProgress::Delivered {
+            size: 4096,
+            method: ProofMethod::ServerHash,
+            publish: PublishWay::Rename,
+        };
         assert_eq!(told(delivered).unwrap(), "delivered  reports/a.csv  4.0 KiB  server hash");
+        let direct =
+            FileProgress::Delivered { size: 4096, method: ProofMethod::Size, publish: PublishWay::Direct };
+        assert_eq!(told(direct).unwrap(), "delivered  reports/a.csv  4.0 KiB  size  direct (at least once)");
         let resumed = FileProgress::Resumed { at: 5 << 28 };
         assert_eq!(told(resumed).unwrap(), "resumed    reports/a.csv  goes on at 1.2 GiB");
         let failure = Failure::new(FailureClass::Temporary, "connection reset");

@@ -221,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{Failure, FailureClass, ProofMethod};
+    use crate::domain::{Failure, FailureClass, ProofMethod, PublishWay};
 
     fn file(path: &str, progress: FileProgress) -> Event {
         Event::File { path: RelPath::new(path).unwrap(), progress }
@@ -241,7 +241,10 @@ mod tests {
     }
 
     fn delivered(path: &str, size: u64) -> Event {
-        file(path, FileProgress::Delivered { size, method: ProofMethod::ReadBack })
+        file(
+            path,
+            FileProgress::Delivered { size, method: ProofMethod::ReadBack, publish: PublishWay::Rename },
+        )
     }
 
     fn failed(path: &str) -> Event {

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use super::text::{bytes, count, duration, escaped, rate};
-use crate::domain::{Counts, JobName, RunReport, Trigger};
+use crate::domain::{Counts, JobName, PublishWay, RunReport, Trigger};
 
 /// Most failed files that are named; the rest is counted.
 const MAX_FILES_NAMED: usize = 20;
+
+/// What `publish: direct` means.
+const DIRECT: &str =
+    "direct: readers may have seen half a file, and each was delivered at least once (`publish: direct`)";
 
 /// What came of a run, in a few lines without a line end behind the last: how many files were
 /// sent and how each was proved, what was not sent and why, and the failed files with the cause.
@@ -20,6 +24,9 @@ pub fn summary(report: &RunReport) -> String {
         let proofs: Vec<_> =
             report.proofs.iter().map(|(method, files)| format!("{files} by {method}")).collect();
         lines.push(format!("  proved: {}", proofs.join(", ")));
+    }
+    if report.publish == PublishWay::Direct && report.counts.delivered > 0 {
+        lines.push(format!("  {DIRECT}"));
     }
     for (number, what) in asides(&report.counts) {
         if number > 0 {

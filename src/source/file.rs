@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use rustix::fs::fstat;
 
 use super::{Change, SourceError, SourceRoot, file_stat};
-use crate::domain::{FileStat, Hasher, RelPath, Sent};
+use crate::domain::{Digest, FileStat, Hasher, RelPath, Sent};
 
 /// Bytes that are read at a time where nobody waits for them. Hashing runs equally fast from
 /// 8 KiB to 1 MiB (measured).
@@ -112,4 +112,29 @@ pub fn hash_file(root: &SourceRoot, path: &RelPath) -> Result<(Sent, FileStat), 
     let mut buf = vec![0; HASH_BUFFER_BYTES];
     while file.read(&mut buf)? > 0 {}
     file.finish()
+}
+
+/// Reads so many first bytes of a file for their digest, if it still is the file with these facts;
+/// fails with [`SourceError::Changed`] where it is not. Blocks.
+pub fn hash_beginning(
+    root: &SourceRoot,
+    path: &RelPath,
+    stat: &FileStat,
+    bytes: u64,
+) -> Result<Digest, SourceError> {
+    let mut file = root.open_file(path)?;
+    if let Some(what) = change(stat, &file.before) {
+        return Err(file.changed(what));
+    }
+    let mut buf = vec![0; HASH_BUFFER_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(HASH_BUFFER_BYTES);
+        let read = file.read(buf.get_mut(..most).unwrap_or_default())?;
+        if read == 0 {
+            return Err(file.changed(Change::Size { from: stat.size, to: file.read }));
+        }
+        left = left.saturating_sub(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+    Ok(file.hasher.finish())
 }

@@ -17,8 +17,8 @@ use super::steps::{
 use crate::clock::SystemClock;
 use crate::delivery::{Delivery, run};
 use crate::domain::{
-    Backoff, Charset, Event, Exit, Job, Network, RemotePath, RunReport, SecretRef, Server, Symlinks, Target,
-    Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
+    Backoff, Charset, Event, Exit, Job, Network, PublishWay, RemotePath, RunReport, SecretRef, Server,
+    Symlinks, Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use crate::remote::{Deadlines, Profiles, Remote};
 use crate::state::State;
@@ -403,6 +403,7 @@ fn job(policy: &Policy, source: &Path) -> Job {
         exclude: vec![],
         verify: VerifyPolicy::Auto,
         overwrite: policy.overwrite,
+        publish: PublishWay::Rename,
         after_delivery: policy.after.clone(),
         deletes: policy.deletes(),
         symlinks: Symlinks::default(),

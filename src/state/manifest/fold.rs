@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::guard::store_fault;
 use super::value::{
     Content, PACE, PARTIALS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, partial_key,
-    presumed_key, retiring_key, staging_key, trash_key,
+    presumed_key, retiring_key, staging_key, storing_key, trash_key,
 };
 use crate::domain::{
-    Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Pace, Presumed, Record, RelPath,
-    Remembered, RemotePath, StagedFile, Timestamp, Verified,
+    Basis, Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Pace, Presumed,
+    ProofMethod, Record, RelPath, Remembered, RemotePath, StagedFile, Timestamp, Verified,
 };
 use crate::state::error::ManifestFault;
 
@@ -44,6 +44,11 @@ impl<'a> Changes<'a> {
             Record::Publishing(intent) => {
                 self.put(intent_key(&intent.path), intent, Content::Json)?;
                 self.remove(partial_key(&intent.path));
+            }
+            Record::Storing(storing) => {
+                self.put(storing_key(&storing.path), storing, Content::Json)?;
+                // What was delivered there is about to be lost.
+                self.doubt(&storing.path, EntryStatus::FoundChanged)?;
             }
             Record::Delivered(delivered) | Record::Adopted(delivered) => {
                 self.deliver(record, delivered, at)?;
@@ -96,7 +101,20 @@ impl<'a> Changes<'a> {
 
     /// A file that nobody can know the end of.
     fn presume(&mut self, presumed: &Presumed, at: Timestamp) -> Result<(), ManifestFault> {
-        let mut entry = entry(&presumed.verified, presumed.stat, presumed.observed_at, at);
+        let mut entry = match &presumed.basis {
+            Basis::Verified(verified) => entry(verified, presumed.stat, presumed.observed_at, at),
+            Basis::Sent(sent) => Entry {
+                status: EntryStatus::Presumed,
+                stat: presumed.stat,
+                observed_at: presumed.observed_at,
+                size: sent.size,
+                digest: sent.digest,
+                // Such an entry claims no proof; the weakest stands for none.
+                method: ProofMethod::Size,
+                modified: None,
+                delivered_at: at,
+            },
+        };
         entry.status = EntryStatus::Presumed;
         self.put(presumed.path.to_key(), &entry, Content::Compact)?;
         self.close(&presumed.path);
@@ -159,8 +177,9 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// A path has neither an intent nor a part under a temporary name any more.
+    /// A path has neither an intent nor a part of it on the server any more.
     fn close(&mut self, path: &RelPath) {
+        self.remove(storing_key(path));
         self.remove(intent_key(path));
         self.remove(partial_key(path));
     }

@@ -3,11 +3,11 @@
 use super::guard::{Guard, caught, store_fault};
 use super::value::{
     Content, FIRST_PATH, INTENTS, PACE, PARTIALS, PRESUMED, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES,
-    TRASH, damaged, decode,
+    STORINGS, TRASH, damaged, decode,
 };
 use crate::domain::{
     Entry, GuardTripped, Pace, Presumed, Publishing, RelPath, RemotePath, Retiring, SourceSeen, StagedFile,
-    Timestamp,
+    Storing, Timestamp,
 };
 use crate::state::error::{ManifestFault, StateError};
 
@@ -110,6 +110,11 @@ impl Manifest {
             let name = key.strip_prefix(STAGINGS).and_then(|name| std::str::from_utf8(name).ok());
             name.and_then(|name| RemotePath::new(name).ok()).ok_or_else(|| damaged(key))
         })
+    }
+
+    /// The uploads to final names whose end is not known, ordered by path.
+    pub fn storings(&self) -> Result<Vec<Storing>, StateError> {
+        self.reserved(STORINGS, |key, value| decode(key, value, Content::Json))
     }
 
     /// The large files of which a part may stand under a temporary name, ordered by path. Their

@@ -15,6 +15,8 @@ pub(super) const POSITION: &[u8] = b"\0position";
 pub(super) const FIRST_PATH: &[u8] = &[1];
 /// What intents begin with; the path's key follows.
 pub(super) const INTENTS: &[u8] = b"\0intent\0";
+/// What begun uploads to final names begin with; the path's key follows.
+pub(super) const STORINGS: &[u8] = b"\0storing\0";
 /// What open stagings begin with; the folder follows.
 pub(super) const STAGINGS: &[u8] = b"\0staging\0";
 /// What begun retirements of source files begin with; the path's key follows.
@@ -54,6 +56,10 @@ pub(super) enum Content {
 
 pub(super) fn intent_key(path: &RelPath) -> Vec<u8> {
     [INTENTS, &path.to_key()].concat()
+}
+
+pub(super) fn storing_key(path: &RelPath) -> Vec<u8> {
+    [STORINGS, &path.to_key()].concat()
 }
 
 pub(super) fn retiring_key(path: &RelPath) -> Vec<u8> {

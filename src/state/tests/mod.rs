@@ -158,7 +158,8 @@ fn presumed(run: RunId, path: &str, version: u64) -> Record {
         path: rel(path),
         stat: stat(version),
         observed_at: observed(version),
-        verified: verified(version),
+        basis: crate::domain::Basis::Verified(verified(version)),
+        publish: crate::domain::PublishWay::Rename,
         found: String::new(),
     })
 }

@@ -12,8 +12,9 @@ use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, HeldToWindows, Job, Mode,
-    Network, Overwrite, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server, Symlinks,
-    Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
+    Network, Overwrite, PublishWay, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server,
+    Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust,
+    VerifyPolicy,
 };
 use nightferry::remote::{Ability, Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -98,6 +99,7 @@ impl Bench {
             symlinks: Symlinks::Skip,
             verify: VerifyPolicy::Auto,
             overwrite: Overwrite::Refuse,
+            publish: PublishWay::Rename,
             after_delivery: AfterDelivery::Keep,
             deletes: Deletes::default(),
             timing: Timing::default(),
@@ -353,6 +355,7 @@ impl Bench {
             let ours = command.contains(TEMPORARY);
             match command.split(' ').next().unwrap() {
                 "DELE" if self.job.deletes.remote != RemoteDelete::Keep => {}
+                "STOR" | "MFMT" if self.job.publish == PublishWay::Direct => {}
                 "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
                 // Onto itself: the end of a question.
                 "RNTO" => assert!(!ours || onto_itself || displaces, "{command}\n{transcript}"),
@@ -363,8 +366,8 @@ impl Bench {
         self.check_restarts();
         let published: Vec<_> =
             transcript.commands().into_iter().filter_map(|line| line.strip_prefix("RNTO ")).collect();
-        if self.definition.charset != Charset::UTF_8 {
-            // The transcript cannot be read as text.
+        if self.definition.charset != Charset::UTF_8 || self.job.publish == PublishWay::Direct {
+            // The transcript cannot be read as text, or nothing is renamed.
             return;
         }
         for path in self.all_stored().into_keys().filter(|path| !path.contains(TEMPORARY)) {

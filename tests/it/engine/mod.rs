@@ -6,6 +6,7 @@ mod certificates;
 mod data;
 mod deadline;
 mod destruction;
+mod direct;
 mod doctor;
 mod doors;
 mod drop_boxes;
