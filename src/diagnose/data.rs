@@ -61,7 +61,7 @@ impl Doctor<'_> {
             }
         }
         match listed {
-            Ok(_) => {
+            Ok(()) => {
                 self.count();
                 self.data_works();
             }
