@@ -72,6 +72,7 @@ fn main() -> Outcome<()> {
     runtime.block_on(writer.night(0..files))?;
     println!("first night: {:.0} s", begun.elapsed().as_secs_f64());
     sizes(folder)?;
+    println!("  {}", writer.waits);
     for night in 1..=nights {
         clock.night.store(night, Ordering::Relaxed);
         let first = night * changes;
@@ -161,23 +162,30 @@ struct Writer<'a> {
 /// How long callers waited for their commits.
 #[derive(Debug, Default)]
 struct Waits {
-    commits: u64,
-    long: u64,
-    longest: Duration,
+    all: Vec<Duration>,
 }
 
 impl Waits {
-    fn add(&mut self, wait: Duration) {
-        self.commits += 1;
-        self.long += u64::from(wait > LONG_WAIT);
-        self.longest = self.longest.max(wait);
+    /// The longest wait of this many percent of the commits.
+    fn of(sorted: &[Duration], percent: usize) -> Duration {
+        sorted
+            .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
 impl fmt::Display for Waits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commits, long, longest } = self;
-        write!(f, "{commits} commits, {long} took longer than {LONG_WAIT:?}, the longest {longest:.0?}")
+        let mut all = self.all.clone();
+        all.sort_unstable();
+        let long = all.iter().filter(|wait| **wait > LONG_WAIT).count();
+        let (median, most, longest) = (Self::of(&all, 50), Self::of(&all, 99), Self::of(&all, 100));
+        write!(
+            f,
+            "{} commits: median {median:.1?}, 99 % {most:.1?}, {long} longer than {LONG_WAIT:?}, longest {longest:.1?}",
+            all.len()
+        )
     }
 }
 
@@ -208,7 +216,7 @@ impl Writer<'_> {
     async fn commit(&mut self, target: TargetId, records: Vec<Record>) -> Outcome<()> {
         let begun = Instant::now();
         self.state.commit(target, records).await?;
-        self.waits.add(begun.elapsed());
+        self.waits.all.push(begun.elapsed());
         Ok(())
     }
 

@@ -68,8 +68,9 @@ where
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
     watch.finish()?;
-    if let Err(failed) = opened.state.close() {
-        error.get_or_insert(failed.into());
+    match opened.state.close_telling() {
+        Ok(notices) => notices.iter().for_each(|text| output.warning(text, None)),
+        Err(failed) => drop(error.get_or_insert(failed.into())),
     }
     for report in &reports {
         told(report, output)?;

@@ -71,8 +71,9 @@ pub(super) fn sync(
     let mut synced = runtime.block_on(run_all(deliveries.collect()));
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
-    if let Err(error) = opened.state.close() {
-        synced.error.get_or_insert(error.into());
+    match opened.state.close_telling() {
+        Ok(notices) => notices.iter().for_each(|text| notice(text)),
+        Err(error) => drop(synced.error.get_or_insert(error.into())),
     }
     Ok(synced)
 }

@@ -68,7 +68,7 @@ pub(super) fn run(
                 }
             }
         }
-        opened.state.close()?;
+        opened.state.close_telling()?.iter().for_each(|text| output.warning(text, None));
     }
     Ok(exit)
 }

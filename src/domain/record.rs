@@ -510,7 +510,8 @@ impl Default for Leftovers {
 /// manifest is rebuilt without reading all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// The segment in which the record `seq` and this one stand; the file carries its number.
+    /// The segment in which the record `seq` stands; the file carries its number. This record stands
+    /// there too, or in one of the next.
     pub segment: u32,
     /// The last record that is in it.
     pub seq: u64,

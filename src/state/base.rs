@@ -29,6 +29,8 @@ pub(super) struct Base {
     pub(super) walk: Walk,
     /// What the manifest knows now.
     pub(super) known: Known,
+    /// The last checkpoint that is recorded in what was read, which ends with the last segment.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// What a person should know.
     pub(super) notice: Option<String>,
 }
@@ -56,7 +58,7 @@ pub(super) fn find(
         }
         let checked = check(reader, &known, Start::Segment(segment), folders.manifest)?;
         let Some(recorded) = checked.checkpoints.iter().rfind(|made| made.segment == segment) else {
-            // It was not recorded any more: whatever happened then came before it counted.
+            // Of another ledger, or put there by hand.
             continue;
         };
         let soundness = checkpoint::look_at(storage, recorded).map_err(StateError::io(folders.ledger))?;
@@ -77,13 +79,13 @@ pub(super) fn find(
         }
         store.empty()?;
         checkpoint::take_up(storage, folders.ledger, recorded, store)?;
-        return Ok(Base { walk: checked.walk, known: store.known()?, notice });
+        let Checked { walk, checkpoints } = checked;
+        let checkpoint = checkpoints.into_iter().next_back();
+        return Ok(Base { walk, known: store.known()?, checkpoint, notice });
     }
     let Checked { walk, checkpoints } =
         check(reader, &known, Start::Record(known.replay_from()), folders.manifest)?;
-    forget_unrecorded(reader.last_segment(), &checkpoints, storage)
-        .map_err(StateError::io(folders.ledger))?;
-    Ok(Base { walk, known, notice })
+    Ok(Base { walk, known, checkpoint: checkpoints.into_iter().next_back(), notice })
 }
 
 /// Whether a manifest should be rebuilt from the checkpoint of a segment: there is none, or it
@@ -95,13 +97,6 @@ fn is_of_use(reader: &Reader<'_>, known: &Known, segment: u32) -> Result<bool, S
     Ok(known.general.is_none()
         || lacking > MAX_REPLAYED_RECORDS
         || (lacking > 0 && reader.oldest_head()?.first.saturating_sub(1) > has))
-}
-
-/// A checkpoint that a crash kept from being recorded would stand in the way of the next one.
-fn forget_unrecorded(segment: u32, recorded: &[Checkpoint], storage: &dyn Storage) -> std::io::Result<()> {
-    let is_there = checkpoint::list(storage)?.contains(&segment);
-    let is_recorded = recorded.iter().any(|made| made.segment == segment);
-    if is_there && !is_recorded { storage.remove(&checkpoint::name(segment)) } else { Ok(()) }
 }
 
 /// Checks the ledger from a start on, and that the manifest's positions from there on are places

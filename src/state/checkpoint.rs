@@ -4,8 +4,9 @@
 //! of records; and it stands for the segments that were taken away. `checkpoint-000007.gz` was
 //! made in segment 7. It is compressed with gzip: a line of JSON that says which place of which
 //! ledger it is about, then, for each tree of the manifest, its name and its keys and values as
-//! they are, so that whatever the manifest knows is in it. The file is durable before a record
-//! with its SHA-256 is; one without such a record counts for nothing.
+//! they are, so that whatever the manifest knows is in it. The file is durable, under a name for
+//! unfinished ones, before a record with its SHA-256 is, and gets its own name after that: so each
+//! file under such a name was recorded. Where a crash comes between, opening names it.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
@@ -16,8 +17,9 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use super::error::StateError;
+use super::halt::Halt;
 use super::ledger::{LedgerId, Position, Sink, digest_of, number_of};
-use super::manifest::{Pair, Store};
+use super::manifest::{Pair, Part, Snapshot, Store};
 use super::storage::Storage;
 use crate::domain::{AgentId, Checkpoint, Digest, Timestamp};
 
@@ -76,13 +78,14 @@ pub(super) fn list(storage: &dyn Storage) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Writes what the manifest holds, which must be all up to the place. It is durable when this
-/// returns, and counts once the record that comes back is.
+/// Writes what the manifest held at a place, to the last record. It is durable when this returns,
+/// and counts once the record that comes back is, and it has been [named](publish).
 pub(super) fn write(
     storage: &dyn Storage,
     folder: &Path,
     place: Place,
-    store: &Store,
+    mut snapshot: Snapshot,
+    halt: &Halt,
 ) -> Result<Checkpoint, StateError> {
     let io = || StateError::io(folder.join(UNFINISHED));
     let Place { end, segment, agent, at } = place;
@@ -99,22 +102,51 @@ pub(super) fn write(
     let mut output = GzEncoder::new(sink, Compression::fast());
     let head = serde_json::to_string(&head).map_err(|error| io()(error.into()))?;
     writeln!(output, "{head}").map_err(io())?;
-    for tree in store.trees() {
-        output.write_all(&[TREE]).and_then(|()| piece(&mut output, tree.as_bytes())).map_err(io())?;
-        for pair in store.pairs(&tree)? {
-            let (key, value) = pair?;
-            output.write_all(&[PAIR]).map_err(io())?;
-            piece(&mut output, &key).and_then(|()| piece(&mut output, &value)).map_err(io())?;
-        }
+    while let Some(part) = snapshot.next()? {
+        halt.check().and_then(|()| write_part(&mut output, part)).map_err(io())?;
     }
     let sealed = || -> io::Result<(u64, Digest)> {
         let sealed = output.finish()?.finish()?;
-        storage.rename(UNFINISHED, &name(segment))?;
         storage.sync_names()?;
         Ok(sealed)
     };
     let (bytes, digest) = sealed().map_err(io())?;
     Ok(Checkpoint { segment, seq: end.seq, line: end.hash, bytes, digest })
+}
+
+/// Gives a checkpoint its name, once its record is durable. The name need not be synced: until the
+/// next segment begins, which syncs it, [`take_in`] meets the record.
+pub(super) fn publish(storage: &dyn Storage, segment: u32) -> io::Result<()> {
+    storage.rename(UNFINISHED, &name(segment))
+}
+
+/// Deals with a checkpoint that a crash kept from getting its name: if it is the one that was
+/// recorded last, which must be durable, it gets it; else it is taken away.
+pub(super) fn take_in(storage: &dyn Storage, recorded: Option<&Checkpoint>) -> io::Result<()> {
+    if !storage.names()?.iter().any(|name| name == UNFINISHED) {
+        return Ok(());
+    }
+    let bytes = storage.size(UNFINISHED)?;
+    match recorded.filter(|recorded| recorded.bytes == bytes) {
+        Some(recorded) if digest_of(&mut storage.read(UNFINISHED)?)? == recorded.digest => {
+            publish(storage, recorded.segment)
+        }
+        _ => storage.remove(UNFINISHED),
+    }
+}
+
+fn write_part(output: &mut dyn Write, part: Part) -> io::Result<()> {
+    match part {
+        Part::Tree(name) => {
+            output.write_all(&[TREE])?;
+            piece(output, &name)
+        }
+        Part::Pairs(pairs) => pairs.iter().try_for_each(|(key, value)| {
+            output.write_all(&[PAIR])?;
+            piece(output, key)?;
+            piece(output, value)
+        }),
+    }
 }
 
 fn piece(output: &mut dyn Write, bytes: &[u8]) -> io::Result<()> {

@@ -162,6 +162,23 @@ pub enum StateError {
         /// The run.
         run: RunId,
     },
+    /// A checkpoint was given up, because more was recorded meanwhile than can be kept apart from
+    /// it. The next one is tried when a segment is full, or the state is opened.
+    #[error(
+        "more than {limit} bytes of what was known changed while a checkpoint was made; it is made later"
+    )]
+    Outrun {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// What was done beside the writer had not ended when the state was closed, and was given up.
+    #[error(
+        "the ledger's folder was not in order within {seconds} seconds of closing; that goes on when it is next opened"
+    )]
+    Unkept {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// An earlier failure stopped the writer.
     #[error("nothing is recorded since an earlier failure; open the state anew")]
     Stopped,

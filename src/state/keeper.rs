@@ -1,19 +1,23 @@
 //! Looking after the ledger's folder: sealed segments are compressed, checkpoints made, and what
 //! is older than the ledger is kept taken away.
 //!
-//! It works on the writer's thread, between groups, when a segment was sealed and after opening:
-//! whoever commits meanwhile waits some seconds, about once in a hundred thousand records. What
-//! fails here loses nothing, and is tried again the next time.
+//! The work is done on a thread beside the writer, one task after another, and touches only files
+//! that the writer does not. What it comes to is told to the writer, which alone records it. What
+//! fails here loses nothing, and is tried again when the next segment is full or the state is
+//! opened.
 
 use std::io;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::checkpoint::{self, Place, Soundness};
 use super::error::StateError;
-use super::ledger::{Draft, Form, Ledger, Reader, SEGMENT_BYTES, Segment, compress, list, remove_up_to};
-use super::manifest::Store;
+use super::halt::Halt;
+use super::ledger::{Form, Reader, SEGMENT_BYTES, compress, list, remove_up_to};
+use super::manifest::Snapshot;
 use super::storage::Storage;
 use crate::domain::{Checkpoint, Expired, Record, Timestamp};
 
@@ -24,6 +28,9 @@ pub(super) struct Keeping {
     pub(super) segment_bytes: u64,
     /// How long records are kept at least.
     pub(super) retain: Duration,
+    /// How long the writer waits for a task that was begun before it commits more: not at all,
+    /// but in tests that count steps.
+    pub(super) patience: Duration,
 }
 
 /// How long records are kept where nothing else is said: six years, as 45 CFR 164.316(b)(2)(i)
@@ -32,61 +39,148 @@ pub const DEFAULT_RETAIN: Duration = Duration::from_hours(6 * 366 * 24);
 
 impl Default for Keeping {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, retain: DEFAULT_RETAIN }
+        Self { segment_bytes: SEGMENT_BYTES, retain: DEFAULT_RETAIN, patience: Duration::ZERO }
     }
 }
 
-/// Looks after the folder of one ledger.
+/// Something to be done beside the writer.
 #[derive(Debug)]
-pub(super) struct Keeper {
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) folder: PathBuf,
-    pub(super) retain: Duration,
+pub(super) enum Task {
+    /// Compress the segments before this one, and find out whether a checkpoint is due.
+    Compress { current: u32 },
+    /// Make a checkpoint.
+    Checkpoint { place: Place, snapshot: Snapshot },
+    /// Take old checkpoints away, and find the segments that are kept no longer.
+    Find { current: u32, now: Timestamp },
+    /// Take away the segments up to this one.
+    Remove { last: u32 },
 }
 
-/// What went wrong on the way.
+/// What a task came to.
 #[derive(Debug)]
-pub(super) enum Trouble {
-    /// A record could not be committed: nothing more may be.
-    Fatal(StateError),
-    /// Something was not done that can be done later.
-    Passing(StateError),
+pub(super) enum Done {
+    /// What was sealed is compressed.
+    Compressed(Due),
+    /// A checkpoint is durable, and is to be recorded and [named](checkpoint::publish).
+    Made(Checkpoint),
+    /// The segments that are kept no longer, if there are any. To be recorded before they go.
+    Found(Option<Expired>),
+    /// They are gone.
+    Removed,
+}
+
+/// Whether a checkpoint is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Now,
+    Later,
+}
+
+/// What is told of a task.
+pub(super) type Told = Result<Done, StateError>;
+
+/// Looks after the folder of one ledger. When it is dropped, the task under way is asked to end,
+/// and waited for.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    folder: Arc<Folder>,
+    halt: Halt,
+    working: Option<JoinHandle<()>>,
+    patience: Duration,
+}
+
+/// What the tasks work on.
+#[derive(Debug)]
+struct Folder {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    retain: Duration,
 }
 
 impl Keeper {
-    /// Does what is due.
-    pub(super) fn keep(&self, ledger: &mut Ledger, store: &mut Store, now: Timestamp) -> Result<(), Trouble> {
-        self.compress(ledger).map_err(Trouble::Passing)?;
-        if self.is_checkpoint_due(ledger).map_err(Trouble::Passing)? {
-            let agent = ledger.agent();
-            let place = Place { end: ledger.end(), segment: ledger.segment().0, agent, at: now };
-            let made = checkpoint::write(&*self.storage, &self.folder, place, store);
-            let made = made.map_err(Trouble::Passing)?;
-            commit(ledger, store, now, Record::Checkpoint(made)).map_err(Trouble::Fatal)?;
-            checkpoint::prune(&*self.storage).map_err(|error| Trouble::Passing(self.io(error)))?;
-        }
-        if let Some(expired) = self.expired(ledger, now).map_err(Trouble::Passing)? {
-            let last = expired.segment;
-            commit(ledger, store, now, Record::Expired(expired)).map_err(Trouble::Fatal)?;
-            remove_up_to(&*self.storage, &self.folder, last).map_err(Trouble::Passing)?;
-        }
+    pub(super) fn new(storage: Arc<dyn Storage>, path: &Path, keeping: Keeping) -> Self {
+        let Keeping { retain, patience, .. } = keeping;
+        let folder = Arc::new(Folder { storage, path: path.to_owned(), retain });
+        Self { folder, halt: Halt::default(), working: None, patience }
+    }
+
+    /// How long the writer waits for a task that was begun.
+    pub(super) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Whether a task was begun that was not [ended](Self::end).
+    pub(super) const fn is_busy(&self) -> bool {
+        self.working.is_some()
+    }
+
+    /// Begins a task, when none is under way. What it comes to is told in whatever way it ends.
+    pub(super) fn begin(
+        &mut self,
+        task: Task,
+        tell: impl FnOnce(Told) + Send + 'static,
+    ) -> Result<(), StateError> {
+        let (folder, halt) = (self.folder.clone(), self.halt.clone());
+        let work = move || {
+            let done = catch_unwind(AssertUnwindSafe(|| folder.work(task, &halt)));
+            tell(done.unwrap_or_else(|_| Err(folder.io(io::Error::other("the work panicked")))));
+        };
+        let thread = thread::Builder::new().name("state-keeper".to_owned()).spawn(work);
+        self.working = Some(thread.map_err(|error| self.folder.io(error))?);
         Ok(())
     }
 
+    /// Takes note that a task has told what it came to.
+    pub(super) fn end(&mut self) {
+        if let Some(thread) = self.working.take() {
+            // It has told already, even where it panicked.
+            drop(thread.join());
+        }
+    }
+
+    /// Gives the checkpoint that was made and recorded its name.
+    pub(super) fn publish(&self, made: &Checkpoint) -> Result<(), StateError> {
+        checkpoint::publish(&*self.folder.storage, made.segment).map_err(|error| self.folder.io(error))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.halt.ask();
+        self.end();
+    }
+}
+
+impl Folder {
+    fn work(&self, task: Task, halt: &Halt) -> Told {
+        match task {
+            Task::Compress { current } => {
+                self.compress(current, halt)?;
+                self.weigh(current).map(Done::Compressed)
+            }
+            Task::Checkpoint { place, snapshot } => {
+                checkpoint::write(&*self.storage, &self.path, place, snapshot, halt).map(Done::Made)
+            }
+            Task::Find { current, now } => {
+                checkpoint::prune(&*self.storage).map_err(|error| self.io(error))?;
+                self.expired(current, now).map(Done::Found)
+            }
+            Task::Remove { last } => remove_up_to(&*self.storage, &self.path, last).map(|()| Done::Removed),
+        }
+    }
+
     /// Compresses the segments that were sealed.
-    fn compress(&self, ledger: &Ledger) -> Result<(), StateError> {
-        let (current, _) = ledger.segment();
+    fn compress(&self, current: u32, halt: &Halt) -> Result<(), StateError> {
         let files = list(&*self.storage).map_err(|error| self.io(error))?;
         let sealed = files.iter().filter(|file| file.form == Form::Plain && file.number < current);
-        sealed.into_iter().try_for_each(|file| compress(&*self.storage, &self.folder, file.number))
+        sealed.into_iter().try_for_each(|file| compress(&*self.storage, &self.path, file.number, halt))
     }
 
     /// Whether the segments sealed since the last checkpoint weigh as much as it does: so all of
     /// them together cost no more than the ledger itself, and a rebuild reads at most about twice
     /// the checkpoint's size of records.
-    fn is_checkpoint_due(&self, ledger: &Ledger) -> Result<bool, StateError> {
-        let weigh = || -> io::Result<bool> {
-            let (current, _) = ledger.segment();
+    fn weigh(&self, current: u32) -> Result<Due, StateError> {
+        let weigh = || -> io::Result<Due> {
             let made = checkpoint::list(&*self.storage)?;
             let newest = made.into_iter().rfind(|number| *number <= current);
             let files = list(&*self.storage)?;
@@ -95,18 +189,19 @@ impl Keeper {
                 files.iter().filter(|file| since(file.number)).map(|file| self.storage.size(&file.name()));
             let sizes: Vec<u64> = sizes.collect::<Result<_, _>>()?;
             let last = newest.map_or(Ok(0), |newest| self.storage.size(&checkpoint::name(newest)))?;
-            Ok(!sizes.is_empty() && sizes.iter().sum::<u64>() >= last)
+            let is_due = !sizes.is_empty() && sizes.iter().sum::<u64>() >= last;
+            Ok(if is_due { Due::Now } else { Due::Later })
         };
         weigh().map_err(|error| self.io(error))
     }
 
     /// The segments that are kept no longer: all their records are old enough, and a checkpoint
     /// stands for them. A clock that runs ahead must not take anything away, so what counts is
-    /// when the last segment was begun, if that is earlier.
-    fn expired(&self, ledger: &Ledger, now: Timestamp) -> Result<Option<Expired>, StateError> {
-        let (_, begun) = ledger.segment();
+    /// when the segment that is written was begun, if that is earlier.
+    fn expired(&self, current: u32, now: Timestamp) -> Result<Option<Expired>, StateError> {
         let retain = i64::try_from(self.retain.as_nanos()).unwrap_or(i64::MAX);
-        let Some(reader) = Reader::open(&*self.storage, &self.folder)? else { return Ok(None) };
+        let Some(reader) = Reader::open(&*self.storage, &self.path)? else { return Ok(None) };
+        let Some(begun) = reader.head_of(current)?.map(|head| head.at) else { return Ok(None) };
         let covered = checkpoint::list(&*self.storage).map_err(|error| self.io(error))?;
         let Some(covered) = covered.first().copied() else { return Ok(None) };
         let mut expired = None;
@@ -122,15 +217,15 @@ impl Keeper {
                 before: next.at,
             });
         }
-        if expired.is_some() && !self.is_sound(&reader, covered)? {
+        if expired.is_some() && !self.is_sound(&reader, covered, current)? {
             return Ok(None);
         }
         Ok(expired)
     }
 
     /// Whether the checkpoint that was made in a segment can stand for what was before it.
-    fn is_sound(&self, reader: &Reader<'_>, segment: u32) -> Result<bool, StateError> {
-        match recorded(reader, segment)? {
+    fn is_sound(&self, reader: &Reader<'_>, segment: u32, current: u32) -> Result<bool, StateError> {
+        match recorded(reader, segment, current)? {
             Some(recorded) => {
                 let soundness = checkpoint::look_at(&*self.storage, &recorded);
                 soundness.map(|found| found == Soundness::Whole).map_err(|error| self.io(error))
@@ -140,30 +235,27 @@ impl Keeper {
     }
 
     fn io(&self, error: io::Error) -> StateError {
-        StateError::io(&self.folder)(error)
+        StateError::io(&self.path)(error)
     }
 }
 
-/// The record of the checkpoint that was made in a segment.
-fn recorded(reader: &Reader<'_>, segment: u32) -> Result<Option<Checkpoint>, StateError> {
+/// The record of the checkpoint that was made in a segment: it stands there, or, where it took
+/// long to make, in one of the next. The segment that is written is not looked into: what is half
+/// written there would look like damage.
+fn recorded(reader: &Reader<'_>, segment: u32, current: u32) -> Result<Option<Checkpoint>, StateError> {
     let mut found = None;
-    reader.walk_segment(segment, &mut |walked| {
-        if let Some(Record::Checkpoint(checkpoint)) = walked.line.map(|line| &line.event)
-            && checkpoint.segment == segment
-        {
-            found = Some(checkpoint.clone());
+    for number in segment..current {
+        reader.walk_segment(number, &mut |walked| {
+            if let Some(Record::Checkpoint(checkpoint)) = walked.line.map(|line| &line.event)
+                && checkpoint.segment == segment
+            {
+                found = Some(checkpoint.clone());
+            }
+            Ok(())
+        })?;
+        if found.is_some() {
+            break;
         }
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-/// Commits a record that the ledger tells of itself.
-fn commit(ledger: &mut Ledger, store: &mut Store, now: Timestamp, record: Record) -> Result<(), StateError> {
-    let (written, segment) = ledger.append(now, vec![Draft::new(None, record)?])?;
-    store.apply(&written, ledger.end())?;
-    match segment {
-        Segment::Same => Ok(()),
-        Segment::New => store.settle(ledger.end()),
     }
+    Ok(found)
 }

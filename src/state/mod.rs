@@ -15,7 +15,9 @@
 //! The ledger grows by a segment of 64 MiB at a time. A sealed segment is compressed (gzip, so
 //! that `zcat` reads the audit trail without this program). Now and then the manifest's content is
 //! written to a checkpoint, whose SHA-256 becomes a record: a lost manifest is rebuilt from the
-//! newest one and the segments after it. Segments older than the ledger is kept are taken away
+//! newest one and the segments after it. All of that is done on a thread beside the writer, whose
+//! commits do not wait for it: a checkpoint is of one moment, and what is overwritten while it is
+//! made is kept for it in bounded memory. Segments older than the ledger is kept are taken away
 //! whole, once a checkpoint stands for them, and a record says so. What all this takes is in the
 //! README, and measured by `examples/growth.rs`.
 //!
@@ -31,6 +33,7 @@
 mod base;
 mod checkpoint;
 mod error;
+mod halt;
 mod keeper;
 mod ledger;
 mod lock;
@@ -64,7 +67,7 @@ use self::queue::{Closing, Queue};
 use self::storage::{Disk, Storage};
 pub use self::verify::{LedgerLine, read_ledger, verify_ledger};
 pub use self::writer::StartedRun;
-use self::writer::{Request, Writer};
+use self::writer::{Request, Sealed, Writer};
 use crate::clock::Clock;
 use crate::domain::{AgentId, AuditKind, JobName, Record, ScheduleMark, Target, TargetId, Triggers};
 
@@ -101,7 +104,7 @@ struct Place {
 struct Running {
     queue: Arc<Queue<Request>>,
     store: StoreHandle,
-    writer: JoinHandle<Result<(), StateError>>,
+    writer: JoinHandle<Result<Option<StateError>, StateError>>,
     lock: lock::Lock,
 }
 
@@ -248,9 +251,26 @@ impl State {
     /// Commits what waits, brings the manifest to the end of the ledger and lets go of the
     /// folder. Blocks. Other clones get [`StateError::Closed`] from then on. The last clone that
     /// is dropped does the same, without telling how it went.
+    ///
+    /// Waits for the compression or checkpoint that is under way, a minute at most.
     pub fn close(self) -> Result<(), StateError> {
-        self.inner.close()
+        self.close_telling().map(drop)
     }
+
+    /// The same, and tells what a person should know, in whole sentences: what could not be done to
+    /// keep the ledger's folder in order. Nothing is lost by that.
+    pub fn close_telling(self) -> Result<Vec<String>, StateError> {
+        let unkept = self.inner.close()?;
+        Ok(unkept.map(|error| unkept_notice(&error)).into_iter().collect())
+    }
+}
+
+fn unkept_notice(error: &StateError) -> String {
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    format!(
+        "The ledger's folder could not be put in order ({error}{cause}). Nothing is lost by that, and it is \
+         tried again."
+    )
 }
 
 impl fmt::Debug for State {
@@ -265,8 +285,9 @@ impl Place {
             open(&self.folder, &*self.clock, &self.storage, self.keeping)?;
         let queue = Arc::new(Queue::new());
         let handle = store.handle();
-        let (clock, passing, runs) = (self.clock.clone(), None, HashMap::new());
-        let writer = Writer { queue: queue.clone(), clock, ledger, store, keeper, passing, runs };
+        let (clock, runs) = (self.clock.clone(), HashMap::new());
+        let (sealed, passing) = (Sealed::Nothing, None);
+        let writer = Writer { queue: queue.clone(), clock, ledger, store, keeper, sealed, passing, runs };
         let writer = thread::Builder::new()
             .name("state-writer".to_owned())
             .spawn(move || writer.run())
@@ -277,7 +298,7 @@ impl Place {
 
 impl Running {
     /// Waits for the writer, and lets go of the manifest and the folder.
-    fn close(self) -> Result<(), StateError> {
+    fn close(self) -> Result<Option<StateError>, StateError> {
         let Self { queue, store, writer, lock } = self;
         queue.close(Closing::Asked);
         drop(store);
@@ -296,9 +317,9 @@ impl Inner {
         self.running().as_ref().map(|running| running.queue.clone()).ok_or(StateError::Closed)
     }
 
-    fn close(&self) -> Result<(), StateError> {
+    fn close(&self) -> Result<Option<StateError>, StateError> {
         let running = self.running().take();
-        running.map_or(Ok(()), Running::close)
+        running.map_or(Ok(None), Running::close)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::base::{self, Base, Folders};
+use super::checkpoint;
 use super::error::StateError;
 use super::keeper::{Keeper, Keeping};
 use super::ledger::{Ledger, LedgerId, Position, Reader, Start, TornTail, Written};
@@ -56,8 +57,11 @@ pub(super) fn open(
     let mut notices = Vec::from_iter(notice);
     let was_missing = known.general.is_none();
     let folders = Folders { ledger: &ledger_folder, manifest: &manifest::path(folder) };
-    let Base { walk, known, notice } = base::find(&reader, &**storage, folders, known, &mut store)?;
+    let Base { walk, known, checkpoint, notice } =
+        base::find(&reader, &**storage, folders, known, &mut store)?;
     let (ledger, kept) = Ledger::resume(storage.clone(), &ledger_folder, &walk, keeping.segment_bytes)?;
+    let taken_in = checkpoint::take_in(&**storage, checkpoint.as_ref());
+    taken_in.map_err(StateError::io(&ledger_folder))?;
     notices.extend(notice);
     if let (Some(torn), Some(kept)) = (&walk.torn, kept) {
         notices.push(torn_notice(torn, &kept));
@@ -67,7 +71,7 @@ pub(super) fn open(
     }
     replay(&reader, &known, &mut store, walk.end)?;
     store.trust()?;
-    let keeper = Keeper { storage: storage.clone(), folder: ledger_folder, retain: keeping.retain };
+    let keeper = Keeper::new(storage.clone(), &ledger_folder, keeping);
     Ok(Parts { lock, agent: walk.agent, ledger, store, keeper, notices })
 }
 fn begin<'a>(

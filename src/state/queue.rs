@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -22,6 +23,8 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     items: VecDeque<T>,
+    /// What comes from inside, which is let in always.
+    inside: VecDeque<T>,
     entrance: Entrance,
 }
 
@@ -51,7 +54,8 @@ impl Closing {
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        let waiting = Mutex::new(Waiting { items: VecDeque::new(), entrance: Entrance::Open });
+        let waiting =
+            Mutex::new(Waiting { items: VecDeque::new(), inside: VecDeque::new(), entrance: Entrance::Open });
         Self { room: Semaphore::new(QUEUE_LIMIT), waiting, arrived: Condvar::new() }
     }
 
@@ -68,10 +72,34 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// Adds an item from inside, before all others, whether the queue is closed or full: there must
+    /// be few of them.
+    pub(super) fn push_inside(&self, item: T) {
+        self.lock().inside.push_back(item);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for an item from inside, so long at most.
+    pub(super) fn wait_inside(&self, longest: Duration) -> Option<T> {
+        let begun = Instant::now();
+        let mut waiting = self.lock();
+        loop {
+            if let Some(item) = waiting.inside.pop_front() {
+                return Some(item);
+            }
+            let left = longest.checked_sub(begun.elapsed()).filter(|left| !left.is_zero())?;
+            waiting =
+                self.arrived.wait_timeout(waiting, left).map_or_else(|e| e.into_inner().0, |told| told.0);
+        }
+    }
+
     /// Waits for an item; `None` when the queue is closed and empty.
     pub(super) fn wait(&self) -> Option<T> {
         let mut waiting = self.lock();
         loop {
+            if let Some(item) = waiting.inside.pop_front() {
+                return Some(item);
+            }
             if let Some(item) = waiting.items.pop_front() {
                 self.room.add_permits(1);
                 return Some(item);
@@ -83,7 +111,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next item, if one waits.
+    /// The next item, if one waits; none from inside.
     pub(super) fn next(&self) -> Option<T> {
         let item = self.lock().items.pop_front()?;
         self.room.add_permits(1);
@@ -121,6 +149,7 @@ impl<T> Drop for CloseOnExit<T> {
     fn drop(&mut self) {
         self.queue.close(Closing::Failed);
         while self.queue.next().is_some() {}
+        self.queue.lock().inside.clear();
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::checkpoint::Place;
 use super::error::StateError;
-use super::keeper::{Keeper, Trouble};
+use super::keeper::{Done, Due, Keeper, Task, Told};
 use super::ledger::{Draft, Ledger, Segment};
-use super::manifest::Store;
+use super::manifest::{MAX_KEPT_BYTES, Store};
 use super::queue::Queue;
 use crate::clock::Clock;
 use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, TargetId, Triggers};
@@ -16,6 +18,10 @@ use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, Targe
 /// A group is written when it has this many bytes, even where more waits: it bounds the memory
 /// and how long the first caller waits for the last one's bytes.
 const MAX_GROUP_BYTES: usize = 1 << 20;
+
+/// How long closing waits for what is done beside the writer. A checkpoint of a million files takes
+/// some seconds; what takes longer is given up, and done when the state is next opened.
+const CLOSE_GRACE: Duration = Duration::from_mins(1);
 
 /// A run that has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +45,8 @@ pub(super) enum Request {
     },
     /// Keep records.
     Commit { drafts: Vec<Draft>, done: Reply<()> },
+    /// Take in what a task beside the writer came to. Asked only from inside.
+    Kept(Told),
 }
 
 type Reply<T> = oneshot::Sender<Result<T, StateError>>;
@@ -56,10 +64,19 @@ pub(super) struct Writer {
     pub(super) ledger: Ledger,
     pub(super) store: Store,
     pub(super) keeper: Keeper,
+    /// Whether a segment was sealed while the keeper was at work.
+    pub(super) sealed: Sealed,
     /// What could not be done to keep the ledger's folder, and can be tried again.
     pub(super) passing: Option<StateError>,
     /// The target of each run that was started here and has not ended.
     pub(super) runs: HashMap<RunId, TargetId>,
+}
+
+/// Whether there is something new for the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealed {
+    Nothing,
+    Segment,
 }
 
 /// Requests that are committed together.
@@ -71,16 +88,17 @@ struct Group {
 }
 
 impl Writer {
-    /// Works until the queue is closed and empty, then brings the manifest to the ledger's end.
-    /// Tells then as well what could not be done to keep the folder.
-    pub(super) fn run(mut self) -> Result<(), StateError> {
+    /// Works until the queue is closed and empty, then waits for the keeper and brings the manifest
+    /// to the ledger's end. Tells then what could not be done to keep the folder, if anything.
+    pub(super) fn run(mut self) -> Result<Option<StateError>, StateError> {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
         self.keep()?;
         self.work()?;
+        self.wait_for_keeper(CLOSE_GRACE)?;
         self.store.settle(self.ledger.end())?;
         self.store.flush()?;
-        self.passing.map_or(Ok(()), Err)
+        Ok(self.passing)
     }
 
     /// Commits group after group; ends with the first failure.
@@ -89,7 +107,10 @@ impl Writer {
             let mut group = Group::default();
             let mut next = Some(first);
             while let Some(request) = next {
-                self.admit(request, &mut group);
+                match request {
+                    Request::Kept(told) => self.take_in(told)?,
+                    request => self.admit(request, &mut group),
+                }
                 next = if group.bytes < MAX_GROUP_BYTES { self.queue.next() } else { None };
             }
             if !group.drafts.is_empty() {
@@ -99,36 +120,112 @@ impl Writer {
                 for promise in promises {
                     promise.keep(told.clone());
                 }
-                if let Segment::New = outcome? {
-                    self.keep()?;
-                }
+                outcome?;
+                self.keep_if_sealed()?;
             }
         }
         Ok(())
     }
 
-    /// Looks after the ledger's folder. What can wait does not stop the writer.
-    fn keep(&mut self) -> Result<(), StateError> {
-        self.passing = None;
-        match self.keeper.keep(&mut self.ledger, &mut self.store, self.clock.now()) {
-            Ok(()) => Ok(()),
-            Err(Trouble::Fatal(error)) => Err(error),
-            Err(Trouble::Passing(error)) => {
-                self.passing = Some(error);
-                Ok(())
-            }
-        }
-    }
-
-    fn commit(&mut self, drafts: Vec<Draft>) -> Result<Segment, StateError> {
+    fn commit(&mut self, drafts: Vec<Draft>) -> Result<(), StateError> {
         let (written, segment) = self.ledger.append(self.clock.now(), drafts)?;
         let end = self.ledger.end();
         self.store.apply(&written, end)?;
         if let Segment::New = segment {
             // Bounds what has to be replayed for a tree that was not written to for long.
             self.store.settle(end)?;
+            self.sealed = Sealed::Segment;
         }
-        Ok(segment)
+        Ok(())
+    }
+
+    /// Commits a record that the ledger tells of itself.
+    fn tell(&mut self, record: Record) -> Result<(), StateError> {
+        self.commit(vec![Draft::new(None, record)?])
+    }
+
+    fn keep_if_sealed(&mut self) -> Result<(), StateError> {
+        if self.sealed == Sealed::Segment && !self.keeper.is_busy() { self.keep() } else { Ok(()) }
+    }
+
+    /// Begins to look after the ledger's folder.
+    fn keep(&mut self) -> Result<(), StateError> {
+        (self.passing, self.sealed) = (None, Sealed::Nothing);
+        self.begin(Task::Compress { current: self.ledger.segment() })
+    }
+
+    fn begin(&mut self, task: Task) -> Result<(), StateError> {
+        let queue = self.queue.clone();
+        let begun = self.keeper.begin(task, move |told| queue.push_inside(Request::Kept(told)));
+        match begun {
+            Ok(()) if self.keeper.patience().is_zero() => Ok(()),
+            Ok(()) => self.wait_for_keeper(self.keeper.patience()),
+            Err(error) => {
+                self.passing = Some(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in what the keeper tells until it has nothing to do, so long at most.
+    fn wait_for_keeper(&mut self, longest: Duration) -> Result<(), StateError> {
+        let begun = Instant::now();
+        while self.keeper.is_busy() {
+            match self.queue.wait_inside(longest.saturating_sub(begun.elapsed())) {
+                Some(Request::Kept(told)) => self.take_in(told)?,
+                Some(Request::Start { .. } | Request::Commit { .. }) => {}
+                None => {
+                    self.passing = Some(StateError::Unkept { seconds: longest.as_secs() });
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what a task came to, and begins the next one. What can wait does not stop the writer.
+    fn take_in(&mut self, told: Told) -> Result<(), StateError> {
+        self.keeper.end();
+        let current = self.ledger.segment();
+        match told {
+            Ok(Done::Compressed(Due::Now)) => {
+                let (end, agent, at) = (self.ledger.end(), self.ledger.agent(), self.clock.now());
+                match self.store.snapshot(MAX_KEPT_BYTES) {
+                    Ok(snapshot) => {
+                        let place = Place { end, segment: current, agent, at };
+                        self.begin(Task::Checkpoint { place, snapshot })
+                    }
+                    Err(error) => {
+                        self.passing = Some(error);
+                        Ok(())
+                    }
+                }
+            }
+            Ok(Done::Compressed(Due::Later)) => self.begin(Task::Find { current, now: self.clock.now() }),
+            Ok(Done::Made(made)) => {
+                self.tell(Record::Checkpoint(made.clone()))?;
+                match self.keeper.publish(&made) {
+                    Ok(()) => {
+                        let (current, now) = (self.ledger.segment(), self.clock.now());
+                        self.begin(Task::Find { current, now })
+                    }
+                    Err(error) => {
+                        self.passing = Some(error);
+                        Ok(())
+                    }
+                }
+            }
+            Ok(Done::Found(Some(expired))) => {
+                let last = expired.segment;
+                self.tell(Record::Expired(expired))?;
+                self.begin(Task::Remove { last })
+            }
+            Ok(Done::Found(None) | Done::Removed) => self.keep_if_sealed(),
+            Err(error) => {
+                self.passing = Some(error);
+                Ok(())
+            }
+        }
     }
 
     /// Adds a request to a group, or refuses it.
@@ -146,6 +243,8 @@ impl Writer {
                 Ok(()) => group.add(drafts, Promise::Committed(done)),
                 Err(error) => drop(done.send(Err(error))),
             },
+            // It comes from inside, and is never in a group.
+            Request::Kept(_) => {}
         }
     }
 

@@ -67,8 +67,6 @@ pub(in crate::state) struct Walk {
     pub(in crate::state) agent: AgentId,
     /// The last segment.
     pub(in crate::state) segment: u32,
-    /// When it was begun.
-    pub(in crate::state) segment_at: Timestamp,
     /// Bytes of the last segment's whole lines.
     pub(in crate::state) length: u64,
     /// Where in the last segment the lines begin that no later line declares durable.
@@ -149,11 +147,6 @@ impl<'a> Reader<'a> {
     /// Which ledger this is.
     pub(in crate::state) const fn ledger(&self) -> LedgerId {
         self.last.ledger
-    }
-
-    /// The number of the last segment.
-    pub(in crate::state) const fn last_segment(&self) -> u32 {
-        self.last.segment
     }
 
     /// The number of the oldest segment.
@@ -286,7 +279,6 @@ impl<'a> Reader<'a> {
                 ledger: head.ledger,
                 agent: head.agent,
                 segment: head.segment,
-                segment_at: head.at,
                 length: lines.offset,
                 undeclared: lines.offset,
                 end,
@@ -306,7 +298,7 @@ impl<'a> Reader<'a> {
             return Err(self.source().damaged(file, 1, reason));
         }
         let (length, undeclared) = (lines.offset, lines.offset);
-        Ok(Walk { segment: head.segment, segment_at: head.at, length, undeclared, end, ..before })
+        Ok(Walk { segment: head.segment, length, undeclared, end, ..before })
     }
 
     /// Takes a whole line, if it follows the one before.

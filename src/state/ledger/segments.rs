@@ -16,6 +16,7 @@ use flate2::write::GzEncoder;
 
 use crate::domain::{Digest, Hasher};
 use crate::state::error::StateError;
+use crate::state::halt::Halt;
 use crate::state::storage::{Append, Storage};
 
 /// What a segment's compressed copy is called until it is known to be whole.
@@ -97,11 +98,12 @@ pub(in crate::state) fn number_of(digits: &str) -> Option<u32> {
     digits.parse().ok().filter(|number| fits && *number > 0)
 }
 
-/// Replaces a sealed segment by a compressed copy.
+/// Replaces a sealed segment by a compressed copy, or ends early.
 pub(in crate::state) fn compress(
     storage: &dyn Storage,
     folder: &Path,
     number: u32,
+    halt: &Halt,
 ) -> Result<(), StateError> {
     let (plain, compressed) = (plain_name(number), compressed_name(number));
     let work = || -> io::Result<()> {
@@ -109,6 +111,7 @@ pub(in crate::state) fn compress(
         let mut hasher = Hasher::default();
         let mut output = GzEncoder::new(Sink::create(storage, UNFINISHED)?, LEVEL);
         each_piece(&mut input, &mut |piece| {
+            halt.check()?;
             hasher.update(piece);
             output.write_all(piece)
         })?;

@@ -86,7 +86,6 @@ pub(in crate::state) struct Ledger {
     segment_bytes: u64,
     file: Box<dyn Append>,
     segment: u32,
-    segment_at: Timestamp,
     length: u64,
     end: Position,
 }
@@ -146,7 +145,6 @@ impl Ledger {
             segment_bytes,
             file,
             segment: walk.segment,
-            segment_at: walk.segment_at,
             length: walk.length,
             end: walk.end,
         };
@@ -158,9 +156,9 @@ impl Ledger {
         self.end
     }
 
-    /// The segment that is written, and when it was begun.
-    pub(in crate::state) const fn segment(&self) -> (u32, Timestamp) {
-        (self.segment, self.segment_at)
+    /// The segment that is written.
+    pub(in crate::state) const fn segment(&self) -> u32 {
+        self.segment
     }
 
     /// Who writes it.
@@ -214,7 +212,6 @@ impl Ledger {
         self.file = begun.file;
         self.length = begun.length;
         self.segment = head.segment;
-        self.segment_at = head.at;
         self.end.hash = begun.hash;
         Ok(Segment::New)
     }

@@ -214,6 +214,11 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
+    /// The keys under which something changes.
+    pub(super) fn keys_changed(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.changed.keys()
+    }
+
     /// The changes as one batch.
     pub(super) fn into_batch(self) -> sled::Batch {
         let mut batch = sled::Batch::default();

@@ -12,9 +12,11 @@ mod fold;
 mod guard;
 mod read;
 mod schedules;
+mod snapshot;
 mod store;
 mod value;
 
 pub(super) use self::dump::Pair;
 pub use self::read::Manifest;
+pub(super) use self::snapshot::{MAX_KEPT_BYTES, Part, Snapshot};
 pub(super) use self::store::{Known, Opening, Store, StoreHandle, exists, path};

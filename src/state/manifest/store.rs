@@ -11,6 +11,7 @@ use super::fold::Changes;
 use super::guard::{Guard, caught, store_fault};
 use super::read::Manifest;
 use super::schedules;
+use super::snapshot::{Capture, Gate};
 use super::value::{Content, JOBS, LAST_RUN, POSITION, TARGETS, decode};
 use crate::domain::{JobName, Record, RunId, ScheduleMark, Target, TargetId, Timestamp};
 use crate::state::error::{ManifestFault, StateError};
@@ -78,6 +79,8 @@ pub(in crate::state) struct Store {
     handle: StoreHandle,
     general: sled::Tree,
     trees: HashMap<TargetId, sled::Tree>,
+    /// Where whoever reads a snapshot waits for a group, and a group for them.
+    gate: Gate,
     /// Up to which record each target's tree has the ledger.
     applied: HashMap<TargetId, u64>,
     /// Up to which record the general facts have it.
@@ -149,7 +152,8 @@ impl Store {
                 by_target.entry(target).or_default().push(line);
             }
         }
-        let guard = self.handle.guard.clone();
+        let (guard, gate) = (self.handle.guard.clone(), self.gate.clone());
+        let mut capture = gate.enter();
         guard.run(|| {
             for (target, lines) in by_target {
                 let has = self.applied.get(&target).copied().unwrap_or(0);
@@ -158,11 +162,12 @@ impl Store {
                 let lacking = lines.iter().filter(|line| line.seq > has);
                 lacking.into_iter().try_for_each(|line| changes.add(&line.record, line.at))?;
                 if end.seq > has {
+                    keep(&mut capture, &tree, &changes)?;
                     finish(changes, &tree, end)?;
                     self.applied.insert(target, end.seq);
                 }
             }
-            self.apply_general(written, end)
+            self.apply_general(written, end, &mut capture)
         })
     }
 
@@ -191,7 +196,12 @@ impl Store {
         self.handle.guard.run(flush)
     }
 
-    fn apply_general(&mut self, written: &[Written], end: Position) -> Result<(), ManifestFault> {
+    fn apply_general(
+        &mut self,
+        written: &[Written],
+        end: Position,
+        capture: &mut Option<Capture>,
+    ) -> Result<(), ManifestFault> {
         let has = self.general_applied;
         if end.seq <= has {
             return Ok(());
@@ -208,6 +218,7 @@ impl Store {
             let target = [TARGETS, started.target.id().to_string().as_bytes()].concat();
             changes.put(target, &started.target, Content::Compact)?;
         }
+        keep(capture, &self.general, &changes)?;
         finish(changes, &self.general, end)?;
         self.general_applied = end.seq;
         Ok(())
@@ -224,6 +235,10 @@ impl Store {
 
     pub(super) const fn guard(&self) -> &Guard {
         &self.handle.guard
+    }
+
+    pub(super) const fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Forgets what it knows of its trees, which are about to go.
@@ -252,6 +267,15 @@ impl Store {
         self.trees.insert(target, tree.clone());
         Ok(tree)
     }
+}
+
+/// Keeps for the reader of a snapshot what is about to change.
+fn keep(
+    capture: &mut Option<Capture>,
+    tree: &sled::Tree,
+    changes: &Changes<'_>,
+) -> Result<(), ManifestFault> {
+    capture.as_mut().map_or(Ok(()), |capture| capture.keep(tree, changes.keys_changed()))
 }
 
 fn finish(mut changes: Changes<'_>, tree: &sled::Tree, end: Position) -> Result<(), ManifestFault> {
@@ -314,6 +338,7 @@ impl Loaded {
             handle: StoreHandle { db, guard },
             general,
             trees: HashMap::new(),
+            gate: Gate::default(),
             applied: known.targets.iter().map(|(target, position)| (*target, seq(position))).collect(),
             general_applied: seq(&known.general),
             last_run,

@@ -28,7 +28,8 @@ impl Clock for Day {
 
 fn open_kept(folder: &Path, day: &Arc<Day>, days: u64) -> Opened {
     let disk: Arc<dyn Storage> = Arc::new(Disk::new(&ledger_folder(folder)));
-    let keeping = Keeping { segment_bytes: SMALL_SEGMENT, retain: Duration::from_hours(24 * days) };
+    let keeping =
+        Keeping { segment_bytes: SMALL_SEGMENT, retain: Duration::from_hours(24 * days), patience: PATIENCE };
     State::open_on(folder, day.clone(), &disk, keeping).unwrap()
 }
 

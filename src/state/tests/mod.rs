@@ -1,5 +1,6 @@
 //! The state as a whole: what is acknowledged is kept, and what is damaged is noticed.
 
+mod beside;
 mod crash;
 mod damage;
 mod formats;
@@ -47,8 +48,11 @@ fn clock() -> Arc<dyn Clock> {
 /// Segments so small that a few records fill one.
 const SMALL_SEGMENT: u64 = 4_000;
 
+/// Longer than any test: what is done beside the writer comes at the same step each time.
+const PATIENCE: Duration = Duration::from_hours(1);
+
 fn small(segment_bytes: u64) -> Keeping {
-    Keeping { segment_bytes, ..Keeping::default() }
+    Keeping { segment_bytes, patience: PATIENCE, ..Keeping::default() }
 }
 
 fn open_sim(folder: &Path, disk: &SimDisk) -> Result<Opened, StateError> {

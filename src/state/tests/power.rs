@@ -8,6 +8,7 @@ use super::super::ledger::{Reader, Start};
 use super::super::verify::verify_on;
 use super::sim::{Survival, Trouble};
 use super::*;
+use crate::domain::Checkpoint;
 
 /// Every place at which something is synced.
 const SITES: [&str; 12] = [
@@ -18,23 +19,25 @@ const SITES: [&str; 12] = [
     "compressed.new",
     "home",
     "names, after making #.jsonl.torn-#",
+    "names, after making checkpoint.new",
     "names, after removing #.jsonl.gz",
     "names, after renaming to #.jsonl",
     "names, after renaming to #.jsonl.gz",
-    "names, after renaming to checkpoint-#.gz",
     "segment.new",
 ];
 
-/// A clock that moves a day a look, and once a month, so that old segments expire, one by one and
+/// A clock that moves some hours a look, and once a month, so that old segments expire, one by one and
 /// several at once.
 #[derive(Debug, Default)]
 struct Days(Ticks);
 
 impl Clock for Days {
     fn now(&self) -> Timestamp {
-        let days = self.0.seconds.fetch_add(1, Ordering::Relaxed);
-        let days = if days < 14 { days } else { days + 30 };
-        Timestamp::from_unix(1_800_000_000 + days * 86_400, 5)
+        const HOURS_A_LOOK: i64 = 9;
+        const LOOKS_BEFORE_THE_LEAP: i64 = 22;
+        let looks = self.0.seconds.fetch_add(1, Ordering::Relaxed);
+        let leap = if looks < LOOKS_BEFORE_THE_LEAP { 0 } else { 30 * 24 };
+        Timestamp::from_unix(1_800_000_000 + (looks * HOURS_A_LOOK + leap) * 3_600, 5)
     }
 
     fn random(&self) -> u64 {
@@ -45,7 +48,8 @@ impl Clock for Days {
 fn open_days(folder: &Path, disk: &SimDisk) -> Result<Opened, StateError> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let retain = Duration::from_hours(24 * 20);
-    State::open_on(folder, Arc::new(Days::default()), &storage, Keeping { segment_bytes: 2_000, retain })
+    let keeping = Keeping { segment_bytes: 2_000, retain, patience: PATIENCE };
+    State::open_on(folder, Arc::new(Days::default()), &storage, keeping)
 }
 
 /// Commits one file after another on a fresh disk, and keeps what the disk was before each change.
@@ -67,7 +71,7 @@ fn work(trouble: Trouble) -> (BTreeSet<String>, Vec<(u64, SimDisk)>) {
     (disk.sites(), disk.recorded())
 }
 
-/// Looks whether the last checkpoint that the ledger tells of is there.
+/// Looks whether the last checkpoint that the ledger tells of is there, be it not named yet.
 fn check_checkpoint(disk: &SimDisk) -> Result<(), String> {
     let Ok(Some(reader)) = Reader::open(disk, Path::new("ledger")) else { return Ok(()) };
     let mut last = None;
@@ -78,10 +82,19 @@ fn check_checkpoint(disk: &SimDisk) -> Result<(), String> {
         Ok(())
     });
     walked.map_err(|error| error.to_string())?;
-    match last.map(|last| checkpoint::look_at(disk, &last).unwrap()) {
-        None | Some(Soundness::Whole) => Ok(()),
-        Some(other) => Err(format!("the last checkpoint is {other:?}")),
+    let Some(last) = last else { return Ok(()) };
+    match checkpoint::look_at(disk, &last).unwrap() {
+        Soundness::Whole => Ok(()),
+        Soundness::Missing if is_unnamed(disk, &last) => Ok(()),
+        other => Err(format!("the last checkpoint is {other:?}")),
     }
+}
+
+/// Whether opening will give this checkpoint its name.
+fn is_unnamed(disk: &SimDisk, recorded: &Checkpoint) -> bool {
+    let disk = disk.copy();
+    checkpoint::take_in(&disk, Some(recorded)).unwrap();
+    checkpoint::look_at(&disk, recorded).unwrap() == Soundness::Whole
 }
 
 /// Opens what is left of a disk, and looks for all that was acknowledged.
@@ -97,6 +110,7 @@ fn check(disk: &SimDisk, folder: &Path, acknowledged: u64) -> Result<(), String>
     }
     drop(manifest);
     opened.state.close().map_err(|error| error.to_string())?;
+    check_checkpoint(disk)?;
     verify_on(disk, Path::new("ledger")).map(drop).map_err(|error| error.to_string())
 }
 

@@ -101,6 +101,8 @@ pub(super) enum Trouble {
     SyncLiesAt(String),
     /// Syncing fails.
     SyncFails,
+    /// Syncing at this site fails.
+    SyncFailsAt(String),
     /// Appending writes half and finds the disk full.
     DiskFull,
 }
@@ -137,13 +139,7 @@ impl SimDisk {
 
     /// The disk as it is, with a life of its own.
     pub(crate) fn copy(&self) -> Self {
-        let files = self.lock();
-        let contents = files.contents.clone();
-        let (names, synced_names) = (files.names.clone(), files.synced_names.clone());
-        let (renamed, home) = (files.renamed.clone(), files.home);
-        let trouble = files.trouble.clone();
-        let copy = Files { names, synced_names, renamed, home, contents, trouble, ..Files::default() };
-        Self { files: Arc::new(Mutex::new(copy)), died: Arc::default() }
+        self.lock().copy()
     }
 
     /// What is left after a power cut; the trouble stays.
@@ -255,11 +251,12 @@ impl SimDisk {
     /// Begins an operation that changes something.
     fn change(&self) -> io::Result<MutexGuard<'_, Files>> {
         self.powered()?;
-        let is_recording = self.lock().recorder.is_some();
-        let snapshot = is_recording.then(|| self.copy());
         let mut files = self.lock();
-        if let (Some(recorder), Some(snapshot)) = (&mut files.recorder, snapshot) {
-            recorder.kept.push((recorder.acknowledged.load(Ordering::SeqCst), snapshot));
+        if let Some(acknowledged) = files.recorder.as_ref().map(|recorder| recorder.acknowledged.clone()) {
+            // Read before the copy: what is acknowledged later is on a later disk.
+            let acknowledged = acknowledged.load(Ordering::SeqCst);
+            let copy = files.copy();
+            files.recorder.iter_mut().for_each(|recorder| recorder.kept.push((acknowledged, copy.clone())));
         }
         Ok(files)
     }
@@ -274,14 +271,24 @@ impl SimDisk {
 }
 
 impl Files {
+    fn copy(&self) -> SimDisk {
+        let contents = self.contents.clone();
+        let (names, synced_names) = (self.names.clone(), self.synced_names.clone());
+        let (renamed, home) = (self.renamed.clone(), self.home);
+        let trouble = self.trouble.clone();
+        let copy = Self { names, synced_names, renamed, home, contents, trouble, ..Self::default() };
+        SimDisk { files: Arc::new(Mutex::new(copy)), died: Arc::default() }
+    }
+
     /// Whether a sync at this site does what it says.
     fn syncs_at(&mut self, site: &str) -> io::Result<bool> {
         self.sites.insert(site.to_owned());
         match &self.trouble {
             Trouble::SyncFails => Err(io::Error::from_raw_os_error(5)),
             Trouble::SyncLies => Ok(false),
+            Trouble::SyncFailsAt(fails) if fails == site => Err(io::Error::from_raw_os_error(5)),
             Trouble::SyncLiesAt(lies) => Ok(lies != site),
-            Trouble::None | Trouble::DiskFull => Ok(true),
+            Trouble::None | Trouble::DiskFull | Trouble::SyncFailsAt(_) => Ok(true),
         }
     }
 

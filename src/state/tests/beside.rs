@@ -1,0 +1,178 @@
+//! What is done beside the writer: a checkpoint of one moment while more is recorded, and the end
+//! of what cannot be done.
+
+use super::super::checkpoint;
+use super::super::ledger::{Position, Written};
+use super::super::manifest::{MAX_KEPT_BYTES, Opening, Part, Snapshot, Store};
+use super::super::verify::verify_on;
+use super::sim::Trouble;
+use super::*;
+use crate::domain::{Removal, Removed};
+
+fn store(folder: &Path) -> Store {
+    let Opening { store, .. } = Store::open(folder, Timestamp::from_unix(0, 0)).unwrap();
+    store
+}
+
+/// Applies a delivery, as the writer does with a group.
+fn apply(store: &mut Store, seq: u64, target: &Target, path: &str, version: u64) {
+    let record = delivered(RunId(1), path, version);
+    apply_record(store, seq, target, record);
+}
+
+fn apply_record(store: &mut Store, seq: u64, target: &Target, record: Record) {
+    let at = Timestamp::from_unix(1_800_000_000, 0);
+    let end = Position { ledger: 1, seq, hash: Digest::of(&seq.to_be_bytes()) };
+    store.apply(&[Written { seq, at, target: Some(target.id()), record }], end).unwrap();
+}
+
+fn removed(path: &str) -> Record {
+    Record::Removed(Removed { run: RunId(1), path: rel(path), removal: Removal::Deleted })
+}
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Reads on to the end, and does something between any two parts.
+fn read(mut snapshot: Snapshot, mut between: impl FnMut(usize)) -> Result<Vec<(Vec<u8>, Pairs)>, StateError> {
+    let (mut trees, mut step) = (Vec::<(Vec<u8>, Pairs)>::new(), 0);
+    while let Some(part) = snapshot.next()? {
+        match part {
+            Part::Tree(name) => trees.push((name, Vec::new())),
+            Part::Pairs(pairs) => trees.last_mut().unwrap().1.extend(pairs),
+        }
+        between(step);
+        step += 1;
+    }
+    Ok(trees)
+}
+
+#[test]
+fn a_snapshot_is_of_one_moment_whatever_is_recorded_while_it_is_read() {
+    const FILES: u64 = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(folder.path());
+    let (a, b) = (target("a"), target("b"));
+    for file in 0..FILES {
+        apply(&mut store, file + 1, &a, &format!("f{file:04}"), file);
+        apply(&mut store, file + 1, &b, &format!("f{file:04}"), file);
+    }
+    let moment = read(store.snapshot(MAX_KEPT_BYTES).unwrap(), |_| {}).unwrap();
+    assert_eq!(moment.iter().map(|(_, pairs)| pairs.len() as u64).sum::<u64>(), 2 * FILES);
+    let snapshot = store.snapshot(MAX_KEPT_BYTES).unwrap();
+    let mut seq = FILES;
+    let meanwhile = read(snapshot, |step| {
+        for target in [&a, &b] {
+            for at in 0..40 {
+                seq += 1;
+                // Before and behind what was read: changed, new, and gone.
+                let file = (at * 17 + step as u64 * 29) % FILES;
+                apply(&mut store, seq, target, &format!("f{file:04}"), 5_000 + seq);
+                seq += 1;
+                apply(&mut store, seq, target, &format!("f{file:04}-new"), seq);
+                seq += 1;
+                let gone = removed(&format!("f{:04}", (file + 3) % FILES));
+                apply_record(&mut store, seq, target, gone);
+            }
+        }
+        // One that is not in the moment at all.
+        seq += 1;
+        apply(&mut store, seq, &target("c"), "late", 1);
+    })
+    .unwrap();
+    assert!(moment == meanwhile, "what was recorded later is in it, or what was there is not");
+    assert!(read(store.snapshot(MAX_KEPT_BYTES).unwrap(), |_| {}).unwrap() != moment, "nothing was changed");
+}
+
+#[test]
+fn a_snapshot_is_given_up_where_too_much_changes_and_the_next_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(folder.path());
+    let target = target("a");
+    for file in 0..300 {
+        apply(&mut store, file + 1, &target, &format!("f{file:04}"), file);
+    }
+    let snapshot = store.snapshot(2_000).unwrap();
+    let error = read(snapshot, |step| {
+        for file in 0..30 {
+            let seq = 1_000 + step as u64 * 100 + file;
+            apply(&mut store, seq, &target, &format!("f{:04}", 299 - file), seq);
+        }
+    })
+    .unwrap_err();
+    assert!(matches!(error, StateError::Outrun { limit: 2_000 }), "{error}");
+    let whole = read(store.snapshot(2_000).unwrap(), |_| {}).unwrap();
+    assert_eq!(whole[0].1.len(), 300);
+}
+
+#[test]
+fn commits_go_on_beside_compression_and_checkpoints_and_all_is_rebuilt_from_them() {
+    let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (disk, target) = (SimDisk::default(), target("a"));
+    let open = |folder: &Path| {
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
+        State::open_on(folder, clock(), &storage, keeping).unwrap().state
+    };
+    let state = open(folder.path());
+    let run = start(&state, &target);
+    for number in 0..400 {
+        commit(&state, &target, vec![delivered(run, &format!("f{}", number % 90), number)]);
+    }
+    let shown = show(&state, &target).unwrap();
+    assert_eq!(state.close_telling().unwrap(), Vec::<String>::new());
+    let names = disk.names().unwrap();
+    assert_eq!(
+        names.iter().filter(|name| name.strip_suffix(".jsonl").is_some()).count(),
+        1,
+        "sealed, not compressed: {names:?}"
+    );
+    assert!(!checkpoint::list(&disk).unwrap().is_empty(), "{names:?}");
+    verify_on(&disk, Path::new("ledger")).unwrap();
+    let rebuilt = open(fresh.path());
+    assert_eq!(show(&rebuilt, &target).unwrap(), shown);
+    rebuilt.close().unwrap();
+}
+
+#[test]
+fn a_checkpoint_that_was_recorded_but_not_named_is_named_and_another_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, target) = (SimDisk::default(), target("a"));
+    let state = open_sim(folder.path(), &disk).unwrap().state;
+    let run = start(&state, &target);
+    let mut number = 0;
+    while checkpoint::list(&disk).unwrap().is_empty() {
+        commit(&state, &target, vec![delivered(run, &format!("f{number}"), number)]);
+        number += 1;
+    }
+    state.close().unwrap();
+    let name = checkpoint::name(checkpoint::list(&disk).unwrap()[0]);
+    disk.rename(&name, "checkpoint.new").unwrap();
+    open_sim(folder.path(), &disk).unwrap().state.close().unwrap();
+    let names = disk.names().unwrap();
+    assert!(names.contains(&name) && !names.contains(&"checkpoint.new".to_owned()), "{names:?}");
+
+    disk.create("checkpoint.new").unwrap().append(b"half").unwrap();
+    open_sim(folder.path(), &disk).unwrap().state.close().unwrap();
+    assert!(!disk.names().unwrap().contains(&"checkpoint.new".to_owned()));
+    verify_on(&disk, Path::new("ledger")).unwrap();
+}
+
+#[test]
+fn what_fails_beside_the_writer_fails_no_commit_and_is_told_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, target) = (SimDisk::default(), target("a"));
+    let state = open_sim(folder.path(), &disk).unwrap().state;
+    let run = start(&state, &target);
+    disk.trouble(Trouble::SyncFailsAt("compressed.new".to_owned()));
+    for number in 0..30 {
+        commit(&state, &target, vec![delivered(run, &format!("f{number}"), number)]);
+    }
+    let notices = state.close_telling().unwrap();
+    assert_eq!(notices.len(), 1);
+    assert!(notices[0].contains("could not be put in order"), "{notices:?}");
+    disk.trouble(Trouble::None);
+    let opened = open_sim(folder.path(), &disk).unwrap();
+    assert_eq!(show(&opened.state, &target).unwrap().0.len(), 30);
+    assert_eq!(opened.state.close_telling().unwrap(), Vec::<String>::new());
+    assert!(!checkpoint::list(&disk).unwrap().is_empty());
+}
