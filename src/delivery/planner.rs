@@ -9,7 +9,10 @@ use tokio::task::spawn_blocking;
 use super::failure::describe;
 use super::retire::check_place;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, RelPath, SourceSeen};
+use crate::domain::{
+    AfterDelivery, EntryStatus, Failure, FailureClass, FileStat, Hasher, Job, RelPath, Scope, SourceSeen,
+    Timestamp, WaitCause,
+};
 use crate::plan::guard::Missing;
 use crate::plan::{Action, CompleteScan, Reason, ScanEnd, plan};
 use crate::source::{Filter, SourceRoot};
@@ -51,13 +54,23 @@ pub(super) fn make_plan(
         }
     };
     let (filter, manifest) = prepare(shared).map_err(stop).ok()?;
-    let scan = shared.root.scan(&filter, || shared.delivery.clock.now());
+    let scope = shared.scope();
+    let scan = shared.root.scan_within(&filter, &scope, || shared.delivery.clock.now());
     let (mut unchanged, mut not_reached, mut tally) = (0, 0, Tally::default());
-    for action in plan(scan, manifest.entries(), |path| filter.admits(path)) {
+    for action in plan(scan, manifest.entries_within(&scope), |path| filter.admits(path)) {
         if shared.cut_off.is_cancelled() {
             return None;
         }
         let _counted = action.as_ref().map(|action| tally.add(action, &shared.root));
+        if let Ok(Action::Send { path, stat, observed_at, .. } | Action::Hash { path, stat, observed_at, .. }) =
+            &action
+            && !shared.is_settled(path)
+            && !unsettled.contains(path)
+            && let Some(cause) = waits_for(shared, path, stat, *observed_at)
+        {
+            tell(waiting(path, stat, *observed_at, cause));
+            continue;
+        }
         let work = match action {
             Ok(Action::Send { path, stat, known, twins, .. }) => {
                 Work { path, size: stat.size, known, twins, kind: WorkKind::Send }
@@ -103,13 +116,37 @@ pub(super) fn make_plan(
     if not_reached > 0 {
         tell(Outcome::NotReached { files: not_reached });
     }
-    tally.seen(&shared.root)
+    match scope {
+        Scope::All => tally.seen(&shared.root),
+        // What was not looked at is not known to be gone, and of what share it would be neither.
+        Scope::Folders(_) => None,
+    }
+}
+
+/// What a file waits for before it is read or sent.
+fn waits_for(shared: &Shared, path: &RelPath, stat: &FileStat, observed_at: Timestamp) -> Option<WaitCause> {
+    let watching = shared.delivery.job.watch.as_ref()?;
+    if let Some(until) = watching.settle.waits(stat, observed_at) {
+        return Some(WaitCause::Unsettled { until });
+    }
+    let marker = watching.ready_marker.as_ref()?.of(path);
+    let found = marker.as_ref().and_then(|marker| shared.root.open_file(marker).ok()).map(|file| file.stat());
+    // One from before the last change was made for another version. A time in the future says nothing.
+    let is_meant = |found: FileStat| found.ctime.max(found.mtime) >= stat.mtime || stat.mtime > observed_at;
+    let name = || marker.as_ref().map_or_else(|| "its marker".to_owned(), |marker| marker.name().to_owned());
+    (!found.is_some_and(is_meant)).then(|| WaitCause::NoMarker { marker: name() })
+}
+
+fn waiting(path: &RelPath, stat: &FileStat, observed_at: Timestamp, cause: WaitCause) -> Outcome {
+    let age = observed_at.since(stat.ctime.max(stat.mtime).min(observed_at));
+    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    Outcome::Waiting { path: path.clone(), age_ms, cause }
 }
 
 /// What a plan is made from.
 fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
     let job = &shared.delivery.job;
-    let filter = Filter::new(&job.include, &job.exclude);
+    let filter = Filter::of(job);
     let filter = filter.map_err(|error| Failure::new(FailureClass::Other, describe(&error)))?;
     let (remote, destination) = (Arc::clone(&shared.delivery.remote), job.destination.clone());
     let filter = filter.carrying(move |path| remote.check_path(&destination.join(path)).is_ok());

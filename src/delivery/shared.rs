@@ -14,7 +14,7 @@ use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, ProofMethod, Publishing, Record, RelPath, RemotePath, Removal,
-    Retry, RetryBudget, RunId, StagedFile, TargetId, Twins,
+    Retry, RetryBudget, RunId, Scope, StagedFile, Symlinks, TargetId, Twins, WaitCause,
 };
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
@@ -73,6 +73,12 @@ pub(super) enum Outcome {
     /// A person said that the receiver has it.
     Attested {
         path: RelPath,
+    },
+    /// It is not sent yet.
+    Waiting {
+        path: RelPath,
+        age_ms: u64,
+        cause: WaitCause,
     },
     Skipped {
         name: String,
@@ -178,6 +184,15 @@ impl Shared {
             door: Door::new(share),
             notes: Mutex::default(),
         })
+    }
+
+    /// Which part of the source the run is about. Where links are followed a change may lie behind
+    /// any of them.
+    pub(super) fn scope(&self) -> Scope {
+        match self.delivery.job.symlinks {
+            Symlinks::Follow => Scope::All,
+            Symlinks::Skip | Symlinks::Fail => self.delivery.scope.clone(),
+        }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

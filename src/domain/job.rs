@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy};
+use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy, Watching};
 
 /// A source folder, a server, a destination folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Job {
     pub deletes: Deletes,
     /// When it may and must run.
     pub timing: Timing,
+    /// How its source is watched; `None` where it is not.
+    pub watch: Option<Watching>,
 }
 
 /// What absence of a delivered file on the server means.

@@ -17,8 +17,8 @@ use super::steps::{
 use crate::clock::SystemClock;
 use crate::delivery::{Delivery, run};
 use crate::domain::{
-    Backoff, Charset, Event, Exit, Job, Network, RemotePath, RunReport, SecretRef, Server, Symlinks, Target,
-    Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
+    Backoff, Charset, Event, Exit, Job, Network, RemotePath, RunReport, Scope, SecretRef, Server, Symlinks,
+    Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use crate::remote::{Deadlines, Profiles, Remote};
 use crate::state::State;
@@ -289,6 +289,7 @@ impl World {
             state,
             clock: Arc::new(SystemClock),
             triggers: Triggers::of(Trigger::Manual),
+            scope: Scope::All,
             limit: None,
             sink: Arc::new(move |_: Event| {
                 if told.fetch_add(1, Ordering::SeqCst) == last_event {
@@ -407,6 +408,7 @@ fn job(policy: &Policy, source: &Path) -> Job {
         deletes: policy.deletes(),
         symlinks: Symlinks::default(),
         timing: Timing::default(),
+        watch: None,
     }
 }
 
