@@ -56,7 +56,7 @@ impl Signs {
         Arc::new(Self { source, gathered: Mutex::default(), came: Notify::new() })
     }
 
-    /// Takes in a sign. Paths begin with the source's, as it was given.
+    /// Takes in a sign. Paths begin with the source's, in which no links are left.
     pub fn put(&self, sign: Sign<'_>) {
         let now = Instant::now();
         let mut gathered = self.lock();

@@ -52,7 +52,7 @@ pub(super) enum Looked {
 }
 
 /// Looks at the source folder, and watches it if it is not `watched`. Blocks.
-pub(super) fn look(system: &dyn System, source: &Arc<Path>, watched: Option<RootId>) -> Looked {
+pub(super) fn look(system: &dyn System, source: &Path, watched: Option<RootId>) -> Looked {
     let root = match system.identify(source) {
         Ok(root) if watched == Some(root) => return Looked::Same,
         // What watches the other one is dropped first: there may be no watches left for both.
@@ -63,8 +63,13 @@ pub(super) fn look(system: &dyn System, source: &Arc<Path>, watched: Option<Root
     if let Some(file_system) = system.eventless(source) {
         return Looked::Eventless { root, file_system };
     }
-    let signs = Signs::new(Arc::clone(source));
-    match system.watch(source, Arc::clone(&signs)) {
+    // notify watches nothing below a path that is a link itself (8.2).
+    let real: Arc<Path> = match source.canonicalize() {
+        Ok(real) => real.into(),
+        Err(error) => return Looked::Absent { cause: error.to_string() },
+    };
+    let signs = Signs::new(Arc::clone(&real));
+    match system.watch(&real, Arc::clone(&signs)) {
         Err(cause) => Looked::Degraded { root, cause },
         // Another folder may have taken its name while it was being watched: the next look tells.
         Ok(events) => Looked::Watched { root, events, signs },

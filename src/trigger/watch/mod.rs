@@ -175,6 +175,7 @@ impl Watch {
     async fn step(&mut self) -> Option<Dirty> {
         if self.signs().is_some_and(|signs| signs.is_urgent()) {
             self.attend();
+            return None;
         }
         let now = Instant::now();
         if self.looking.is_none() && now >= self.health {
@@ -421,3 +422,6 @@ impl fmt::Debug for Watch {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
