@@ -113,7 +113,9 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         (_, _, _) => None,
     };
     let timing = triggers::read(&section, zone);
-    let watch = section.optional_or("watch", None, watching::read);
+    let watch = section.optional_or("watch", None, |value| {
+        if watching::is_off(value) { Some(None) } else { watching::read(value).map(Some) }
+    });
     Some(Job {
         name: name.ok()?,
         source: source?,

@@ -17,12 +17,16 @@ const MAX_RECONCILE: Duration = Duration::from_hours(7 * 24);
 
 const KEYS: Keys = Keys { known: &["settle", "ready_marker", "poll", "reconcile"], later: &[] };
 
-/// How the source is watched; nothing where it is not.
-pub(super) fn read(value: &Value<'_>) -> Option<Option<Watching>> {
+/// Whether it says that the source is not watched.
+pub(super) fn is_off(value: &Value<'_>) -> bool {
+    value.is_single() && value.text().is_some_and(|text| text == "false")
+}
+
+/// How the source is watched.
+pub(super) fn read(value: &Value<'_>) -> Option<Watching> {
     if value.is_single() {
         return match value.text()?.as_str() {
-            "true" => Some(Some(Watching::default())),
-            "false" => Some(None),
+            "true" => Some(Watching::default()),
             _ => {
                 value.expected("how the source is watched", "write `true` or, as an example, `{settle: 5s}`")
             }
@@ -40,7 +44,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<Option<Watching>> {
     let reconcile = section.optional_or("reconcile", Watching::DEFAULT_RECONCILE, |value| {
         up_to(value, MIN_RECONCILE, MAX_RECONCILE)
     });
-    Some(Some(Watching { settle: settle?, ready_marker: ready_marker?, poll: poll?, reconcile: reconcile? }))
+    Some(Watching { settle: settle?, ready_marker: ready_marker?, poll: poll?, reconcile: reconcile? })
 }
 
 #[cfg(test)]

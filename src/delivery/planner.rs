@@ -9,9 +9,9 @@ use tokio::task::spawn_blocking;
 use super::failure::describe;
 use super::retire::check_place;
 use super::shared::{Outcome, Shared, Work, WorkKind};
+use super::waiting::waiting;
 use crate::domain::{
-    AfterDelivery, EntryStatus, Failure, FailureClass, FileStat, Hasher, Job, RelPath, Scope, SourceSeen,
-    Timestamp, WaitCause,
+    AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, RelPath, Scope, SourceSeen,
 };
 use crate::plan::guard::Missing;
 use crate::plan::{Action, CompleteScan, Reason, ScanEnd, plan};
@@ -62,13 +62,8 @@ pub(super) fn make_plan(
             return None;
         }
         let _counted = action.as_ref().map(|action| tally.add(action, &shared.root));
-        if let Ok(Action::Send { path, stat, observed_at, .. } | Action::Hash { path, stat, observed_at, .. }) =
-            &action
-            && !shared.is_settled(path)
-            && !unsettled.contains(path)
-            && let Some(cause) = waits_for(shared, path, stat, *observed_at)
-        {
-            tell(waiting(path, stat, *observed_at, cause));
+        if let Some(waiting) = action.as_ref().ok().and_then(|action| waiting(shared, unsettled, action)) {
+            tell(waiting);
             continue;
         }
         let work = match action {
@@ -116,31 +111,8 @@ pub(super) fn make_plan(
     if not_reached > 0 {
         tell(Outcome::NotReached { files: not_reached });
     }
-    match scope {
-        Scope::All => tally.seen(&shared.root),
-        // What was not looked at is not known to be gone, and of what share it would be neither.
-        Scope::Folders(_) => None,
-    }
-}
-
-/// What a file waits for before it is read or sent.
-fn waits_for(shared: &Shared, path: &RelPath, stat: &FileStat, observed_at: Timestamp) -> Option<WaitCause> {
-    let watching = shared.delivery.job.watch.as_ref()?;
-    if let Some(until) = watching.settle.waits(stat, observed_at) {
-        return Some(WaitCause::Unsettled { until });
-    }
-    let marker = watching.ready_marker.as_ref()?.of(path);
-    let found = marker.as_ref().and_then(|marker| shared.root.open_file(marker).ok()).map(|file| file.stat());
-    // One from before the last change was made for another version. A time in the future says nothing.
-    let is_meant = |found: FileStat| found.ctime.max(found.mtime) >= stat.mtime || stat.mtime > observed_at;
-    let name = || marker.as_ref().map_or_else(|| "its marker".to_owned(), |marker| marker.name().to_owned());
-    (!found.is_some_and(is_meant)).then(|| WaitCause::NoMarker { marker: name() })
-}
-
-fn waiting(path: &RelPath, stat: &FileStat, observed_at: Timestamp, cause: WaitCause) -> Outcome {
-    let age = observed_at.since(stat.ctime.max(stat.mtime).min(observed_at));
-    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    Outcome::Waiting { path: path.clone(), age_ms, cause }
+    // Of a part, what was not looked at is not known to be gone, and of what share it would be neither.
+    if scope == Scope::All { tally.seen(&shared.root) } else { None }
 }
 
 /// What a plan is made from.

@@ -1,6 +1,7 @@
 //! Which part of a source folder a run is about.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::RelPath;
 
@@ -98,14 +99,19 @@ impl Folders {
         if self.is_below_a_tree(folder.as_ref()) {
             return Added::Yes;
         }
-        if let Some(known) = self.0.get_mut(&folder) {
-            *known = depth.max(*known);
-        } else if self.0.len() >= Self::MOST {
-            return Added::Full;
-        } else {
-            self.0.insert(folder.clone(), depth);
+        let tree = (depth == Depth::Tree).then(|| folder.clone());
+        let is_full = self.0.len() >= Self::MOST;
+        match self.0.entry(folder) {
+            Entry::Occupied(mut known) => {
+                let deeper = depth.max(*known.get());
+                known.insert(deeper);
+            }
+            Entry::Vacant(_) if is_full => return Added::Full,
+            Entry::Vacant(place) => {
+                place.insert(depth);
+            }
         }
-        if depth == Depth::Tree {
+        if let Some(folder) = tree {
             self.drop_below(folder.as_ref());
         }
         Added::Yes

@@ -159,7 +159,9 @@ mod tests {
 
     fn gathered(signs: &[Sign<'_>]) -> Gathered {
         let all = Signs::new(Path::new("/s").into());
-        signs.iter().for_each(|sign| all.put(sign.clone()));
+        for sign in signs {
+            all.put(sign.clone());
+        }
         all.take()
     }
 

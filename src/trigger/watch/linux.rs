@@ -46,15 +46,15 @@ impl System for Linux {
 
     fn eventless(&self, source: &Path) -> Option<&'static str> {
         let facts = rustix::fs::statfs(source).ok()?;
-        // The field is signed on some machines, and 32 bits of it count.
-        let kind = u64::from_ne_bytes(i64::from(facts.f_type).to_ne_bytes()) & 0xFFFF_FFFF;
+        // 32 bits of it count.
+        let kind = u64::from_ne_bytes(facts.f_type.to_ne_bytes()) & 0xFFFF_FFFF;
         EVENTLESS.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
     }
 
     fn watch(&self, source: &Path, signs: Arc<Signs>) -> Result<Box<dyn Events>, Degraded> {
-        let watched = source.to_owned();
+        let below = source.to_owned();
         let handler = move |told: notify::Result<Event>| match told {
-            Ok(event) => put(&signs, &watched, &event),
+            Ok(event) => put(&signs, &below, &event),
             // A folder without a watch: what happens in it is not told any more.
             Err(error) => match error.kind {
                 ErrorKind::MaxFilesWatch => signs.put(Sign::Failed(too_many(0))),
@@ -66,9 +66,9 @@ impl System for Linux {
             },
         };
         let config = Config::default().with_follow_symlinks(false);
-        let mut watcher = INotifyWatcher::new(handler, config).map_err(|error| cause(&error, source))?;
-        watcher.watch(source, RecursiveMode::Recursive).map_err(|error| cause(&error, source))?;
-        Ok(Box::new(Inotify { folders: folders(source), _watcher: watcher }))
+        let mut inotify = INotifyWatcher::new(handler, config).map_err(|error| cause(&error, source))?;
+        inotify.watch(source, RecursiveMode::Recursive).map_err(|error| cause(&error, source))?;
+        Ok(Box::new(Inotify { folders: folders(source), _watcher: inotify }))
     }
 }
 
@@ -92,7 +92,8 @@ fn put(signs: &Signs, source: &Path, event: &Event) {
     }
     let sign: fn(&Path) -> Sign<'_> = match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => |path| Sign::Touched(path),
-        EventKind::Access(_) => return,
+        // A rename in two halves has come as these already.
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
         // Whether what was moved here is a folder is not told.
         EventKind::Create(CreateKind::Folder) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
             |path| Sign::Appeared(path)
@@ -103,8 +104,6 @@ fn put(signs: &Signs, source: &Path, event: &Event) {
             }
             return;
         }
-        // It has come as the two halves already.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return,
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
             |path| Sign::Touched(path)
         }

@@ -325,11 +325,10 @@ impl Watch {
     fn take_in(&mut self, looked: Option<Looked>) {
         let every = self.policy.poll;
         match looked {
-            // It panicked: the next look tells.
-            None => {}
             // It was begun before all had to begin anew.
             Some(Looked::Same) if self.watched.is_none() => self.health = Instant::now(),
-            Some(Looked::Same) => {}
+            // Where it panicked, the next look tells.
+            Some(Looked::Same) | None => {}
             Some(Looked::Replaced) => self.watch_anew(DirtyReason::Began),
             Some(Looked::Absent { cause }) => {
                 self.watch_anew(DirtyReason::Began);

@@ -282,7 +282,9 @@ fn write_in_pieces(source: &Path, writer: usize, folders: usize, files: usize) {
         let write = |number| File::create(folder.join(format!("{number}"))).unwrap();
         let mut open: Vec<File> = (0..files).map(write).collect();
         for piece in ["one ", "two ", "three"] {
-            open.iter_mut().for_each(|file| file.write_all(piece.as_bytes()).unwrap());
+            for file in &mut open {
+                file.write_all(piece.as_bytes()).unwrap();
+            }
         }
     }
 }

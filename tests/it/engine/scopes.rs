@@ -18,9 +18,9 @@ fn scope(folders: &[(&str, Depth)]) -> Scope {
     Scope::Folders(all)
 }
 
-fn watching(settle: Duration, marker: Option<&str>) -> Option<Watching> {
+fn watching(settle: Duration, marker: Option<&str>) -> Watching {
     let ready_marker: Option<ReadyMarker> = marker.map(|marker| marker.parse().unwrap());
-    Some(Watching { settle: Settle(settle), ready_marker, ..Watching::default() })
+    Watching { settle: Settle(settle), ready_marker, ..Watching::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,17 +52,17 @@ async fn only_the_changed_folders_are_looked_at_and_nothing_is_deleted() {
 async fn what_may_still_be_being_written_waits_and_is_told() {
     let mut bench = Bench::new(Dialect::full(), []);
     bench.write("x", "half of it");
-    bench.job.watch = watching(Duration::from_hours(1), None);
+    bench.job.watch = Some(watching(Duration::from_hours(1), None));
     let report = bench.run().await;
     assert_eq!((report.counts.waiting, report.counts.delivered, report.exit()), (1, 0, Exit::Done));
     let [file] = &*report.waiting else { panic!("{report:#?}") };
     let WaitCause::Unsettled { until } = file.cause else { panic!("{file:?}") };
     assert_eq!((file.name.as_str(), report.look_again), ("x", Some(until)));
     assert_eq!(bench.stored("in/x"), None);
-    bench.job.watch = watching(Duration::ZERO, None);
+    bench.job.watch = Some(watching(Duration::ZERO, None));
     let report = bench.run().await;
     assert_eq!((report.counts.waiting, report.counts.delivered, report.look_again), (0, 1, None));
-    bench.job.watch = watching(Duration::from_hours(1), None);
+    bench.job.watch = Some(watching(Duration::from_hours(1), None));
     bench.write("x", "all of it, and more");
     assert_eq!(bench.run().await.counts.waiting, 1, "so does the next version");
     assert_eq!(bench.stored("in/x").unwrap(), b"half of it");
@@ -71,7 +71,7 @@ async fn what_may_still_be_being_written_waits_and_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_goes_when_its_marker_stands_beside_it_and_the_marker_never() {
     let mut bench = Bench::new(Dialect::full(), []);
-    bench.job.watch = watching(Duration::ZERO, Some("*.done"));
+    bench.job.watch = Some(watching(Duration::ZERO, Some("*.done")));
     bench.write("a/x.csv", "1");
     bench.write("a/y.csv", "1");
     bench.write("a/y.csv.done", "");
