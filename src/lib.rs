@@ -34,7 +34,7 @@
 //! | [`delivery`] | one run of one job: settle, plan, deliver, report. What an error means is decided here | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`audit`] | the ways back: verify, adopt, restore. Changes nothing on a server | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
-//! | [`trigger`] | why a run starts: schedule, retry, what waits while a job is busy. Cannot transfer | `domain`, `clock` |
+//! | [`trigger`] | why a run starts: schedule, watch, retry, what waits while a job is busy. Cannot transfer | `domain`, `clock` |
 //! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
 //!
@@ -52,6 +52,10 @@
 //! | [Trigger](domain::Trigger) | why a run starts |
 //! | Due | of a scheduled time: come, and no run has dealt with it |
 //! | [Missed](domain::Missed) | scheduled times at which nothing could run; a *catch-up* makes up for them with one run |
+//! | [Scope](domain::Scope) | which part of a source a run is about: all, or the folders that changed |
+//! | [Dirty](trigger::Dirty) | of a scope: changed, or may have |
+//! | Settled | of a file: left alone for so long that it counts as written to its end ([`Settle`](domain::Settle)); until then it is *waiting* |
+//! | [Ready marker](domain::ReadyMarker) | a file whose presence says that the one beside it is written to its end |
 //! | [Window](domain::Window) | hours in which transfers may run |
 //! | [Run](domain::RunId) | one execution of a job |
 //! | [Scan](source::Scan) | the sorted stream of source files |

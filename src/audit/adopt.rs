@@ -71,8 +71,7 @@ pub async fn adopt(audit: Audit, stop: CancellationToken) -> Result<AuditReport,
 fn find(audit: &Audit, root: &SourceRoot, feed: &mut Feed<Candidate>) -> Result<(), Failure> {
     let fault = |error: StateError| Failure::new(error.class(), described(&error));
     let job = &audit.job;
-    let filter = Filter::new(&job.include, &job.exclude)
-        .map_err(|error| Failure::new(FailureClass::Other, described(&error)))?;
+    let filter = Filter::of(job).map_err(|error| Failure::new(FailureClass::Other, described(&error)))?;
     let manifest = audit.state.manifest(audit.target.id()).map_err(fault)?;
     let in_doubt = paths_in_doubt(&manifest).map_err(fault)?;
     let scan = root.scan(&filter, || audit.clock.now());

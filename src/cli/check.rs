@@ -151,7 +151,7 @@ fn check_source(job: &Job, findings: &mut Vec<Finding>) {
 }
 
 fn check_patterns(job: &Job, findings: &mut Vec<Finding>) {
-    if let Err(error) = Filter::new(&job.include, &job.exclude) {
+    if let Err(error) = Filter::of(job) {
         let about = format!("jobs.{}.{}[{}]", job.name, error.list, error.index);
         let text = format!("`{}`: {}", error.pattern, error.problem);
         findings.push(Finding { level: Level::Error, about, text, remedy: None, exit: Exit::Usage });
@@ -164,7 +164,7 @@ const MAX_NAMES_LOOKED_AT: usize = 20_000;
 /// Looks for names that the job's server may not take as they are. What keeps the source from being
 /// read is told elsewhere.
 fn check_names(job: &Job, server: &Server, findings: &mut Vec<Finding>) {
-    let (Ok(root), Ok(filter)) = (SourceRoot::of(job), Filter::new(&job.include, &job.exclude)) else {
+    let (Ok(root), Ok(filter)) = (SourceRoot::of(job), Filter::of(job)) else {
         return;
     };
     let filter = carrying(filter, job, server);

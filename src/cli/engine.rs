@@ -15,7 +15,7 @@ use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
     EntryStatus, EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId, RunReport,
-    Server, ServerName, Target, Trigger, Triggers, Twins,
+    Scope, Server, ServerName, Target, Trigger, Triggers, Twins,
 };
 use crate::observe::{Planned, PlannedAction, presumed_reason};
 use crate::plan::{self, Action, Reason};
@@ -39,7 +39,7 @@ pub(super) fn sync(
     let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
     let mut remotes: BTreeMap<&ServerName, Arc<Remote>> = BTreeMap::new();
     for job in jobs {
-        let _usable = Filter::new(&job.include, &job.exclude)?;
+        let _usable = Filter::of(job)?;
         if !remotes.contains_key(&job.server) {
             remotes.insert(&job.server, Arc::new(remote(config, &job.server, &profiles)?));
         }
@@ -61,6 +61,7 @@ pub(super) fn sync(
             clock: Arc::clone(&clock),
             sink: Arc::clone(sink),
             triggers: Triggers::of(Trigger::Manual),
+            scope: Scope::All,
             limit: job.timing.limit(clock.now(), HeldToWindows::No),
             approved: approved.as_ref().filter(|(_, of)| *of == job.name).map(|(run, _)| *run),
             backoff: Delivery::BACKOFF,
@@ -215,7 +216,7 @@ pub(super) fn plan(
     let target = Target::of(job, server);
     let clock = SystemClock;
     let root = SourceRoot::of(job)?;
-    let filter = carrying(Filter::new(&job.include, &job.exclude)?, job, server);
+    let filter = carrying(Filter::of(job)?, job, server);
     let scan = root.scan(&filter, || clock.now());
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);

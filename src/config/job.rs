@@ -7,7 +7,7 @@ use super::nearest::nearest;
 use super::path_below;
 use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
-use super::{Surroundings, triggers};
+use super::{Surroundings, triggers, watching};
 use crate::domain::{
     AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, PublishWay, RelPath,
     RemoteDelete, RemotePath, ServerName, Symlinks, Target, TargetId, VerifyPolicy,
@@ -37,9 +37,9 @@ pub(super) const KEYS: Keys = Keys {
         "deadline",
         "expect",
         "max_age",
+        "watch",
     ],
     later: &[
-        Later { key: "watch", instead: SYNC_INSTEAD },
         Later { key: "retry", instead: SYNC_INSTEAD },
         Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
         Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
@@ -117,6 +117,9 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         (_, _, _) => None,
     };
     let timing = triggers::read(&section, zone);
+    let watch = section.optional_or("watch", None, |value| {
+        if watching::is_off(value) { Some(None) } else { watching::read(value).map(Some) }
+    });
     Some(Job {
         name: name.ok()?,
         source: source?,
@@ -132,6 +135,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         after_delivery: after_delivery?,
         deletes: deletes?,
         timing: timing?,
+        watch: watch?,
     })
 }
 

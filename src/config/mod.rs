@@ -22,6 +22,7 @@ mod section;
 mod server;
 mod tree;
 mod triggers;
+mod watching;
 mod zone;
 
 use std::collections::BTreeMap;

@@ -79,7 +79,7 @@ fn parsed<T: std::str::FromStr<Err: Display>>(value: &Value<'_>) -> Option<T> {
 }
 
 /// A length of time in a range.
-fn up_to(value: &Value<'_>, least: Duration, most: Duration) -> Option<Duration> {
+pub(super) fn up_to(value: &Value<'_>, least: Duration, most: Duration) -> Option<Duration> {
     let text = value.text()?;
     let shown = humantime::format_duration;
     match humantime::parse_duration(&text) {

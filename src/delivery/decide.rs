@@ -62,7 +62,7 @@ pub fn undecided(state: &State, job: &Job, target: &Target) -> Result<Undecided,
     let manifest = state.manifest(target.id())?;
     let how = manifest.presumed()?.into_iter().map(|presumed| (presumed.path.clone(), presumed));
     let mut how: BTreeMap<RelPath, Presumed> = how.collect();
-    let (root, filter) = (SourceRoot::open(&job.source).ok(), Filter::new(&job.include, &job.exclude).ok());
+    let (root, filter) = (SourceRoot::open(&job.source).ok(), Filter::of(job).ok());
     let source = |path: &RelPath, was: &FileStat| {
         let admitted = filter.as_ref().is_some_and(|filter| filter.admits(path));
         match root.as_ref().and_then(|root| root.open_file(path).ok()).map(|file| file.stat()) {

@@ -32,6 +32,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod waiting;
 mod worker;
 
 pub use self::decide::{PresumedFile, SourceNow, Undecided, decide, undecided};

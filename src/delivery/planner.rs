@@ -9,7 +9,10 @@ use tokio::task::spawn_blocking;
 use super::failure::describe;
 use super::retire::check_place;
 use super::shared::{Outcome, Shared, Work, WorkKind};
-use crate::domain::{AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, RelPath, SourceSeen};
+use super::waiting::waiting;
+use crate::domain::{
+    AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, RelPath, Scope, SourceSeen,
+};
 use crate::plan::guard::Missing;
 use crate::plan::{Action, CompleteScan, Reason, ScanEnd, plan};
 use crate::source::{Filter, SourceRoot};
@@ -51,13 +54,18 @@ pub(super) fn make_plan(
         }
     };
     let (filter, manifest) = prepare(shared).map_err(stop).ok()?;
-    let scan = shared.root.scan(&filter, || shared.delivery.clock.now());
+    let scope = shared.scope();
+    let scan = shared.root.scan_within(&filter, &scope, || shared.delivery.clock.now());
     let (mut unchanged, mut not_reached, mut tally) = (0, 0, Tally::default());
-    for action in plan(scan, manifest.entries(), |path| filter.admits(path)) {
+    for action in plan(scan, manifest.entries_within(&scope), |path| filter.admits(path)) {
         if shared.cut_off.is_cancelled() {
             return None;
         }
         let _counted = action.as_ref().map(|action| tally.add(action, &shared.root));
+        if let Some(waiting) = action.as_ref().ok().and_then(|action| waiting(shared, unsettled, action)) {
+            tell(waiting);
+            continue;
+        }
         let work = match action {
             Ok(Action::Send { path, stat, known, twins, .. }) => {
                 Work { path, size: stat.size, known, twins, kind: WorkKind::Send }
@@ -103,13 +111,14 @@ pub(super) fn make_plan(
     if not_reached > 0 {
         tell(Outcome::NotReached { files: not_reached });
     }
-    tally.seen(&shared.root)
+    // Of a part, what was not looked at is not known to be gone, and of what share it would be neither.
+    if scope == Scope::All { tally.seen(&shared.root) } else { None }
 }
 
 /// What a plan is made from.
 fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
     let job = &shared.delivery.job;
-    let filter = Filter::new(&job.include, &job.exclude);
+    let filter = Filter::of(job);
     let filter = filter.map_err(|error| Failure::new(FailureClass::Other, describe(&error)))?;
     let (remote, destination) = (Arc::clone(&shared.delivery.remote), job.destination.clone());
     let filter = filter.carrying(move |path| remote.check_path(&destination.join(path)).is_ok());

@@ -110,7 +110,7 @@ async fn take_up(shared: &Arc<Shared>, left: Left) -> Result<Left, Failure> {
 fn can_go_on(shared: &Shared, partial: &StagedFile) -> bool {
     let StagedFile { path, temporary, stat } = partial;
     let job = &shared.delivery.job;
-    let admitted = Filter::new(&job.include, &job.exclude).is_ok_and(|filter| filter.admits(path));
+    let admitted = Filter::of(job).is_ok_and(|filter| filter.admits(path));
     admitted
         && shared.delivery.remote.resume() != Ability::No
         && stat.size >= shared.delivery.resume_from

@@ -394,8 +394,7 @@ fn for_each_missing(
 
 fn patterns(shared: &Shared) -> Result<Filter, DeliveryError> {
     let job = &shared.delivery.job;
-    Filter::new(&job.include, &job.exclude)
-        .map_err(|_| DeliveryError::Internal("patterns that were good are not any more"))
+    Filter::of(job).map_err(|_| DeliveryError::Internal("patterns that were good are not any more"))
 }
 
 /// Whether a delivered file is gone from the source, and that is the job's concern.

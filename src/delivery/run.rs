@@ -20,8 +20,8 @@ use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    LimitCause, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, SourceSeen, Target,
-    Triggers,
+    LimitCause, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, Scope, SourceSeen, Target,
+    Triggers, WaitingFile,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -53,6 +53,8 @@ pub struct Delivery {
     pub sink: Arc<dyn EventSink>,
     /// Why the run starts.
     pub triggers: Triggers,
+    /// Which part of the source it is about. Remote files are deleted only by a run over all of it.
+    pub scope: Scope,
     /// When the run has to end.
     pub limit: Option<RunLimit>,
     /// The run whose stopped deletions a person has approved.
@@ -368,6 +370,11 @@ impl Book {
                 emit(file(path, FileProgress::Attested));
             }
             Outcome::Withdrawn => {}
+            Outcome::Waiting { path, age_ms, cause } => {
+                let (name, told) = (path.to_string(), cause.clone());
+                self.report.add_waiting(WaitingFile { name, age_ms, cause });
+                emit(file(path, FileProgress::Waiting { age_ms, cause: told }));
+            }
             Outcome::Skipped { name, reason } => {
                 counts.skipped += 1;
                 emit(Event::Skipped { name, reason });

@@ -14,7 +14,7 @@ use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, ProofMethod, PublishWay, Publishing, Record, RelPath, RemotePath,
-    Removal, Retry, RetryBudget, RunId, StagedFile, Storing, TargetId, Twins,
+    Removal, Retry, RetryBudget, RunId, Scope, StagedFile, Storing, Symlinks, TargetId, Twins, WaitCause,
 };
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
@@ -74,6 +74,12 @@ pub(super) enum Outcome {
     /// A person said that the receiver has it.
     Attested {
         path: RelPath,
+    },
+    /// It is not sent yet.
+    Waiting {
+        path: RelPath,
+        age_ms: u64,
+        cause: WaitCause,
     },
     Skipped {
         name: String,
@@ -181,6 +187,15 @@ impl Shared {
             door: Door::new(share),
             notes: Mutex::default(),
         })
+    }
+
+    /// Which part of the source the run is about. Where links are followed a change may lie behind
+    /// any of them.
+    pub(super) fn scope(&self) -> Scope {
+        match self.delivery.job.symlinks {
+            Symlinks::Follow => Scope::All,
+            Symlinks::Skip | Symlinks::Fail => self.delivery.scope.clone(),
+        }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

@@ -2,7 +2,7 @@
 
 use super::{
     AuditKind, AuditReport, Difference, Failure, JobName, ProofMethod, PublishWay, RelPath, Removal, RunId,
-    RunReport, ServerName, SessionFacts, Triggers,
+    RunReport, ServerName, SessionFacts, Triggers, WaitCause,
 };
 
 /// Something that happened during a run.
@@ -133,6 +133,13 @@ pub enum FileProgress {
     Presumed,
     /// It was presumed, and a person said that the receiver has it.
     Attested,
+    /// It is not sent yet.
+    Waiting {
+        /// Milliseconds since its last change.
+        age_ms: u64,
+        /// What it waits for.
+        cause: WaitCause,
+    },
     /// Its source was deleted after the delivery, or moved.
     Retired {
         /// Where it was moved to; deleted where there is none.

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy, Watching};
 use serde::{Deserialize, Serialize};
-
-use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy};
 
 /// A source folder, a server, a destination folder, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +36,8 @@ pub struct Job {
     pub deletes: Deletes,
     /// When it may and must run.
     pub timing: Timing,
+    /// How its source is watched; `None` where it is not.
+    pub watch: Option<Watching>,
 }
 
 /// What absence of a delivered file on the server means.

@@ -23,6 +23,7 @@ mod report;
 mod retry;
 mod schedule;
 mod scheduled;
+mod scope;
 mod server;
 mod stat;
 mod storing;
@@ -33,6 +34,7 @@ mod time;
 mod timing;
 mod trigger;
 mod twin;
+mod watching;
 
 pub use self::audit::{
     AuditCounts, AuditKind, AuditReport, Difference, DifferenceKind, MAX_DIFFERENCES_NAMED,
@@ -58,7 +60,8 @@ pub use self::record::{
     Withdrawn,
 };
 pub use self::report::{
-    Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED, RunReport,
+    Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED,
+    MAX_WAITING_FILES_NAMED, RunReport,
 };
 pub use self::retry::{Backoff, Retry, RetryBudget};
 pub use self::schedule::{
@@ -66,6 +69,7 @@ pub use self::schedule::{
     Schedule, TimeOfDay, UnknownZone, Window, Windows, Zone,
 };
 pub use self::scheduled::{RunsMissed, ScheduleMark, Scheduled};
+pub use self::scope::{Added, Depth, Folders, Reach, Scope};
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
@@ -78,3 +82,4 @@ pub use self::time::Timestamp;
 pub use self::timing::{HeldToWindows, LimitCause, RunLimit, Timing};
 pub use self::trigger::{Missed, Trigger, Triggers};
 pub use self::twin::{Twin, TwinKind, Twins};
+pub use self::watching::{ParseMarkerError, ReadyMarker, Settle, WaitCause, WaitingFile, Watching};

@@ -5,13 +5,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, JobName, ProofMethod, PublishWay, RelPath, RunId, Triggers};
+use super::{
+    Exit, JobName, ProofMethod, PublishWay, RelPath, RunId, Timestamp, Triggers, WaitCause, WaitingFile,
+};
 
 /// Most failed files that a report names; all are counted, and all stand in the ledger.
 pub const MAX_FAILED_FILES_NAMED: usize = 1_000;
 
 /// Most presumed files that a report names; all are counted, and `nightferry settle` lists them.
 pub const MAX_PRESUMED_FILES_NAMED: usize = 1_000;
+
+/// Most waiting files that a report names; all are counted, and each run meets them anew.
+pub const MAX_WAITING_FILES_NAMED: usize = 1_000;
 
 /// What kind of trouble a failure was: it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,6 +124,9 @@ pub struct Counts {
     /// To be sent, but the run ended before their turn.
     #[serde(default)]
     pub not_reached: u64,
+    /// Not sent yet: they may still be being written, or their ready marker is not there.
+    #[serde(default)]
+    pub waiting: u64,
     /// Bytes of the delivered files.
     pub bytes_delivered: u64,
     /// Source files that were deleted or moved after their delivery, now or earlier.
@@ -157,6 +165,13 @@ pub struct RunReport {
     /// The presumed files as shown to people, the first [`MAX_PRESUMED_FILES_NAMED`] of them.
     #[serde(default)]
     pub presumed: Vec<String>,
+    /// The files that are not sent yet, the first [`MAX_WAITING_FILES_NAMED`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<WaitingFile>,
+    /// When the first of them may have been written to its end: a run over the same part of the source
+    /// is due then. Those that wait for a marker are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look_again: Option<Timestamp>,
     /// The worst that befell a file; files beyond the named ones count.
     pub worst: Option<FailureClass>,
     /// Why the run ended before its plan was done.
@@ -177,6 +192,8 @@ impl RunReport {
             proofs: BTreeMap::new(),
             failed: Vec::new(),
             presumed: Vec::new(),
+            waiting: Vec::new(),
+            look_again: None,
             worst: None,
             stopped: None,
             elapsed_ms: 0,
@@ -195,6 +212,17 @@ impl RunReport {
         self.counts.presumed += 1;
         if self.presumed.len() < MAX_PRESUMED_FILES_NAMED {
             self.presumed.push(path.to_string());
+        }
+    }
+
+    /// Counts a file that is not sent yet.
+    pub fn add_waiting(&mut self, file: WaitingFile) {
+        self.counts.waiting += 1;
+        if let WaitCause::Unsettled { until } = file.cause {
+            self.look_again = Some(self.look_again.map_or(until, |at| at.min(until)));
+        }
+        if self.waiting.len() < MAX_WAITING_FILES_NAMED {
+            self.waiting.push(file);
         }
     }
 

@@ -79,6 +79,9 @@ fn file(progress: &FileProgress) -> Option<(&'static str, Value)> {
         FileProgress::Confirmed => ("file-confirmed", json!({})),
         FileProgress::Presumed => ("file-presumed", json!({})),
         FileProgress::Attested => ("file-attested", json!({})),
+        FileProgress::Waiting { age_ms, cause } => {
+            ("file-waiting", json!({"age_ms": age_ms, "cause": cause}))
+        }
         FileProgress::Retired { moved_to } => ("file-retired", json!({"moved_to": moved_to})),
         FileProgress::Retained { failure } => ("file-retained", json!({"failure": failure})),
         FileProgress::Removed { removal } => ("file-removed", json!({"removal": removal})),

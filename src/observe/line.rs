@@ -81,6 +81,7 @@ fn file(progress: &FileProgress) -> Option<(&'static str, String)> {
         FileProgress::Confirmed => ("confirmed", "  same content as before".to_owned()),
         FileProgress::Presumed => ("presumed", "  most likely delivered and taken away".to_owned()),
         FileProgress::Attested => ("attested", "  by a person: the receiver has it; not sent".to_owned()),
+        FileProgress::Waiting { cause, .. } => ("waiting", format!("  {}", escaped(&cause.to_string()))),
         FileProgress::Retired { moved_to: Some(to) } => ("moved", format!("  to {}", escaped(to))),
         FileProgress::Retired { moved_to: None } => {
             ("deleted", "  from the source, after its delivery".to_owned())

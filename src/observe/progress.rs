@@ -126,7 +126,9 @@ impl Progress {
             | FileProgress::Attested
             | FileProgress::Kept
             | FileProgress::Taken => self.finish(path),
-            FileProgress::Retired { .. }
+            // It was never planned.
+            FileProgress::Waiting { .. }
+            | FileProgress::Retired { .. }
             | FileProgress::Retained { .. }
             | FileProgress::Removed { .. }
             | FileProgress::NotRemoved { .. } => {}

@@ -119,7 +119,7 @@ fn headline(report: &RunReport) -> String {
     format!("{sent}{failed}; {unchanged} unchanged; in {}{rate}", duration(elapsed))
 }
 
-fn asides(counts: &Counts) -> [(u64, &'static str); 9] {
+fn asides(counts: &Counts) -> [(u64, &'static str); 10] {
     [
         (counts.confirmed, "touched, but with the same content as before: not sent"),
         (counts.settled, "delivered by an earlier run that was cut short: found in place"),
@@ -129,6 +129,7 @@ fn asides(counts: &Counts) -> [(u64, &'static str); 9] {
         (counts.not_removed, "still on the server, though their sources are gone"),
         (counts.skipped, "skipped: neither files nor folders"),
         (counts.attested, "not proved, but the receiver has them, as a person said: not sent"),
+        (counts.waiting, "waiting: still being written, or without their ready marker"),
         (counts.not_reached, "not reached before the run ended; the next run goes on"),
     ]
 }
@@ -164,6 +165,7 @@ mod tests {
             report.add_presumed(&RelPath::new(format!("p\u{202e}{number}")).unwrap());
         }
         report.counts.attested = 6;
+        report.counts.waiting = 4;
         report.counts.not_reached = 5;
         for number in 0..22 {
             let failure = Failure::new(FailureClass::File, "550 no\nspace");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
-use crate::domain::RelPath;
+use crate::domain::{Job, ReadyMarker, RelPath};
 
 /// Most patterns in one list: they are compiled into one automaton, whose size and build time
 /// grow with them.
@@ -26,6 +26,7 @@ pub const MAX_PATTERNS: usize = 1_000;
 pub struct Filter {
     include: Option<Arc<Patterns>>,
     exclude: Option<Arc<Patterns>>,
+    marker: Option<ReadyMarker>,
     carried: Carried,
 }
 
@@ -49,11 +50,19 @@ pub(super) enum Below {
 }
 
 impl Filter {
-    /// Compiles the patterns of a job. Fails with the first one that is none.
+    /// Compiles the patterns of a job, whose ready markers are not sent. Fails with the first one that
+    /// is none.
+    pub fn of(job: &Job) -> Result<Self, PatternError> {
+        let marker = job.watch.as_ref().and_then(|watch| watch.ready_marker.clone());
+        Ok(Self { marker, ..Self::new(&job.include, &job.exclude)? })
+    }
+
+    /// Compiles patterns. Fails with the first one that is none.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, PatternError> {
         Ok(Self {
             include: Patterns::new(PatternList::Include, include)?.map(Arc::new),
             exclude: Patterns::new(PatternList::Exclude, exclude)?.map(Arc::new),
+            marker: None,
             carried: Carried(Arc::new(|_| true)),
         })
     }
@@ -100,7 +109,10 @@ impl Filter {
     /// Whether a file that lies where `below` holds is sent. Its path can be any bytes.
     pub(super) fn admits_file(&self, path: &[u8], below: Below) -> bool {
         let matches = |list: &Option<Arc<Patterns>>| list.as_ref().is_some_and(|list| list.file(path));
-        !matches(&self.exclude) && (below == Below::Included || matches(&self.include))
+        let name = path.rsplit(|byte| *byte == b'/').next().and_then(|name| std::str::from_utf8(name).ok());
+        let is_marker =
+            || self.marker.as_ref().zip(name).is_some_and(|(marker, name)| marker.is_marker(name));
+        !matches(&self.exclude) && !is_marker() && (below == Below::Included || matches(&self.include))
     }
 }
 

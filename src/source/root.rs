@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{Change, Filter, Scan, SourceError, SourceFile, file_stat};
-use crate::domain::{Job, RelPath, Symlinks, Timestamp};
+use crate::domain::{Job, RelPath, Scope, Symlinks, Timestamp};
 
 /// A source folder, held open: what is found and read lies below this very folder, even if
 /// another takes its name. Clones share the descriptor.
@@ -63,7 +63,13 @@ impl SourceRoot {
     /// Finds the files that `filter` admits, in the order of their paths. `now` is asked before
     /// each file is looked at.
     pub fn scan<N: Fn() -> Timestamp>(&self, filter: &Filter, now: N) -> Scan<N> {
-        Scan::new(self.clone(), filter.clone(), now)
+        self.scan_within(filter, &Scope::All, now)
+    }
+
+    /// The same within a part of the folder. Of folders on the way there, the names are read. Links to
+    /// folders are met only where all that is below is meant.
+    pub fn scan_within<N: Fn() -> Timestamp>(&self, filter: &Filter, scope: &Scope, now: N) -> Scan<N> {
+        Scan::new(self.clone(), filter.clone(), scope.clone(), now)
     }
 
     /// Opens a file for reading, if all on the way to it are true folders below this one and it

@@ -16,7 +16,7 @@ use super::filter::Below;
 use super::place::ASIDE_PREFIX;
 use super::root::open_folder;
 use super::{Filter, SourceRoot, file_stat, shown, twins};
-use crate::domain::{Found, RelPath, Symlinks, Timestamp, Twin, Twins, is_temporary_name};
+use crate::domain::{Found, Reach, RelPath, Scope, Symlinks, Timestamp, Twin, Twins, is_temporary_name};
 
 /// Most folders inside each other, the source folder not counted. Each one that is being walked holds a descriptor open, of
 /// which a process has 1024 by default.
@@ -43,6 +43,7 @@ pub const MAX_FOLDER_DEPTH: usize = 128;
 pub struct Scan<N> {
     root: SourceRoot,
     filter: Filter,
+    scope: Scope,
     now: N,
     state: State,
     folders: Vec<Folder>,
@@ -67,6 +68,8 @@ struct Folder {
     /// The length of its path with the slash at the end.
     path_bytes: usize,
     below: Below,
+    /// What of it is to be found.
+    reach: Reach,
     /// Those of the folder itself, which hold for all that is in it.
     twins: Twins,
     /// Those of names in it.
@@ -79,8 +82,17 @@ struct Name {
 }
 
 impl<N: Fn() -> Timestamp> Scan<N> {
-    pub(super) fn new(root: SourceRoot, filter: Filter, now: N) -> Self {
-        Self { root, filter, now, state: State::NotBegun, folders: Vec::new(), path: Vec::new(), followed: 0 }
+    pub(super) fn new(root: SourceRoot, filter: Filter, scope: Scope, now: N) -> Self {
+        Self {
+            root,
+            filter,
+            scope,
+            now,
+            state: State::NotBegun,
+            folders: Vec::new(),
+            path: Vec::new(),
+            followed: 0,
+        }
     }
 
     fn begin(&mut self) -> Option<Found> {
@@ -121,13 +133,55 @@ impl<N: Fn() -> Timestamp> Scan<N> {
         names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         // A folder that changes while it is read may be said to hold a name twice.
         names.dedup_by(|a, b| a.name == b.name);
+        let reach = self.reach(&self.path);
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
         let names_with_twins = self.twins(&names, below);
         let (names, path_bytes) = (names.into_iter(), self.path.len());
-        self.folders.push(Folder { dir, names, path_bytes, below, twins, names_with_twins });
+        self.folders.push(Folder { dir, names, path_bytes, below, reach, twins, names_with_twins });
         Ok(())
+    }
+
+    /// What of a folder is to be found; its path can be any bytes.
+    fn reach(&self, folder: &[u8]) -> Reach {
+        if folder.is_empty() {
+            return self.scope.reach(None);
+        }
+        match RelPath::from_bytes(folder) {
+            Ok(folder) => self.scope.reach(Some(&folder)),
+            // It is refused as a whole where it is met.
+            Err(_) => Reach::Nothing,
+        }
+    }
+
+    /// Whether something in a folder is to be looked at.
+    fn is_meant(&self, entry: &Name, folder: Reach) -> bool {
+        let is_on_the_way = || match entry.kind {
+            FileType::Directory | FileType::Unknown => self.reach(&self.path) != Reach::Nothing,
+            FileType::RegularFile
+            | FileType::Symlink
+            | FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice => false,
+        };
+        match folder {
+            Reach::Tree => true,
+            Reach::Files if entry.kind != FileType::Directory => true,
+            // A folder that is refused is told of with the folder that holds it.
+            Reach::Files => RelPath::from_bytes(&self.path).is_err() || is_on_the_way(),
+            Reach::Way => is_on_the_way(),
+            Reach::Nothing => false,
+        }
+    }
+
+    /// Whether what was found is to be told: something of an unknown kind may have been met on the way.
+    fn is_within(&self, found: &Found) -> bool {
+        match found {
+            Found::File { path, .. } => self.scope.covers(path),
+            Found::Skipped { .. } | Found::Refused { .. } | Found::Unreadable { .. } => true,
+        }
     }
 
     /// The names in a folder that some servers take for one, of what is sent.
@@ -301,10 +355,13 @@ impl<N: Fn() -> Timestamp> Iterator for Scan<N> {
                 self.folders.pop();
                 continue;
             };
-            let below = folder.below;
+            let (below, reach) = (folder.below, folder.reach);
             self.path.truncate(folder.path_bytes);
             self.path.extend_from_slice(entry.name.as_bytes());
-            if let Some(found) = self.visit(&entry, below) {
+            if !self.is_meant(&entry, reach) {
+                continue;
+            }
+            if let Some(found) = self.visit(&entry, below).filter(|found| self.is_within(found)) {
                 return Some(found);
             }
         }

@@ -17,7 +17,7 @@ use super::steps::{
 use crate::clock::SystemClock;
 use crate::delivery::{Delivery, run};
 use crate::domain::{
-    Backoff, Charset, Event, Exit, Job, Network, PublishWay, RemotePath, RunReport, SecretRef, Server,
+    Backoff, Charset, Event, Exit, Job, Network, PublishWay, RemotePath, RunReport, Scope, SecretRef, Server,
     Symlinks, Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use crate::remote::{Deadlines, Profiles, Remote};
@@ -289,6 +289,7 @@ impl World {
             state,
             clock: Arc::new(SystemClock),
             triggers: Triggers::of(Trigger::Manual),
+            scope: Scope::All,
             limit: None,
             sink: Arc::new(move |_: Event| {
                 if told.fetch_add(1, Ordering::SeqCst) == last_event {
@@ -408,6 +409,7 @@ fn job(policy: &Policy, source: &Path) -> Job {
         deletes: policy.deletes(),
         symlinks: Symlinks::default(),
         timing: Timing::default(),
+        watch: None,
     }
 }
 

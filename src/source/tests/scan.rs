@@ -14,7 +14,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::super::{MAX_FOLDER_DEPTH, SourceError, SourceRoot, shown};
 use super::{CANARY, Lookup, Tree, all, file_paths, now, others, read_all, rel};
-use crate::domain::{FailureClass, Found, RelPath, Timestamp};
+use crate::domain::{Depth, FailureClass, Folders, Found, Reach, RelPath, Scope, Timestamp};
 
 #[test]
 fn any_name_can_be_shown() {
@@ -330,4 +330,33 @@ fn names_that_servers_take_for_one_are_told_of_each_other() {
             said("sub/x", "Case Sub"),
         ]
     );
+}
+
+#[test]
+fn a_part_of_the_source_is_what_a_scope_covers() {
+    let tree = Tree::new();
+    for path in ["x", "a/1", "a/b/2", "a/b/c/3", "a-b/4", "b/5", "b/c/6"] {
+        tree.write(path, b"x");
+    }
+    fs::create_dir_all(tree.at("b/bad\nname/below")).unwrap();
+    fs::create_dir(tree.at("a/empty")).unwrap();
+    let whole = file_paths(&tree.scan(&[], &[]));
+    let folders = [None, Some("a"), Some("a/b"), Some("b"), Some("none"), Some("a/empty"), Some("x")];
+    for one in folders {
+        for other in folders {
+            for depths in [(Depth::Itself, Depth::Itself), (Depth::Tree, Depth::Itself)] {
+                let mut meant = Folders::default();
+                meant.add(one.map(rel), depths.0);
+                meant.add(other.map(rel), depths.1);
+                let scope = Scope::Folders(meant);
+                let found: Vec<_> = tree.root().scan_within(&all(), &scope, now).collect();
+                let expected: Vec<_> =
+                    whole.iter().filter(|path| scope.covers(&rel(path))).cloned().collect();
+                assert_eq!(file_paths(&found), expected, "{scope:?}");
+                let told = others(&found).len();
+                let is_met = matches!(scope.reach(Some(&rel("b"))), Reach::Files | Reach::Tree);
+                assert_eq!(told, usize::from(is_met), "{scope:?}: {found:?}");
+            }
+        }
+    }
 }

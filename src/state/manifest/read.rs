@@ -6,8 +6,8 @@ use super::value::{
     STORINGS, TRASH, damaged, decode,
 };
 use crate::domain::{
-    Entry, GuardTripped, Pace, Presumed, Publishing, RelPath, RemotePath, Retiring, SourceSeen, StagedFile,
-    Storing, Timestamp,
+    Entry, GuardTripped, Pace, Presumed, Publishing, Reach, RelPath, RemotePath, Retiring, Scope, SourceSeen,
+    StagedFile, Storing, Timestamp,
 };
 use crate::state::error::{ManifestFault, StateError};
 
@@ -40,6 +40,17 @@ impl Manifest {
     /// All paths, in the order of [`RelPath`]s, read as they are asked for. Ends after an error.
     pub fn entries(&self) -> impl Iterator<Item = Result<(RelPath, Entry), StateError>> + Send + 'static {
         Entries { pairs: Some(self.tree.range(FIRST_PATH..)), guard: self.guard.clone() }
+    }
+
+    /// The paths in a part of the source, in the same order. Of what lies outside, the files in folders
+    /// on the way there are read over.
+    pub fn entries_within(
+        &self,
+        scope: &Scope,
+    ) -> impl Iterator<Item = Result<(RelPath, Entry), StateError>> + Send + 'static {
+        let pairs = Some(self.tree.range(FIRST_PATH..));
+        let all = Entries { pairs, guard: self.guard.clone() };
+        EntriesWithin { all, tree: self.tree.clone(), scope: scope.clone() }
     }
 
     /// The intents that are not settled: files that may or may not stand under their final
@@ -163,6 +174,39 @@ impl Iterator for Entries {
             Err(fault) => {
                 self.pairs = None;
                 Some(Err(self.guard.report(fault)))
+            }
+        }
+    }
+}
+
+/// The paths of a manifest in a part of the source.
+struct EntriesWithin {
+    all: Entries,
+    tree: sled::Tree,
+    scope: Scope,
+}
+
+impl EntriesWithin {
+    /// The outermost folder of a path of which nothing is meant.
+    fn foreign(&self, path: &RelPath) -> Option<RelPath> {
+        path.folders().find(|folder| self.scope.reach(Some(folder)) == Reach::Nothing)
+    }
+}
+
+impl Iterator for EntriesWithin {
+    type Item = Result<(RelPath, Entry), StateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let next = self.all.next()?;
+            let path = match &next {
+                Ok((path, _)) if !self.scope.covers(path) => path,
+                Ok(_) | Err(_) => return Some(next),
+            };
+            if let Some(folder) = self.foreign(path) {
+                // Behind all keys of what is in it, since these go on with 0x00.
+                let behind = [folder.to_key(), vec![1]].concat();
+                self.all.pairs = Some(self.tree.range(behind..));
             }
         }
     }

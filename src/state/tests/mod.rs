@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use self::sim::SimDisk;
 use super::*;
 use crate::domain::{
-    AuditCounts, AuditKind, Audited, Confirmed, Counts, Delivered, Digest, Entry, EntryStatus, Evidence,
-    Failed, Failure, FailureClass, FileStat, FoundDiffering, Leftovers, Presumed, Publishing, RelPath,
-    RemotePath, RunFinished, RunId, Sent, SessionFacts, StagedFile, Staging, Standing, Timestamp, TlsVersion,
-    VerifyPolicy, Withdrawn, compare,
+    AuditCounts, AuditKind, Audited, Confirmed, Counts, Delivered, Depth, Digest, Entry, EntryStatus,
+    Evidence, Failed, Failure, FailureClass, FileStat, Folders, FoundDiffering, Leftovers, Presumed,
+    Publishing, RelPath, RemotePath, RunFinished, RunId, Scope, Sent, SessionFacts, StagedFile, Staging,
+    Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
 };
 
 /// A clock that moves a second a look, and numbers that count up.
@@ -255,6 +255,38 @@ fn what_is_found_on_the_server_changes_what_is_known() {
     let (counts, proofs) = (AuditCounts::default(), std::collections::BTreeMap::new());
     let ended = Audited { run, audit: AuditKind::Verify, counts, proofs };
     commit(&state, &target, vec![Record::Audited(ended)]);
+    state.close().unwrap();
+}
+
+/// A part of the manifest is what lies in it of the whole, in the same order.
+#[test]
+fn a_part_of_the_manifest_is_what_a_scope_covers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, state) = (target("parts"), reopen(folder.path()));
+    let run = start(&state, &target);
+    let paths = ["!", "a/1", "a/b/c/2", "a/b/3", "a/b-c/4", "a-b/5", "a0/6", "z", "a/\u{10ffff}/7", "b/8"];
+    commit(&state, &target, paths.iter().map(|path| delivered(run, path, 4)).collect());
+    let manifest = state.manifest(target.id()).unwrap();
+    let all: Vec<_> = manifest.entries().map(|entry| entry.unwrap().0).collect();
+    assert_eq!(all.len(), paths.len());
+    let folders =
+        [None, Some("a"), Some("a/b"), Some("a/b/c"), Some("b"), Some("none"), Some("a/\u{10ffff}")];
+    for one in folders {
+        for other in folders {
+            for depths in
+                [(Depth::Itself, Depth::Itself), (Depth::Tree, Depth::Itself), (Depth::Tree, Depth::Tree)]
+            {
+                let mut folders = Folders::default();
+                folders.add(one.map(rel), depths.0);
+                folders.add(other.map(rel), depths.1);
+                let scope = Scope::Folders(folders);
+                let found: Vec<_> = manifest.entries_within(&scope).map(|entry| entry.unwrap().0).collect();
+                let expected: Vec<_> = all.iter().filter(|path| scope.covers(path)).cloned().collect();
+                assert_eq!(found, expected, "{scope:?}");
+            }
+        }
+    }
+    assert_eq!(manifest.entries_within(&Scope::All).count(), paths.len());
     state.close().unwrap();
 }
 

@@ -12,8 +12,8 @@ use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, HeldToWindows, Job, Mode,
-    Network, Overwrite, PublishWay, RelPath, RemoteDelete, RemotePath, RunId, RunReport, SecretRef, Server,
-    Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust,
+    Network, Overwrite, PublishWay, RelPath, RemoteDelete, RemotePath, RunId, RunReport, Scope, SecretRef,
+    Server, Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust,
     VerifyPolicy,
 };
 use nightferry::remote::{Ability, Deadlines, Profile, Profiles, Remote};
@@ -33,6 +33,8 @@ pub(super) struct Bench {
     pub(super) deadlines: Deadlines,
     pub(super) password: &'static str,
     pub(super) approved: Option<RunId>,
+    /// What the next runs are about.
+    pub(super) scope: Scope,
     profiles: Arc<Profiles>,
     /// From how many bytes on uploads are resumed.
     pub(super) resume_from: u64,
@@ -103,6 +105,7 @@ impl Bench {
             after_delivery: AfterDelivery::Keep,
             deletes: Deletes::default(),
             timing: Timing::default(),
+            watch: None,
         };
         let (deadlines, profiles) = (Deadlines::default(), Arc::new(Profiles::in_memory()));
         let resume_from = Delivery::RESUME_FROM;
@@ -115,6 +118,7 @@ impl Bench {
             deadlines,
             password,
             approved: None,
+            scope: Scope::All,
             profiles,
             resume_from,
             renames,
@@ -266,6 +270,7 @@ impl Bench {
                 seen.lock().unwrap().push(event);
             }),
             triggers: Triggers::of(Trigger::Manual),
+            scope: self.scope.clone(),
             limit: self.job.timing.limit(SystemClock.now(), HeldToWindows::No),
             resume_from: self.resume_from,
             approved: self.approved,

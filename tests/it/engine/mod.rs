@@ -24,6 +24,7 @@ mod restore;
 mod resume;
 mod retire;
 mod runs;
+mod scopes;
 mod strangers;
 mod tls;
 mod trust;

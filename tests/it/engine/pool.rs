@@ -8,7 +8,7 @@ use ftps_server::{Action, Dialect, Fault, Moment, Server};
 use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    Backoff, Event, Exit, FileProgress, RemotePath, RunReport, Target, Timestamp, Trigger, Triggers,
+    Backoff, Event, Exit, FileProgress, RemotePath, RunReport, Scope, Target, Timestamp, Trigger, Triggers,
 };
 use nightferry::remote::{Ability, Remote};
 use nightferry::state::State;
@@ -157,6 +157,7 @@ impl Running {
         let (counter, told) = (Arc::clone(&delivered), Arc::clone(&some));
         let delivery = Delivery {
             triggers: Triggers::of(Trigger::Manual),
+            scope: Scope::All,
             limit: None,
             target: Target::of(&job, &bench.definition),
             job,
