@@ -129,6 +129,7 @@
 //! does not sync what it flushes, so the manifest carries no durability: what it lacks is replayed
 //! from the ledger on opening, and a damaged one is rebuilt. See [`state`].
 
+pub mod agent;
 pub mod audit;
 pub mod cli;
 pub mod clock;
