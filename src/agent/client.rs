@@ -45,7 +45,7 @@ impl Client {
         Ok(Some(Self { stream, answers: BufReader::new(answers.take(MAX_ANSWER_BYTES)) }))
     }
 
-    /// Asks; the answers are to be taken by [`next`](Self::next).
+    /// Asks; the answers are to be taken by [`answer`](Self::answer).
     pub fn ask(&mut self, request: Request) -> Result<(), ClientError> {
         let waits = match request {
             Request::Status => Some(ANSWER_TIME),
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// The next answer; none when all is said.
-    pub fn next(&mut self) -> Result<Option<Told>, ClientError> {
+    pub fn answer(&mut self) -> Result<Option<Told>, ClientError> {
         self.answers.get_mut().set_limit(MAX_ANSWER_BYTES);
         let mut line = Vec::new();
         let read = self.answers.read_until(b'\n', &mut line).map_err(ClientError::Io)?;

@@ -124,7 +124,7 @@ impl History {
                 if let Some(entry) = self.open.get_mut(&finished.run) {
                     entry.ended = Some(at);
                     entry.counts = finished.counts;
-                    entry.stopped = finished.stopped.clone();
+                    entry.stopped.clone_from(&finished.stopped);
                     self.close(finished.run);
                 }
             }

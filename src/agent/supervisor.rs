@@ -83,7 +83,7 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
             control_tasks.spawn(control.serve());
         }
         Err(error) => {
-            error!(%error, "The control socket cannot be made; `status` and `sync` do not reach the agent.")
+            error!(%error, "The control socket cannot be made; `status` and `sync` do not reach the agent.");
         }
     }
     agent.plan_all().await?;
@@ -108,7 +108,9 @@ fn open(config: Config, clock: &Arc<dyn Clock>) -> Result<Opened, AgentError> {
     let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
     let servers = Servers::of(&config, &profiles, &Servers::default())?;
     let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(clock), config.ledger.retain)?;
-    opened.notices.iter().for_each(|notice| warn!(%notice, "The state was put right."));
+    for notice in &opened.notices {
+        warn!(%notice, "The state was put right.");
+    }
     Ok(Opened { config, servers, profiles, state: opened.state })
 }
 
@@ -249,9 +251,10 @@ impl Supervisor {
 
     fn ask(&mut self, name: &JobName, trigger: Trigger) {
         let Some(keeper) = self.keepers.get_mut(name) else { return };
-        match keeper.ask(trigger) {
-            Some(triggers) => self.start(name, triggers),
-            None => info!(job = %name, why = %trigger, "The job runs; one more run is remembered."),
+        if let Some(triggers) = keeper.ask(trigger) {
+            self.start(name, triggers);
+        } else {
+            info!(job = %name, why = %trigger, "The job runs; one more run is remembered.");
         }
     }
 
@@ -274,14 +277,16 @@ impl Supervisor {
     async fn mend(&mut self) {
         let now = self.clock.now();
         // A clock that was put back holds it up no longer than that.
-        let is_due = |at: &Timestamp| now >= *at || at.since(now) > MEND_EVERY;
-        if !self.runs.is_empty() || self.broken.filter(is_due).is_none() {
+        let is_due = |at: Timestamp| now >= at || at.since(now) > MEND_EVERY;
+        if !self.runs.is_empty() || !self.broken.is_some_and(is_due) {
             return;
         }
         let state = self.state.clone();
         match spawn_blocking(move || state.reopen()).await {
             Ok(Ok(notices)) => {
-                notices.iter().for_each(|notice| warn!(%notice, "The state was put right."));
+                for notice in notices {
+                    warn!(%notice, "The state was put right.");
+                }
                 info!("The state is open again.");
                 self.broken = None;
             }

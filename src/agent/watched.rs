@@ -152,7 +152,7 @@ fn log_end(report: &RunReport) {
             warn!(%job, %run, delivered, unchanged, failed, elapsed_ms, %cause, "The run did not end well.");
         }
         _ => {
-            error!(%job, %run, delivered, unchanged, failed, elapsed_ms, %cause, "The run needs someone to act.")
+            error!(%job, %run, delivered, unchanged, failed, elapsed_ms, %cause, "The run needs someone to act.");
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn through_agent(
     let bar = output.bars.add(ProgressBar::new_spinner());
     bar.enable_steady_tick(TURN);
     let (mut exit, mut ended) = (Exit::Done, 0);
-    while let Some(told) = agent.next()? {
+    while let Some(told) = agent.answer()? {
         match told {
             Told::Report(report) => {
                 ended += 1;
@@ -42,7 +42,7 @@ pub(super) fn through_agent(
             }
             Told::Refused { text, remedy, code } => {
                 bar.finish_and_clear();
-                return Err(refused(text, remedy, code));
+                return Err(refused(&text, remedy, code));
             }
             Told::Waits { job } => {
                 output.line(
@@ -79,7 +79,7 @@ pub(super) fn through_agent(
 }
 
 /// What the agent does not do.
-pub(super) fn refused(text: String, remedy: Option<String>, code: u8) -> CliError {
-    let text = escaped(&text).into_owned();
+pub(super) fn refused(text: &str, remedy: Option<String>, code: u8) -> CliError {
+    let text = escaped(text).into_owned();
     CliError::Refused { text, remedy, exit: Exit::of_code(code).unwrap_or(Exit::Other) }
 }

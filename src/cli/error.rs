@@ -75,6 +75,7 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Config(_)
+            | Self::NoRun { .. }
             | Self::NoConfig { .. }
             | Self::UnknownJob { .. }
             | Self::NoServer { .. }
@@ -87,7 +88,6 @@ impl CliError {
             | Self::NoPath { .. }
             | Self::Adopt(AdoptError::Drop { .. })
             | Self::Pattern(_) => Exit::Usage,
-            Self::NoRun { .. } => Exit::Usage,
             Self::Agent(error) => error.exit(),
             Self::Refused { exit, .. } => *exit,
             Self::Look { source, .. } => exit_of(source),

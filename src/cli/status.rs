@@ -26,9 +26,9 @@ pub(super) fn run(config: &Config, output: &Output) -> Result<Exit, CliError> {
 
 fn ask(mut agent: Client) -> Result<Status, CliError> {
     agent.ask(Request::Status)?;
-    match agent.next()? {
+    match agent.answer()? {
         Some(Told::Status(status)) => Ok(*status),
-        Some(Told::Refused { text, remedy, code }) => Err(refused(text, remedy, code)),
+        Some(Told::Refused { text, remedy, code }) => Err(refused(&text, remedy, code)),
         _ => Err(CliError::Silent),
     }
 }

@@ -49,7 +49,7 @@ impl Supervisor {
             }
             Ok(Loaded::History(Ok(history))) => self.remember(&history),
             Ok(Loaded::History(Err(error))) => {
-                warn!(%error, "The ledger cannot be read for what came before.")
+                warn!(%error, "The ledger cannot be read for what came before.");
             }
             Err(_) => {
                 error!("A part of the program failed; please report it.");
