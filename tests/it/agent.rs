@@ -246,7 +246,7 @@ fn three_missed_times_are_made_up_for_by_one_run() {
     let job = "  one: {source: one, server: office, destination: /in, schedule: \"0 * * * *\"}\n";
     let home = Home::new(&[("office", &server)], job);
     home.write("one/a.txt", b"a");
-    let from = SystemClock.now().minus(Duration::from_secs(3 * 3600 + 60));
+    let from = SystemClock.now().minus(Duration::from_mins(181));
     let opened = State::open(&home.path().join("state"), Arc::new(SystemClock)).unwrap();
     let scheduled = Scheduled { job: "one".parse().unwrap(), schedule: "0 * * * * UTC".into(), from };
     let runtime = tokio::runtime::Runtime::new().unwrap();
