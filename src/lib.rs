@@ -36,6 +36,7 @@
 //! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
 //! | [`trigger`] | why a run starts: schedule, watch, retry, what waits while a job is busy. Cannot transfer | `domain`, `clock` |
 //! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
+//! | [`agent`] | owns time and tasks: starts runs, answers on its socket, lives as a service | all above but `diagnose` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
 //!
 //! Only `state` names sled, only `config` the YAML crates, only `ftps::tls` makes a TLS
@@ -50,6 +51,7 @@
 //! | [Mode](domain::Mode) | `mirror`: absence on the server is damage; `drop`: a consumer takes files away, absence is success |
 //! | [Target](domain::Target) | source, host, port, user and destination: what a manifest is about |
 //! | [Trigger](domain::Trigger) | why a run starts |
+//! | Agent | the process of `nightferry run`, which starts runs by itself and can be [asked](agent::Request) |
 //! | Due | of a scheduled time: come, and no run has dealt with it |
 //! | [Missed](domain::Missed) | scheduled times at which nothing could run; a *catch-up* makes up for them with one run |
 //! | [Scope](domain::Scope) | which part of a source a run is about: all, or the folders that changed |
@@ -88,6 +90,7 @@
 //! | [Distrust](ftps::Distrust) | why a server's certificate is refused, with what stands in it and the remedy |
 //! | [Check](diagnose::Check) | one thing that `doctor` looks at on a server |
 //! | [Finding](diagnose::Finding) | what came of a check, with the remedy |
+//! | Follower | whoever asked the agent for a run, and is told of it |
 //! | [Event](domain::Event) | something that happened, for those who watch; not kept |
 //!
 //! # The way of one file
@@ -136,6 +139,7 @@
 //! does not sync what it flushes, so the manifest carries no durability: what it lacks is replayed
 //! from the ledger on opening, and a damaged one is rebuilt. See [`state`].
 
+pub mod agent;
 pub mod audit;
 pub mod cli;
 pub mod clock;

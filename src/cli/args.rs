@@ -41,6 +41,22 @@ pub(super) enum Verb {
         #[arg(value_name = "JOB")]
         jobs: Vec<String>,
     },
+    /// Run as an agent, in the foreground: jobs run when they are due, until a signal ends it
+    Run,
+    /// Show what the agent does, when jobs ran and when they run next
+    Status,
+    /// Show the runs of the past, the last one at the end
+    #[command(args_conflicts_with_subcommands = true)]
+    History {
+        /// Of this job; of all where none is named
+        #[arg(value_name = "JOB")]
+        job: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "RUNS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
+        #[command(subcommand)]
+        verb: Option<HistoryVerb>,
+    },
     /// Send what is new or changed, prove that it arrived, and end
     Sync {
         /// The jobs to run; all where none is named
@@ -126,6 +142,16 @@ pub(super) enum Verb {
     Ledger {
         #[command(subcommand)]
         verb: LedgerVerb,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HistoryVerb {
+    /// Show one run with its files
+    Show {
+        /// Its number
+        #[arg(value_name = "RUN")]
+        run: u64,
     },
 }
 

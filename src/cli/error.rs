@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::agent::{AgentError, ClientError};
 use crate::audit::AdoptError;
 use crate::config::ConfigError;
 use crate::config::secret::SecretError;
@@ -18,6 +19,16 @@ use crate::state::StateError;
 pub(super) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{text}")]
+    Refused { text: String, remedy: Option<String>, exit: Exit },
+    #[error("the agent said less than it should have")]
+    Silent,
+    #[error("the ledger tells of no run {run}")]
+    NoRun { run: RunId },
     #[error("there is no configuration: neither {} exists", listed(looked_at))]
     NoConfig { looked_at: Vec<PathBuf> },
     #[error("there is no job `{name}`")]
@@ -64,6 +75,7 @@ impl CliError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Config(_)
+            | Self::NoRun { .. }
             | Self::NoConfig { .. }
             | Self::UnknownJob { .. }
             | Self::NoServer { .. }
@@ -76,11 +88,18 @@ impl CliError {
             | Self::NoPath { .. }
             | Self::Adopt(AdoptError::Drop { .. })
             | Self::Pattern(_) => Exit::Usage,
+            Self::Agent(error) => error.exit(),
+            Self::Refused { exit, .. } => *exit,
             Self::Look { source, .. } => exit_of(source),
             Self::State(error) | Self::Adopt(AdoptError::State(error)) => error.exit(),
             Self::Source(error) => error.class().exit(),
             Self::Interrupted => Exit::Interrupted,
-            Self::Output(_) | Self::Plan(_) | Self::Runtime(_) | Self::Died => Exit::Other,
+            Self::Output(_)
+            | Self::Plan(_)
+            | Self::Runtime(_)
+            | Self::Client(_)
+            | Self::Silent
+            | Self::Died => Exit::Other,
         }
     }
 
@@ -88,6 +107,9 @@ impl CliError {
     pub(super) fn remedy(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.remedy(),
+            Self::Agent(error) => error.remedy(),
+            Self::Refused { remedy, .. } => remedy.clone(),
+            Self::NoRun { .. } => Some("`nightferry history` lists the runs".to_owned()),
             Self::NoConfig { .. } => Some(
                 "write one, starting from jobs.example.yaml, or name yours with `--config FILE`".to_owned(),
             ),
@@ -113,6 +135,8 @@ impl CliError {
             | Self::Plan(_)
             | Self::Runtime(_)
             | Self::Died
+            | Self::Client(_)
+            | Self::Silent
             | Self::Interrupted
             | Self::Output(_) => None,
         }

@@ -5,11 +5,13 @@
 
 mod adopt;
 mod args;
+mod asked;
 mod audit;
 mod check;
 mod doctor;
 mod engine;
 mod error;
+mod history;
 mod ledger;
 mod log;
 mod output;
@@ -17,8 +19,10 @@ mod person;
 mod plan;
 mod progress;
 mod restore;
+mod run;
 mod select;
 mod settle;
+mod status;
 mod sync;
 mod timing;
 mod trust;
@@ -29,7 +33,7 @@ use std::ffi::OsString;
 
 use clap::Parser as _;
 
-use self::args::{Arguments, LedgerVerb, Verb};
+use self::args::{Arguments, HistoryVerb, LedgerVerb, Verb};
 use self::error::CliError;
 use self::output::Output;
 use self::settle::Asked;
@@ -49,7 +53,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let output = Output::new(&arguments);
-    log::start(&output);
+    if !matches!(arguments.verb, Verb::Run) {
+        // The agent's log is as its configuration says.
+        log::start(&output);
+    }
     match verb(&arguments, &output) {
         Ok(exit) => exit,
         Err(error) => {
@@ -63,6 +70,12 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
     let config = select::config(arguments.config.as_deref());
     match &arguments.verb {
         Verb::Check => check::run(config, output),
+        Verb::Run => run::run(config?, output),
+        Verb::Status => status::run(&config?, output),
+        Verb::History { verb: Some(HistoryVerb::Show { run }), .. } => {
+            history::show(&config?, RunId(*run), output)
+        }
+        Verb::History { job, limit, verb: None } => history::run(&config?, job.as_deref(), *limit, output),
         Verb::Plan { jobs } => plan::run(&config?, jobs, output),
         Verb::Sync { jobs, approve_deletes } => sync::run(&config?, jobs, approve_deletes.map(RunId), output),
         Verb::Verify { jobs, read } => {

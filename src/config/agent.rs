@@ -3,15 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::section::{Keys, Later, Section};
+use super::section::{Keys, Later, Section, Value};
 use super::zone;
-use super::{AgentConfig, path_below};
+use super::{AgentConfig, LogConfig, LogFormat, LogLevel, path_below};
 use crate::domain::Zone;
 
 const KEYS: Keys = Keys {
-    known: &["state_dir", "timezone"],
+    known: &["state_dir", "timezone", "log"],
     later: &[
-        Later { key: "log", instead: "take it out, and use `-v` for more" },
         Later { key: "status", instead: "take it out" },
         Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
     ],
@@ -40,7 +39,29 @@ pub(super) fn read(
             return None;
         }
     };
-    Some(AgentConfig { state_dir })
+    let log = match section {
+        Some(section) => section.optional_or("log", LogConfig::default(), |value| log(value))?,
+        None => LogConfig::default(),
+    };
+    Some(AgentConfig { state_dir, log })
+}
+
+const LOG_KEYS: Keys = Keys { known: &["format", "level"], later: &[] };
+
+fn log(value: &Value<'_>) -> Option<LogConfig> {
+    let section = Section::new(value, &LOG_KEYS)?;
+    let format = section.optional_or("format", LogFormat::default(), |value| {
+        value.choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    let level = section.optional_or("level", LogLevel::default(), |value| {
+        value.choice(&[
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+        ])
+    });
+    Some(LogConfig { format: format?, level: level? })
 }
 
 /// The zone of jobs that name none; the inner `None` where the file does not name it.

@@ -57,6 +57,41 @@ pub struct Config {
 pub struct AgentConfig {
     /// The folder of ledger and manifest, absolute. Need not exist yet.
     pub state_dir: PathBuf,
+    /// What the agent that runs as a service logs.
+    pub log: LogConfig,
+}
+
+/// What the agent that runs as a service logs, to standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// The least that matters.
+    pub level: LogLevel,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Sentences with fields behind them.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Someone must act.
+    Error,
+    /// The unexpected too.
+    Warn,
+    /// Starts and ends of runs too.
+    #[default]
+    Info,
+    /// Each file, and what happens on the wire, too.
+    Debug,
 }
 
 /// How the ledger is kept.

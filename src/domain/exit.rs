@@ -65,6 +65,11 @@ impl Exit {
         }
     }
 
+    /// The one with this code, where there is one.
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::PRECEDENCE.into_iter().find(|exit| exit.code() == code)
+    }
+
     /// The one of two that must be seen first.
     #[must_use]
     pub fn worst(self, other: Self) -> Self {
@@ -84,6 +89,7 @@ mod tests {
         for exit in Exit::PRECEDENCE {
             assert_eq!(exit.worst(Exit::Done), exit);
             assert_eq!(Exit::Done.worst(exit), exit);
+            assert_eq!(Exit::of_code(exit.code()), Some(exit));
         }
         assert_eq!(Exit::FilesFailed.worst(Exit::Verification), Exit::Verification);
         assert_eq!(Exit::Trust.worst(Exit::Refused), Exit::Trust);

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod agent;
 mod attacks;
 mod cli;
 mod cli_ways_back;

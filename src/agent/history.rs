@@ -1,0 +1,166 @@
+//! What runs came to, from the ledger.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    AuditKind, Counts, FailedFile, Failure, JobName, Record, RunId, RunReport, Timestamp, Triggers,
+};
+use crate::state::{State, StateError, read_ledger};
+
+/// Most runs of which a history tells: a year of a job that runs every hour.
+pub(super) const MAX_RUNS: usize = 10_000;
+/// Most failed files that are named for a run; `nightferry history show` tells all.
+const MAX_FILES_NAMED: usize = 20;
+/// Most runs that are open at once in a ledger that is read: those that were cut off never end,
+/// and are forgotten from the oldest.
+const MAX_OPEN: usize = 1_000;
+
+/// What came of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEntry {
+    /// The run.
+    pub run: RunId,
+    /// Its job.
+    pub job: JobName,
+    /// What it was begun for, where that is not delivery.
+    pub audit: Option<AuditKind>,
+    /// Why it began.
+    pub triggers: Triggers,
+    /// When.
+    pub began: Timestamp,
+    /// When it ended. `None` where it goes on, or was cut off.
+    pub ended: Option<Timestamp>,
+    /// How many files had which outcome.
+    pub counts: Counts,
+    /// Why it ended before its plan was done.
+    pub stopped: Option<Failure>,
+    /// The first of the failed files.
+    pub failed: Vec<FailedFile>,
+}
+
+impl RunEntry {
+    /// Of a run that just ended.
+    pub(super) fn of(report: &RunReport, began: Timestamp, ended: Timestamp) -> Self {
+        Self {
+            run: report.run,
+            job: report.job.clone(),
+            audit: None,
+            triggers: report.triggers.clone(),
+            began,
+            ended: Some(ended),
+            counts: report.counts,
+            stopped: report.stopped.clone(),
+            failed: report.failed.iter().take(MAX_FILES_NAMED).cloned().collect(),
+        }
+    }
+
+    /// Whether it ended, and nothing is left for it to do.
+    pub fn is_well(&self) -> bool {
+        let Counts { failed, presumed, retained, not_removed, not_reached, .. } = self.counts;
+        let left = failed + presumed + retained + not_removed + not_reached;
+        self.ended.is_some() && self.stopped.is_none() && left == 0
+    }
+}
+
+/// The last runs, as a fold over the ledger's records.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    most: usize,
+    job: Option<JobName>,
+    open: BTreeMap<RunId, RunEntry>,
+    runs: VecDeque<RunEntry>,
+    /// The last run of each job that delivers.
+    last: BTreeMap<JobName, RunEntry>,
+    /// The last run of each job that ended well.
+    last_well: BTreeMap<JobName, Timestamp>,
+}
+
+impl History {
+    /// Reads the last runs from the ledger of a state folder, of one job or of all: at most `most`.
+    /// Nothing where there is no ledger. Blocks: it reads all that is kept. Takes no lock.
+    pub fn read(folder: &Path, job: Option<&JobName>, most: usize) -> Result<Self, StateError> {
+        let mut history = Self { most: most.min(MAX_RUNS), job: job.cloned(), ..Self::default() };
+        if State::is_begun(folder) {
+            read_ledger(folder, &mut |line| history.add(line.at, line.record))?;
+        }
+        Ok(history)
+    }
+
+    fn add(&mut self, at: Timestamp, record: &Record) {
+        match record {
+            Record::RunStarted(started) if self.job.as_ref().is_none_or(|job| *job == started.job) => {
+                let entry = RunEntry {
+                    run: started.run,
+                    job: started.job.clone(),
+                    audit: started.audit,
+                    triggers: started.triggers.clone(),
+                    began: at,
+                    ended: None,
+                    counts: Counts::default(),
+                    stopped: None,
+                    failed: Vec::new(),
+                };
+                // A run of its job before it that has no end was cut off.
+                let cut_off = self.open.values().find(|open| open.job == entry.job).map(|open| open.run);
+                self.open.insert(entry.run, entry);
+                let oldest = (self.open.len() > MAX_OPEN).then(|| self.open.keys().next().copied());
+                if let Some(run) = cut_off.or(oldest.flatten()) {
+                    self.close(run);
+                }
+            }
+            Record::Failed(failed) => {
+                if let Some(entry) = self.open.get_mut(&failed.run) {
+                    entry.counts.failed += 1;
+                    if entry.failed.len() < MAX_FILES_NAMED {
+                        let (name, failure) = (failed.name.clone(), failed.failure.clone());
+                        entry.failed.push(FailedFile { name, failure });
+                    }
+                }
+            }
+            Record::RunFinished(finished) => {
+                if let Some(entry) = self.open.get_mut(&finished.run) {
+                    entry.ended = Some(at);
+                    entry.counts = finished.counts;
+                    entry.stopped.clone_from(&finished.stopped);
+                    self.close(finished.run);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, run: RunId) {
+        let Some(entry) = self.open.remove(&run) else { return };
+        if entry.audit.is_none() {
+            if let (true, Some(ended)) = (entry.is_well(), entry.ended) {
+                self.last_well.insert(entry.job.clone(), ended);
+            }
+            self.last.insert(entry.job.clone(), entry.clone());
+        }
+        self.runs.push_back(entry);
+        if self.runs.len() > self.most {
+            self.runs.pop_front();
+        }
+    }
+
+    /// The last run of a job that delivers, and came to its end or was cut off.
+    pub fn last(&self, job: &JobName) -> Option<&RunEntry> {
+        self.last.get(job)
+    }
+
+    /// When a run of a job last ended well.
+    pub fn last_well(&self, job: &JobName) -> Option<Timestamp> {
+        self.last_well.get(job).copied()
+    }
+
+    /// The runs in the order in which they began; those without an end may go on.
+    pub fn into_runs(self) -> Vec<RunEntry> {
+        let mut runs: Vec<_> = self.runs.into_iter().chain(self.open.into_values()).collect();
+        runs.sort_by_key(|entry| entry.run);
+        let surplus = runs.len().saturating_sub(self.most);
+        runs.split_off(surplus)
+    }
+}

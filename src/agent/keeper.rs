@@ -1,0 +1,165 @@
+//! What the agent knows of one job: when it runs, what waits, what runs, what came of it.
+
+use std::sync::Arc;
+
+use super::history::RunEntry;
+use super::protocol::Told;
+use super::status::{JobState, JobStatus, RunStatus};
+use super::watched::{Follower, Watched};
+use crate::domain::{Exit, Job, LimitCause, RunId, Target, Timestamp, Trigger, Triggers};
+use crate::remote::Remote;
+use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
+
+/// What the agent knows of one job.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) job: Job,
+    pub(super) remote: Arc<Remote>,
+    pub(super) planner: Option<Planner>,
+    pub(super) retry: RetryTrigger,
+    pub(super) pending: Pending,
+    /// A run that is to start, but not now: these are not the job's hours, or nothing can be recorded.
+    pub(super) held: Option<Triggers>,
+    pub(super) running: Option<Running>,
+    /// Those who follow the next run, and the deletions that a person approved for it.
+    pub(super) followers: Vec<Follower>,
+    pub(super) approved: Option<RunId>,
+    pub(super) last: Option<RunEntry>,
+    pub(super) last_well: Option<Timestamp>,
+    pub(super) stay: Stay,
+}
+
+/// Whether a job stands in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    Kept,
+    /// It does not any more; its run may end.
+    Leaving,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) watched: Arc<Watched>,
+    pub(super) since: Timestamp,
+    pub(super) triggers: Triggers,
+    /// What would end it.
+    pub(super) limit: Option<LimitCause>,
+    pub(super) followers: Vec<Follower>,
+}
+
+impl Keeper {
+    pub(super) fn new(job: Job, remote: Arc<Remote>) -> Self {
+        Self {
+            job,
+            remote,
+            planner: None,
+            retry: RetryTrigger::default(),
+            pending: Pending::default(),
+            held: None,
+            running: None,
+            followers: Vec::new(),
+            approved: None,
+            last: None,
+            last_well: None,
+            stay: Stay::Kept,
+        }
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target::of(&self.job, self.remote.server())
+    }
+
+    /// Takes in a trigger. What a run is to start for comes back, where one is.
+    pub(super) fn ask(&mut self, trigger: Trigger) -> Option<Triggers> {
+        if let Some(mut held) = self.held.take() {
+            held.add(trigger);
+            return Some(held);
+        }
+        match self.pending.ask(trigger) {
+            Asked::Start(triggers) => Some(triggers),
+            Asked::Remembered => None,
+        }
+    }
+
+    /// What its schedule and its failures ask for.
+    pub(super) fn due(&mut self, now: Timestamp) -> Vec<Due> {
+        if self.stay == Stay::Leaving {
+            return Vec::new();
+        }
+        let mut due: Vec<Due> =
+            self.planner.as_mut().and_then(|planner| planner.poll(now)).into_iter().collect();
+        if self.job.timing.windows.is_open(now) {
+            due.extend(self.retry.poll(now).map(Due::Run));
+        }
+        due
+    }
+
+    /// Whether a run for these may start now, as far as the job's hours go.
+    pub(super) fn may_start(&self, triggers: &Triggers, now: Timestamp) -> bool {
+        is_by_hand(triggers) || self.job.timing.windows.is_open(now)
+    }
+
+    /// When there is something to look at.
+    pub(super) fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.stay == Stay::Leaving {
+            return None;
+        }
+        let windows = &self.job.timing.windows;
+        let planned = self.planner.as_ref().and_then(|planner| planner.next_look(now));
+        let again = self.retry.due().and_then(|due| windows.opens(due.max(now)));
+        let held = self.held.as_ref().and_then(|_| windows.opens(now)).filter(|opens| *opens > now);
+        planned.into_iter().chain(again).chain(held).min()
+    }
+
+    pub(super) fn status(&self, now: Timestamp) -> JobStatus {
+        let state = match (&self.running, &self.held) {
+            (Some(running), _) => {
+                let (run, progress) = running.watched.now();
+                let (since, triggers) = (running.since, running.triggers.clone());
+                JobState::Running(RunStatus { run, since, triggers, progress })
+            }
+            (None, Some(_)) => JobState::Held,
+            (None, None) => JobState::Idle,
+        };
+        let schedule = self.job.timing.schedule.as_ref();
+        JobStatus {
+            job: self.job.name.clone(),
+            server: self.job.server.clone(),
+            state,
+            zone: schedule.map(|schedule| schedule.zone.name().to_owned()),
+            next_run: self.planner.as_ref().and_then(|planner| planner.next_look(now)),
+            next_try: self.retry.due(),
+            remembered: self.pending.remembered().clone(),
+            last: self.last.clone(),
+            last_well: self.last_well,
+            failing: self.last.iter().flat_map(|last| last.failed.clone()).collect(),
+        }
+    }
+
+    /// Tells those who follow the next run that there is none.
+    pub(super) fn disappoint(&mut self, cause: &str, exit: Exit) {
+        lost(&self.job, std::mem::take(&mut self.followers), cause, exit);
+    }
+}
+
+impl Running {
+    /// Tells all who follow what came of it.
+    pub(super) fn end(self, told: &Told) {
+        for follower in self.followers {
+            drop(follower.last.send(told.clone()));
+        }
+    }
+}
+
+pub(super) fn lost(job: &Job, followers: Vec<Follower>, cause: &str, exit: Exit) {
+    let told = Told::Lost { job: job.name.clone(), cause: cause.to_owned(), code: exit.code() };
+    for follower in followers {
+        drop(follower.last.send(told.clone()));
+    }
+}
+
+/// Whether a person wanted it, who knows what time it is.
+pub(super) fn is_by_hand(triggers: &Triggers) -> bool {
+    triggers.iter().any(|trigger| *trigger == Trigger::Manual)
+}

@@ -1,0 +1,31 @@
+//! The agent: owns time and tasks. One loop decides when which job runs, and answers those who ask.
+//!
+//! - `supervisor` is the loop: schedules, retries, signals, requests and ends of runs come in, runs
+//!   go out as tasks that it tracks. Nothing else starts a run. A job has one run at a time and one
+//!   more that is remembered; jobs do not wait for each other.
+//! - `keeper` is what it knows of one job, `servers` the servers that jobs share, `watched` the
+//!   events of one run for log, status and followers.
+//! - `control` is the Unix socket in the state folder and `protocol` what is said on it; `client` is
+//!   the other end, for the command line.
+//! - `history` tells of runs from the ledger, `service` speaks to systemd.
+//!
+//! Knows no terminal: the command line shows what comes from here.
+
+mod client;
+mod control;
+mod error;
+mod history;
+mod keeper;
+mod protocol;
+mod servers;
+mod service;
+mod status;
+mod supervisor;
+mod watched;
+
+pub use self::client::{Client, ClientError};
+pub use self::error::AgentError;
+pub use self::history::{History, RunEntry};
+pub use self::protocol::{Request, Told};
+pub use self::status::{JobState, JobStatus, RunStatus, Status};
+pub use self::supervisor::{Start, run};

@@ -1,0 +1,179 @@
+//! The configuration taken in: at the start, and again when a signal asks for it.
+
+use std::sync::Arc;
+
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::{error, info, warn};
+
+use super::{Supervisor, path_of};
+use crate::agent::error::AgentError;
+use crate::agent::history::History;
+use crate::agent::keeper::{Keeper, Stay};
+use crate::agent::servers::Servers;
+use crate::config::{self, Config, ConfigError};
+use crate::domain::{JobName, Record, Schedule, Scheduled};
+use crate::state::StateError;
+use crate::trigger::Planner;
+
+/// What was read beside the loop.
+pub(super) enum Loaded {
+    Config(Result<Box<(Config, Servers)>, AgentError>),
+    History(Result<Box<History>, StateError>),
+}
+
+impl Supervisor {
+    /// Begins to read the configuration again.
+    pub(super) fn reload(&mut self) {
+        self.service.reloading();
+        let (path, profiles, before) =
+            (path_of(&self.config), Arc::clone(&self.profiles), self.servers.clone());
+        self.loading.spawn_blocking(move || {
+            let read = config::load(&path).map_err(AgentError::from);
+            Loaded::Config(read.and_then(|config| {
+                let servers = Servers::of(&config, &profiles, &before)?;
+                Ok(Box::new((config, servers)))
+            }))
+        });
+    }
+
+    pub(super) async fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
+        match loaded {
+            Ok(Loaded::Config(Ok(read))) => {
+                let (config, servers) = *read;
+                self.take(config, servers).await;
+                self.service.ready();
+            }
+            Ok(Loaded::Config(Err(error))) => {
+                self.refuse(&error);
+                self.service.ready();
+            }
+            Ok(Loaded::History(Ok(history))) => self.remember(&history),
+            Ok(Loaded::History(Err(error))) => {
+                warn!(%error, "The ledger cannot be read for what came before.");
+            }
+            Err(_) => {
+                error!("A part of the program failed; please report it.");
+                self.service.ready();
+            }
+        }
+    }
+
+    /// The old configuration goes on.
+    fn refuse(&mut self, error: &AgentError) {
+        if let AgentError::Config(ConfigError::Invalid(problems)) = error {
+            let file = self.config.path.display().to_string();
+            for problem in problems.iter() {
+                let (at, key, remedy) =
+                    (problem.at, &problem.key_path, problem.remedy.as_deref().unwrap_or_default());
+                let (line, column, reason) = (at.line, at.column, &problem.reason);
+                error!(%file, line, column, %key, %reason, %remedy, "The configuration has a mistake.");
+            }
+        }
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(beneath) = cause {
+            text = format!("{text}: {beneath}");
+            cause = beneath.source();
+        }
+        let first = text.lines().next().unwrap_or_default().to_owned();
+        let remedy = error.remedy().unwrap_or_default();
+        error!(cause = %first, %remedy, "The configuration is refused; the agent goes on with the one it has.");
+        self.refused = Some(first);
+    }
+
+    /// Unchanged jobs are not touched; of changed ones the next run is another.
+    async fn take(&mut self, config: Config, servers: Servers) {
+        if config.agent.state_dir != self.config.agent.state_dir || config.ledger != self.config.ledger {
+            warn!("Another `state_dir` or `ledger` counts only once the agent is started anew.");
+        }
+        let (mut new, mut changed, mut gone) = (0_usize, 0_usize, 0_usize);
+        let mut to_plan = Vec::new();
+        for job in config.jobs.values() {
+            let Some(remote) = servers.get(&job.server) else { continue };
+            match self.keepers.get_mut(&job.name) {
+                None => {
+                    new += 1;
+                    self.keepers.insert(job.name.clone(), Keeper::new(job.clone(), remote));
+                    to_plan.push(job.name.clone());
+                }
+                Some(keeper) => {
+                    let same = keeper.job == *job && Arc::ptr_eq(&keeper.remote, &remote);
+                    changed += usize::from(!same || keeper.stay == Stay::Leaving);
+                    if keeper.job.timing != job.timing || keeper.stay == Stay::Leaving {
+                        to_plan.push(job.name.clone());
+                    }
+                    (keeper.job, keeper.remote, keeper.stay) = (job.clone(), remote, Stay::Kept);
+                }
+            }
+        }
+        self.keepers.retain(|name, keeper| {
+            if config.jobs.contains_key(name) {
+                return true;
+            }
+            gone += 1;
+            (keeper.stay, keeper.planner, keeper.held) = (Stay::Leaving, None, None);
+            keeper.running.is_some()
+        });
+        let (state_dir, ledger) = (self.config.agent.state_dir.clone(), self.config.ledger);
+        self.config = config;
+        // What was opened stays until the end.
+        (self.config.agent.state_dir, self.config.ledger) = (state_dir, ledger);
+        self.servers = servers;
+        self.refused = None;
+        for name in to_plan {
+            if let Err(error) = self.plan(&name).await {
+                error!(job = %name, %error, "The job's schedule cannot be recorded.");
+            }
+        }
+        info!(new, changed, gone, "The configuration was taken in.");
+    }
+
+    /// Begins the schedules of all jobs, where the ledger says that they stopped.
+    pub(super) async fn plan_all(&mut self) -> Result<(), AgentError> {
+        for name in self.keepers.keys().cloned().collect::<Vec<_>>() {
+            self.plan(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a job's schedule. A new or changed one counts from now on.
+    async fn plan(&mut self, name: &JobName) -> Result<(), AgentError> {
+        let Some(keeper) = self.keepers.get_mut(name) else { return Ok(()) };
+        keeper.planner = None;
+        let Some(schedule) = keeper.job.timing.schedule.clone() else { return Ok(()) };
+        let windows = keeper.job.timing.windows.clone();
+        let (state, job) = (self.state.clone(), name.clone());
+        let mark = spawn_blocking(move || state.schedule_mark(&job)).await.map_err(AgentError::died)??;
+        let (now, written) = (self.clock.now(), written(&schedule));
+        let known = mark.filter(|mark| mark.schedule.as_ref() == Some(&written));
+        let from = known.as_ref().map_or(now, |mark| mark.dealt_with);
+        let mut planner = Planner::new(self.state.agent(), name, schedule, windows, from);
+        let misled = planner.is_misled(now);
+        if misled {
+            warn!(job = %name, until = %from.to_seconds(), "The clock was far ahead before; the schedule begins anew.");
+            planner.begin_anew(now);
+        }
+        if misled || known.is_none() {
+            let record = Record::Scheduled(Scheduled { job: name.clone(), schedule: written, from: now });
+            self.state.commit_general(vec![record]).await?;
+        }
+        if let Some(keeper) = self.keepers.get_mut(name) {
+            keeper.planner = Some(planner);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, history: &History) {
+        for (name, keeper) in &mut self.keepers {
+            if keeper.last.is_none() {
+                keeper.last = history.last(name).cloned();
+            }
+            keeper.last_well = keeper.last_well.max(history.last_well(name));
+        }
+    }
+}
+
+/// The schedule as the ledger knows it: expression and zone.
+fn written(schedule: &Schedule) -> String {
+    format!("{} {}", schedule.expression, schedule.zone)
+}

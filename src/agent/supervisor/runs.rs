@@ -1,0 +1,133 @@
+//! Runs: how they start, and what follows from their end.
+
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::{Phase, Supervisor, TaskEnded};
+use crate::agent::history::RunEntry;
+use crate::agent::keeper::{Running, Stay, is_by_hand, lost};
+use crate::agent::protocol::Told;
+use crate::agent::watched::Watched;
+use crate::delivery::{self, Delivery};
+use crate::domain::{
+    EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Trigger, Triggers,
+};
+use crate::state::StateError;
+
+/// A run that ended.
+#[derive(Debug)]
+pub(super) struct Ended(Result<RunReport, StateError>);
+
+impl Supervisor {
+    /// Starts a run, or holds it until it may start.
+    pub(super) fn start(&mut self, name: &JobName, triggers: Triggers) {
+        let now = self.clock.now();
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        if self.broken.is_some() || !keeper.may_start(&triggers, now) {
+            keeper.held = Some(triggers);
+            return;
+        }
+        let windows = if is_by_hand(&triggers) { HeldToWindows::No } else { HeldToWindows::Yes };
+        let limit = keeper.job.timing.limit(now, windows);
+        let followers = std::mem::take(&mut keeper.followers);
+        let events = followers.iter().map(|follower| follower.events.clone()).collect();
+        let watched = Arc::new(Watched::new(name.clone(), events));
+        let delivery = Delivery {
+            job: keeper.job.clone(),
+            target: keeper.target(),
+            remote: Arc::clone(&keeper.remote),
+            state: self.state.clone(),
+            clock: Arc::clone(&self.clock),
+            sink: Arc::clone(&watched) as Arc<dyn EventSink>,
+            triggers: triggers.clone(),
+            limit,
+            approved: keeper.approved.take(),
+            backoff: Delivery::BACKOFF,
+            resume_from: Delivery::RESUME_FROM,
+        };
+        keeper.retry.overtaken();
+        let limit = limit.map(|limit| limit.cause);
+        keeper.running = Some(Running { watched, since: now, triggers, limit, followers });
+        let stop = self.stop.child_token();
+        let task = self.runs.spawn(async move { Ended(Box::pin(delivery::run(delivery, stop)).await) });
+        self.tasks.insert(task.id(), name.clone());
+    }
+
+    /// Takes in the end of a run, and starts the one that was remembered.
+    pub(super) fn ended(&mut self, ended: TaskEnded) {
+        let (id, ended) = match ended {
+            Ok((id, ended)) => (id, Some(ended)),
+            Err(error) => (error.id(), None),
+        };
+        let Some(name) = self.tasks.remove(&id) else { return };
+        let running = self.keepers.get_mut(&name).and_then(|keeper| keeper.running.take());
+        let Some(running) = running else { return };
+        match ended {
+            Some(Ended(Ok(report))) => self.reported(&name, running, report),
+            Some(Ended(Err(error))) => self.unrecorded(&name, running, &error),
+            None => self.died(&name, running),
+        }
+        self.follow_up(&name);
+    }
+
+    fn reported(&mut self, name: &JobName, running: Running, report: RunReport) {
+        let (now, random) = (self.clock.now(), self.clock.random());
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        let entry = RunEntry::of(&report, running.since, now);
+        let was_unwell = keeper.last.as_ref().is_some_and(|last| !last.is_well());
+        if entry.is_well() {
+            keeper.last_well = entry.ended;
+            if was_unwell {
+                info!(job = %name, "The job is well again.");
+            }
+        }
+        keeper.last = Some(entry);
+        keeper.retry.ended(&report, now, random);
+        let is_over =
+            |class| class == FailureClass::Deadline && running.limit == Some(LimitCause::WindowClosed);
+        if report.stopped.as_ref().is_some_and(|failure| is_over(failure.class)) {
+            // It goes on when its hours come again.
+            let _remembered = keeper.pending.ask(Trigger::Retry { attempt: 2 });
+        } else if let Some(due) = keeper.retry.due() {
+            info!(job = %name, at = %due.to_seconds(), "The job is tried again.");
+        }
+        running.end(&Told::Report(Box::new(report)));
+    }
+
+    /// The run could not even be recorded: it is begun again once that is possible.
+    fn unrecorded(&mut self, name: &JobName, running: Running, error: &StateError) {
+        self.broke(error);
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        running.triggers.iter().for_each(|trigger| drop(keeper.pending.ask(*trigger)));
+        lost(&keeper.job, running.followers, &error.to_string(), error.exit());
+    }
+
+    fn died(&self, name: &JobName, running: Running) {
+        error!(job = %name, "A part of the program failed during the run; please report it.");
+        if let Some(keeper) = self.keepers.get(name) {
+            lost(
+                &keeper.job,
+                running.followers,
+                "a part of the program failed; please report it",
+                Exit::Other,
+            );
+        }
+    }
+
+    fn follow_up(&mut self, name: &JobName) {
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        let next = keeper.pending.ended();
+        if self.phase != Phase::Working || keeper.stay == Stay::Leaving {
+            keeper.disappoint("the agent does not run the job any more", Exit::Interrupted);
+            if keeper.stay == Stay::Leaving {
+                self.keepers.remove(name);
+                warn!(job = %name, "The job's last run has ended; it stands in the configuration no more.");
+            }
+            return;
+        }
+        if let Some(triggers) = next {
+            self.start(name, triggers);
+        }
+    }
+}

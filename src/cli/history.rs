@@ -1,0 +1,105 @@
+//! `nightferry history`.
+
+use serde_json::json;
+
+use super::error::CliError;
+use super::output::{Format, Output};
+use super::status::{at, result};
+use super::{engine, select};
+use crate::agent::{History, RunEntry};
+use crate::config::Config;
+use crate::domain::{Exit, JobName, Record, RunId};
+use crate::observe::{bytes, duration, escaped};
+
+/// Shows the last runs, from the ledger, also while an agent writes to it.
+pub(super) fn run(config: &Config, job: Option<&str>, limit: u16, output: &Output) -> Result<Exit, CliError> {
+    // A job that was taken out of the configuration still has its past.
+    let job: Option<JobName> = match job {
+        None => None,
+        Some(name) => Some(name.parse().map_err(|_| select::unknown_job(name, config.jobs.keys()))?),
+    };
+    let runs = History::read(&config.agent.state_dir, job.as_ref(), limit.into())?.into_runs();
+    if let (true, Some(job)) = (runs.is_empty(), &job)
+        && !config.jobs.contains_key(job)
+    {
+        return Err(select::unknown_job(job.as_str(), config.jobs.keys()));
+    }
+    if output.format == Format::Text {
+        output.data(format_args!("{:>6}  {:<20}  {:<15}  {:<11}  RESULT", "RUN", "JOB", "BEGAN", "TOOK"))?;
+    }
+    for entry in &runs {
+        match output.format {
+            Format::Json => output.json(entry)?,
+            Format::Text => output.data(line(config, entry))?,
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn line(config: &Config, entry: &RunEntry) -> String {
+    let schedule = config.jobs.get(&entry.job).and_then(|job| job.timing.schedule.as_ref());
+    let began = at(entry.began, schedule.map(|schedule| schedule.zone));
+    let took = entry.ended.map_or_else(|| "-".to_owned(), |ended| duration(ended.since(entry.began)));
+    let what = entry.audit.map_or_else(|| result(entry), |audit| audit.to_string());
+    format!("{:>6}  {:<20}  {began:<15}  {took:<11}  {what}", entry.run.0, entry.job)
+}
+
+/// Shows one run, with what became of its files.
+pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit, CliError> {
+    let (mut known, mut failed) = (false, None);
+    engine::records(config, &mut |line| {
+        if line.record.run() != Some(run) || failed.is_some() {
+            return;
+        }
+        known = true;
+        let told = match output.format {
+            Format::Json => output.json(&json!({"at": line.at, "record": line.record})),
+            Format::Text => words(line.record)
+                .map_or(Ok(()), |words| output.data(format_args!("{}  {words}", at(line.at, None)))),
+        };
+        failed = told.err();
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None if known => Ok(Exit::Done),
+        None => Err(CliError::NoRun { run }),
+    }
+}
+
+/// What a record says to people; steps in between say nothing.
+fn words(record: &Record) -> Option<String> {
+    Some(match record {
+        Record::RunStarted(started) => {
+            let why =
+                if started.triggers.is_empty() { String::new() } else { format!("  {}", started.triggers) };
+            let what = started.audit.map_or_else(String::new, |audit| format!("  {audit}"));
+            format!("began      {}{what}{why}  {}", started.job, escaped(&started.target.to_string()))
+        }
+        Record::Delivered(file) => {
+            let (name, proof) = (escaped(file.path.as_str()), &file.verified);
+            format!(
+                "delivered  {name}  {}  {}  sha256 {}",
+                bytes(proof.size()),
+                proof.method(),
+                proof.digest()
+            )
+        }
+        Record::Adopted(file) => format!("adopted    {}", escaped(file.path.as_str())),
+        Record::Presumed(file) => format!("presumed   {}", escaped(file.path.as_str())),
+        Record::Failed(file) => {
+            format!("failed     {}  {}", escaped(&file.name), escaped(&file.failure.cause))
+        }
+        Record::Retired(file) => format!("retired    {}", escaped(file.path.as_str())),
+        Record::Removed(file) => format!("removed    {}", escaped(file.path.as_str())),
+        Record::FoundMissing(file) => format!("missing    {}", escaped(file.path.as_str())),
+        Record::FoundChanged(file) => format!("changed    {}", escaped(file.path.as_str())),
+        Record::GuardTripped(guard) => format!("guard      {}", escaped(&guard.cause)),
+        Record::RunFinished(finished) => {
+            let (counts, stopped) = (&finished.counts, &finished.stopped);
+            let why = stopped.as_ref().map_or_else(String::new, |why| format!("  {}", escaped(&why.cause)));
+            let (sent, unchanged, failed) = (counts.delivered, counts.unchanged, counts.failed);
+            format!("ended      {sent} sent, {unchanged} unchanged, {failed} failed{why}")
+        }
+        _ => return None,
+    })
+}

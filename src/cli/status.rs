@@ -1,0 +1,142 @@
+//! `nightferry status`.
+
+use chrono::Local;
+
+use super::asked::refused;
+use super::error::CliError;
+use super::output::{Format, Output};
+use crate::agent::{Client, History, JobState, JobStatus, Request, RunEntry, Status, Told};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Config;
+use crate::domain::{Exit, Timestamp, Zone};
+use crate::observe::{bytes, count, escaped};
+
+/// Shows what the agent says of itself and its jobs; where none runs, what the ledger says.
+pub(super) fn run(config: &Config, output: &Output) -> Result<Exit, CliError> {
+    let status = match Client::connect(&config.agent.state_dir)? {
+        Some(agent) => ask(agent)?,
+        None => from_ledger(config)?,
+    };
+    match output.format {
+        Format::Json => output.json(&status)?,
+        Format::Text => output.data(shown(&status))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn ask(mut agent: Client) -> Result<Status, CliError> {
+    agent.ask(Request::Status)?;
+    match agent.answer()? {
+        Some(Told::Status(status)) => Ok(*status),
+        Some(Told::Refused { text, remedy, code }) => Err(refused(&text, remedy, code)),
+        _ => Err(CliError::Silent),
+    }
+}
+
+fn from_ledger(config: &Config) -> Result<Status, CliError> {
+    let history = History::read(&config.agent.state_dir, None, 1)?;
+    let now = SystemClock.now();
+    let jobs = config.jobs.values().map(|job| {
+        let last = history.last(&job.name).cloned();
+        JobStatus {
+            job: job.name.clone(),
+            server: job.server.clone(),
+            state: JobState::Idle,
+            zone: job.timing.schedule.as_ref().map(|schedule| schedule.zone.name().to_owned()),
+            next_run: job.timing.next_runs(now).next(),
+            next_try: None,
+            remembered: crate::domain::Triggers::default(),
+            last_well: history.last_well(&job.name),
+            failing: last.iter().flat_map(|last| last.failed.clone()).collect(),
+            last,
+        }
+    });
+    Ok(Status {
+        process: None,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        since: None,
+        refused_configuration: None,
+        jobs: jobs.collect(),
+    })
+}
+
+/// A few lines, and a table of 80 columns.
+fn shown(status: &Status) -> String {
+    let mut lines = vec![match (status.process, status.since) {
+        (Some(process), Some(since)) => {
+            format!("agent {} runs since {} (process {process})", status.version, at(since, None))
+        }
+        _ => "no agent runs: scheduled jobs do not start; `nightferry run` starts one".to_owned(),
+    }];
+    if let Some(cause) = &status.refused_configuration {
+        lines.push(format!("the configuration was refused, and an older one goes on: {}", escaped(cause)));
+    }
+    lines.push(String::new());
+    lines.push(format!("{:<20}  {:<7}  {:<15}  {:<15}  RESULT", "JOB", "STATE", "LAST RUN", "NEXT RUN"));
+    for job in &status.jobs {
+        lines.extend(row(job));
+    }
+    lines.join("\n")
+}
+
+fn row(job: &JobStatus) -> Vec<String> {
+    let zone: Option<Zone> = job.zone.as_ref().and_then(|name| name.parse().ok());
+    let state = match &job.state {
+        JobState::Idle => "idle",
+        JobState::Held => "held",
+        JobState::Running(_) => "running",
+    };
+    let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| at(time, zone));
+    let (last, next) = (time(job.last.as_ref().map(|last| last.began)), time(job.next_run));
+    let result = job.last.as_ref().map_or_else(|| "-".to_owned(), result);
+    let mut lines = vec![format!("{:<20}  {state:<7}  {last:<15}  {next:<15}  {result}", job.job)];
+    if let JobState::Running(run) = &job.state {
+        let now = &run.progress;
+        lines.push(format!(
+            "  since {}: {} of {} files, {} of {}",
+            at(run.since, zone),
+            now.files_done,
+            now.files_total,
+            bytes(now.bytes_done),
+            bytes(now.bytes_total)
+        ));
+    }
+    if !job.remembered.is_empty() {
+        lines.push(format!("  one more run follows: {}", job.remembered));
+    }
+    if let Some(last) = &job.last
+        && let Some(stopped) = &last.stopped
+    {
+        lines.push(format!("  stopped: {}", escaped(&stopped.cause)));
+    }
+    for file in &job.failing {
+        lines.push(format!("  failed {}: {}", escaped(&file.name), escaped(&file.failure.cause)));
+    }
+    if let Some(again) = job.next_try {
+        lines.push(format!("  tried again {}", at(again, zone)));
+    }
+    if job.last.as_ref().is_some_and(|last| !last.is_well()) {
+        let well = job.last_well.map_or_else(|| "never".to_owned(), |well| at(well, zone));
+        lines.push(format!("  last ended well: {well}"));
+    }
+    lines
+}
+
+/// What came of a run, in a few words.
+pub(super) fn result(entry: &RunEntry) -> String {
+    let counts = &entry.counts;
+    let lacking = counts.failed + counts.presumed + counts.retained + counts.not_removed + counts.not_reached;
+    match (entry.ended, &entry.stopped) {
+        (None, _) => "no end known".to_owned(),
+        (Some(_), Some(_)) => format!("stopped, {} sent", counts.delivered),
+        (Some(_), None) if lacking > 0 => format!("{lacking} not well"),
+        (Some(_), None) => format!("{} sent", count(counts.delivered, "file")),
+    }
+}
+
+/// Day and time, on the clock of a zone or of this machine.
+pub(super) fn at(time: Timestamp, zone: Option<Zone>) -> String {
+    let local =
+        zone.map_or_else(|| time.to_utc().with_timezone(&Local).naive_local(), |zone| zone.local(time));
+    local.format("%a %m-%d %H:%M").to_string()
+}
