@@ -124,9 +124,9 @@ fn log(job: &JobName, event: &Event) {
             let (file, cause) = (escaped(path.as_str()), escaped(&failure.cause));
             info!(%job, %file, %cause, attempt, "A file is tried again.");
         }
-        Event::File { path, progress: FileProgress::Delivered { size, method } } => {
+        Event::File { path, progress: FileProgress::Delivered { size, method, publish } } => {
             let file = escaped(path.as_str());
-            debug!(%job, %file, size, proof = %method, "A file was delivered.");
+            debug!(%job, %file, size, proof = %method, direct = !publish.is_rename(), "A file was delivered.");
         }
         Event::RunFinished { report } => log_end(report),
         Event::AuditFinished { report } => {

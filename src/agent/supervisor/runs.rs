@@ -11,7 +11,7 @@ use crate::agent::protocol::Told;
 use crate::agent::watched::Watched;
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Trigger, Triggers,
+    EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Scope, Trigger, Triggers,
 };
 use crate::state::StateError;
 
@@ -42,6 +42,7 @@ impl Supervisor {
             sink: Arc::clone(&watched) as Arc<dyn EventSink>,
             triggers: triggers.clone(),
             limit,
+            scope: Scope::All,
             approved: keeper.approved.take(),
             backoff: Delivery::BACKOFF,
             resume_from: Delivery::RESUME_FROM,
