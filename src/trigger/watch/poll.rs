@@ -31,7 +31,7 @@ pub(super) fn poll(source: &Path, before: Option<&Prints>) -> Polled {
     while let Some(folder) = left.pop() {
         let path =
             folder.as_ref().map_or_else(|| source.to_owned(), |below: &RelPath| source.join(below.as_str()));
-        let Some((print, folders)) = look(&path) else {
+        let Some((look_hash, folders)) = look(&path) else {
             // Gone meanwhile, or not to be read: who scans it tells.
             return all;
         };
@@ -40,16 +40,16 @@ pub(super) fn poll(source: &Path, before: Option<&Prints>) -> Polled {
             None => RelPath::new(name).ok(),
         });
         left.extend(below.map(Some));
-        prints.insert(folder, print);
+        prints.insert(folder, look_hash);
         if prints.len() > MOST_FOLDERS {
             return all;
         }
     }
     let Some(before) = before else { return Polled { scope: Scope::All, prints: Some(prints) } };
     let mut changed = Folders::default();
-    for (folder, print) in &prints {
+    for (folder, look_hash) in &prints {
         let depth = match before.get(folder) {
-            Some(known) if known == print => continue,
+            Some(known) if known == look_hash => continue,
             Some(_) => Depth::Itself,
             None => Depth::Tree,
         };
