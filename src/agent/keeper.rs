@@ -6,7 +6,8 @@ use super::history::RunEntry;
 use super::protocol::Told;
 use super::status::{JobState, JobStatus, RunStatus};
 use super::watched::{Follower, Watched};
-use crate::domain::{Exit, Job, LimitCause, RunId, Target, Timestamp, Trigger, Triggers};
+use super::watches::{self, Poll, Watcher};
+use crate::domain::{Exit, Job, LimitCause, RunId, Scope, Target, Timestamp, Trigger, Triggers};
 use crate::remote::Remote;
 use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
 
@@ -27,6 +28,10 @@ pub(super) struct Keeper {
     pub(super) last: Option<RunEntry>,
     pub(super) last_well: Option<Timestamp>,
     pub(super) stay: Stay,
+    /// The watch over its source.
+    pub(super) watcher: Option<Watcher>,
+    /// What of its source is due.
+    pub(super) source: watches::Due,
 }
 
 /// Whether a job stands in the configuration.
@@ -43,6 +48,8 @@ pub(super) struct Running {
     pub(super) watched: Arc<Watched>,
     pub(super) since: Timestamp,
     pub(super) triggers: Triggers,
+    /// What of the source it looks at.
+    pub(super) scope: Scope,
     /// What would end it.
     pub(super) limit: Option<LimitCause>,
     pub(super) followers: Vec<Follower>,
@@ -63,6 +70,8 @@ impl Keeper {
             last: None,
             last_well: None,
             stay: Stay::Kept,
+            watcher: None,
+            source: watches::Due::default(),
         }
     }
 
@@ -89,6 +98,9 @@ impl Keeper {
         }
         let mut due: Vec<Due> =
             self.planner.as_mut().and_then(|planner| planner.poll(now)).into_iter().collect();
+        if self.source.poll(now) == Poll::Due {
+            due.push(Due::Run(Trigger::Watch));
+        }
         if self.job.timing.windows.is_open(now) {
             due.extend(self.retry.poll(now).map(Due::Run));
         }
@@ -109,7 +121,7 @@ impl Keeper {
         let planned = self.planner.as_ref().and_then(|planner| planner.next_look(now));
         let again = self.retry.due().and_then(|due| windows.opens(due.max(now)));
         let held = self.held.as_ref().and_then(|_| windows.opens(now)).filter(|opens| *opens > now);
-        planned.into_iter().chain(again).chain(held).min()
+        planned.into_iter().chain(again).chain(held).chain(self.source.next_look()).min()
     }
 
     pub(super) fn status(&self, now: Timestamp) -> JobStatus {
@@ -130,6 +142,7 @@ impl Keeper {
             zone: schedule.map(|schedule| schedule.zone.name().to_owned()),
             next_run: self.planner.as_ref().and_then(|planner| planner.next_look(now)),
             next_try: self.retry.due(),
+            watch: self.watcher.as_ref().and_then(|watcher| watcher.status.clone()),
             remembered: self.pending.remembered().clone(),
             last: self.last.clone(),
             last_well: self.last_well,
@@ -157,6 +170,11 @@ pub(super) fn lost(job: &Job, followers: Vec<Follower>, cause: &str, exit: Exit)
     for follower in followers {
         drop(follower.last.send(told.clone()));
     }
+}
+
+/// Whether nothing but changes in the source is a reason: a run over these is enough.
+pub(super) fn is_by_watch(triggers: &Triggers) -> bool {
+    !triggers.is_empty() && triggers.iter().all(|trigger| *trigger == Trigger::Watch)
 }
 
 /// Whether a person wanted it, who knows what time it is.

@@ -22,6 +22,7 @@ mod service;
 mod status;
 mod supervisor;
 mod watched;
+mod watches;
 
 pub use self::client::{Client, ClientError};
 pub use self::error::AgentError;

@@ -36,6 +36,8 @@ pub struct JobStatus {
     pub next_run: Option<Timestamp>,
     /// When what failed is tried again.
     pub next_try: Option<Timestamp>,
+    /// How its source is watched; `None` where it is not, or has not been looked at yet.
+    pub watch: Option<String>,
     /// What one more run is remembered for.
     pub remembered: Triggers,
     /// Its last run, as far as the ledger has been read.

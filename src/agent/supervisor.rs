@@ -26,12 +26,13 @@ use super::servers::Servers;
 use super::service::Service;
 use super::status::{JobState, Status};
 use super::watched::Follower;
+use super::watches::{Sight, Watches};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Exit, JobName, Missed, Record, RunId, RunsMissed, Timestamp, Trigger};
 use crate::remote::Profiles;
 use crate::state::{State, StateError};
-use crate::trigger::Due;
+use crate::trigger::{Due, Seen, WatchStatus};
 
 /// Longest wait of the loop: the clock may be changed meanwhile, and is looked at again then.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -75,7 +76,8 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
     };
     let opened = spawn_blocking(opening).await.map_err(AgentError::died)??;
     let (requests, asked) = mpsc::channel(REQUESTS_WAITING);
-    let mut agent = Supervisor::new(opened, clock, service);
+    let (watches, sights) = Watches::new();
+    let mut agent = Supervisor::new(opened, clock, service, watches);
     let control = Control::bind(&agent.config.agent.state_dir.join(SOCKET), requests);
     let mut control_tasks = JoinSet::new();
     match control {
@@ -87,10 +89,11 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
         }
     }
     agent.plan_all().await?;
+    agent.watch_all();
     agent.read_history();
     agent.service.ready();
     info!(jobs = agent.keepers.len(), "The agent is ready.");
-    agent.work(signals, asked).await;
+    agent.work(signals, asked, sights).await;
     control_tasks.shutdown().await;
     agent.close().await
 }
@@ -130,6 +133,7 @@ struct Supervisor {
     state: State,
     clock: Arc<dyn Clock>,
     service: Service,
+    watches: Watches,
     keepers: BTreeMap<JobName, Keeper>,
     runs: JoinSet<Ended>,
     /// Which job a task runs, for one that dies.
@@ -145,7 +149,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(opened: Opened, clock: Arc<dyn Clock>, service: Service) -> Self {
+    fn new(opened: Opened, clock: Arc<dyn Clock>, service: Service, watches: Watches) -> Self {
         let Opened { config, servers, profiles, state } = opened;
         let keepers = config.jobs.values().filter_map(|job| {
             let remote = servers.get(&job.server)?;
@@ -160,6 +164,7 @@ impl Supervisor {
             state,
             clock,
             service,
+            watches,
             runs: JoinSet::new(),
             tasks: BTreeMap::new(),
             loading: JoinSet::new(),
@@ -171,7 +176,12 @@ impl Supervisor {
         }
     }
 
-    async fn work(&mut self, mut signals: Signals, mut asked: mpsc::Receiver<Asked>) {
+    async fn work(
+        &mut self,
+        mut signals: Signals,
+        mut asked: mpsc::Receiver<Asked>,
+        mut sights: mpsc::Receiver<Sight>,
+    ) {
         while self.goes_on() {
             self.service.alive();
             self.look().await;
@@ -183,6 +193,7 @@ impl Supervisor {
                 Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
                 Some(loaded) = self.loading.join_next() => self.loaded(loaded).await,
                 Some(request) = asked.recv() => self.answer(request),
+                Some(sight) = sights.recv() => self.saw(sight),
                 () = sleep(wait) => {}
             }
         }
@@ -246,6 +257,40 @@ impl Supervisor {
             .collect();
         for (name, triggers) in held {
             self.start(&name, triggers);
+        }
+    }
+
+    /// Takes in what a watch saw.
+    fn saw(&mut self, sight: Sight) {
+        let Sight { job: name, watch, seen } = sight;
+        let Some(keeper) = self.keepers.get_mut(&name) else { return };
+        let Some(watcher) = keeper.watcher.as_mut().filter(|watcher| watcher.number == watch) else { return };
+        match seen {
+            Seen::Status(status) => {
+                let text = status.to_string();
+                match status {
+                    WatchStatus::Beginning | WatchStatus::Watching { .. } | WatchStatus::Polling { .. } => {
+                        info!(job = %name, watch = %text, "The source is looked after.");
+                    }
+                    WatchStatus::Degraded { .. } | WatchStatus::Absent { .. } => {
+                        warn!(job = %name, watch = %text, "The source cannot be watched as it should.");
+                    }
+                }
+                watcher.status = Some(text);
+            }
+            Seen::Dirty(dirty) => {
+                keeper.source.add(dirty.scope);
+                if self.phase == Phase::Working {
+                    self.ask(&name, Trigger::Watch);
+                }
+            }
+        }
+    }
+
+    /// Watches the sources of all jobs that want it.
+    fn watch_all(&mut self) {
+        for keeper in self.keepers.values_mut() {
+            keeper.watcher = self.watches.begin(&keeper.job);
         }
     }
 

@@ -218,7 +218,7 @@ fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
     output.data(format_args!("state: {}", config.agent.state_dir.display()))?;
     for job in config.jobs.values() {
         if let Some(server) = config.servers.get(&job.server) {
-            let times = timing::in_words(&job.timing, SystemClock.now());
+            let times = timing::in_words(&job.timing, job.watch.as_ref(), SystemClock.now());
             output.data(format_args!("\n{}{times}", job_in_words(job, server)))?;
         }
     }

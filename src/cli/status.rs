@@ -45,6 +45,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             zone: job.timing.schedule.as_ref().map(|schedule| schedule.zone.name().to_owned()),
             next_run: job.timing.next_runs(now).next(),
             next_try: None,
+            watch: None,
             remembered: crate::domain::Triggers::default(),
             last_well: history.last_well(&job.name),
             failing: last.iter().flat_map(|last| last.failed.clone()).collect(),
@@ -100,6 +101,9 @@ fn row(job: &JobStatus) -> Vec<String> {
             bytes(now.bytes_done),
             bytes(now.bytes_total)
         ));
+    }
+    if let Some(watch) = &job.watch {
+        lines.push(format!("  {}", escaped(watch)));
     }
     if !job.remembered.is_empty() {
         lines.push(format!("  one more run follows: {}", job.remembered));

@@ -4,20 +4,26 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::domain::{CatchUp, Timestamp, Timing};
+use crate::domain::{CatchUp, Timestamp, Timing, Watching};
 
 /// How many of the next runs are shown.
 const RUNS_SHOWN: usize = 3;
 
 /// What `check` says of a job's times: lines that follow others, each with its line end before it.
-pub(super) fn in_words(timing: &Timing, now: Timestamp) -> String {
+pub(super) fn in_words(timing: &Timing, watch: Option<&Watching>, now: Timestamp) -> String {
     let mut words = String::new();
     let mut line = |label: &str, text: &str| {
         // Writing to a string never fails.
         let _written = write!(words, "\n  {label:<8}  {text}").is_ok();
     };
+    let appear = "as files appear in its source, once they are left alone for";
+    match (watch, &timing.schedule) {
+        (None, None) => line("runs", "by hand: it has no schedule"),
+        (None, Some(_)) => {}
+        (Some(watch), _) => line("runs", &format!("{appear} {}", humantime::format_duration(watch.settle.0))),
+    }
     match &timing.schedule {
-        None => line("runs", "by hand: it has no schedule"),
+        None => {}
         Some(schedule) => {
             line("runs", &format!("{} in {}; next:", schedule.expression, schedule.zone));
             for start in timing.next_runs(now).take(RUNS_SHOWN) {
@@ -92,14 +98,16 @@ mod tests {
             expectation: Expectation { daily: Some(daily), max_age: Some(Duration::from_hours(26)) },
         };
         let now = "2026-10-30T12:00:00Z".parse().unwrap();
-        let words = in_words(&timing, now);
+        let words = in_words(&timing, None, now);
         assert!(words.lines().all(|line| line.chars().count() <= 80), "{words}");
         insta::assert_snapshot!(words);
         assert_eq!(
             described(&timing, now)["next_runs"],
             json!(["2026-10-30T17:00:00-04:00", "2026-11-02T17:00:00-05:00", "2026-11-03T17:00:00-05:00"])
         );
-        assert_eq!(in_words(&Timing::default(), now), "\n  runs      by hand: it has no schedule");
+        assert_eq!(in_words(&Timing::default(), None, now), "\n  runs      by hand: it has no schedule");
+        let watched = in_words(&Timing::default(), Some(&Watching::default()), now);
+        assert!(watched.starts_with("\n  runs      as files appear in its source"), "{watched}");
         assert_eq!(described(&Timing::default(), now), Value::Null);
     }
 

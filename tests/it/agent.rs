@@ -399,3 +399,46 @@ fn memory_and_descriptors_stay_flat() {
     assert!(resident() <= memory + memory / 4, "{memory} KiB before, {} after", resident());
     agent.end();
 }
+
+/// What the log says of runs: the number of delivered files for each that delivered some.
+fn delivered(agent: &mut Agent, files: usize) {
+    let mut left = files;
+    while left > 0 {
+        let line = agent.until("The run ended");
+        let count = line.split("delivered=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        left -= count.map_or(0, |count| count.parse::<usize>().unwrap());
+    }
+}
+
+#[test]
+fn files_go_as_they_appear_and_a_reload_watches_another_folder() {
+    let server = Server::builder().start().unwrap();
+    let watched = |source: &str| {
+        format!("  one: {{source: {source}, server: office, destination: /in, watch: {{settle: 300ms}}}}\n")
+    };
+    let home = Home::new(&[("office", &server)], &watched("one"));
+    home.write("one/before.txt", b"before");
+    let mut agent = home.agent();
+    delivered(&mut agent, 1);
+    for path in ["a.txt", "new/folder/b.txt", "new/folder/c.txt"] {
+        home.write(&format!("one/{path}"), path.as_bytes());
+    }
+    delivered(&mut agent, 3);
+    for path in ["a.txt", "new/folder/b.txt", "new/folder/c.txt"] {
+        assert_eq!(fs::read(server.root().join("in").join(path)).unwrap(), path.as_bytes());
+    }
+    let watch = home.status()["jobs"][0]["watch"].clone();
+    assert!(watch.as_str().is_some_and(|watch| watch.starts_with("watching ")), "{watch}");
+    let (_, history, _) = home.run(&["history", "one", "--json"]);
+    assert!(history.contains("watch"), "{history}");
+
+    fs::create_dir(home.path().join("two")).unwrap();
+    home.configure(&watched("two"));
+    agent.signal(Signal::HUP);
+    agent.until("The configuration was taken in.");
+    home.write("one/no-more.txt", b"x");
+    home.write("two/d.txt", b"d");
+    delivered(&mut agent, 1);
+    assert!(server.root().join("in/d.txt").exists() && !server.root().join("in/no-more.txt").exists());
+    agent.end();
+}

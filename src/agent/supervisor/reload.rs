@@ -93,7 +93,9 @@ impl Supervisor {
             match self.keepers.get_mut(&job.name) {
                 None => {
                     new += 1;
-                    self.keepers.insert(job.name.clone(), Keeper::new(job.clone(), remote));
+                    let mut keeper = Keeper::new(job.clone(), remote);
+                    keeper.watcher = self.watches.begin(job);
+                    self.keepers.insert(job.name.clone(), keeper);
                     to_plan.push(job.name.clone());
                 }
                 Some(keeper) => {
@@ -101,6 +103,11 @@ impl Supervisor {
                     changed += usize::from(!same || keeper.stay == Stay::Leaving);
                     if keeper.job.timing != job.timing || keeper.stay == Stay::Leaving {
                         to_plan.push(job.name.clone());
+                    }
+                    let watched_alike = (&keeper.job.watch, &keeper.job.source, keeper.job.symlinks)
+                        == (&job.watch, &job.source, job.symlinks);
+                    if !watched_alike || keeper.stay == Stay::Leaving {
+                        keeper.watcher = self.watches.begin(job);
                     }
                     (keeper.job, keeper.remote, keeper.stay) = (job.clone(), remote, Stay::Kept);
                 }
@@ -112,6 +119,7 @@ impl Supervisor {
             }
             gone += 1;
             (keeper.stay, keeper.planner, keeper.held) = (Stay::Leaving, None, None);
+            keeper.watcher = None;
             keeper.running.is_some()
         });
         let (state_dir, ledger) = (self.config.agent.state_dir.clone(), self.config.ledger);

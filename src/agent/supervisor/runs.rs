@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::{Phase, Supervisor, TaskEnded};
 use crate::agent::history::RunEntry;
-use crate::agent::keeper::{Running, Stay, is_by_hand, lost};
+use crate::agent::keeper::{Running, Stay, is_by_hand, is_by_watch, lost};
 use crate::agent::protocol::Told;
 use crate::agent::watched::Watched;
 use crate::delivery::{self, Delivery};
@@ -30,6 +30,8 @@ impl Supervisor {
         }
         let windows = if is_by_hand(&triggers) { HeldToWindows::No } else { HeldToWindows::Yes };
         let limit = keeper.job.timing.limit(now, windows);
+        let changed = keeper.source.take().unwrap_or_default();
+        let scope = if is_by_watch(&triggers) { changed } else { Scope::All };
         let followers = std::mem::take(&mut keeper.followers);
         let events = followers.iter().map(|follower| follower.events.clone()).collect();
         let watched = Arc::new(Watched::new(name.clone(), events));
@@ -42,14 +44,14 @@ impl Supervisor {
             sink: Arc::clone(&watched) as Arc<dyn EventSink>,
             triggers: triggers.clone(),
             limit,
-            scope: Scope::All,
+            scope: scope.clone(),
             approved: keeper.approved.take(),
             backoff: Delivery::BACKOFF,
             resume_from: Delivery::RESUME_FROM,
         };
         keeper.retry.overtaken();
         let limit = limit.map(|limit| limit.cause);
-        keeper.running = Some(Running { watched, since: now, triggers, limit, followers });
+        keeper.running = Some(Running { watched, since: now, triggers, scope, limit, followers });
         let stop = self.stop.child_token();
         let task = self.runs.spawn(async move { Ended(Box::pin(delivery::run(delivery, stop)).await) });
         self.tasks.insert(task.id(), name.clone());
@@ -85,6 +87,7 @@ impl Supervisor {
         }
         keeper.last = Some(entry);
         keeper.retry.ended(&report, now, random);
+        keeper.source.left_waiting(&report, &running.scope);
         let is_over =
             |class| class == FailureClass::Deadline && running.limit == Some(LimitCause::WindowClosed);
         if report.stopped.as_ref().is_some_and(|failure| is_over(failure.class)) {
@@ -101,12 +104,14 @@ impl Supervisor {
         self.broke(error);
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         running.triggers.iter().for_each(|trigger| drop(keeper.pending.ask(*trigger)));
+        keeper.source.add(running.scope);
         lost(&keeper.job, running.followers, &error.to_string(), error.exit());
     }
 
-    fn died(&self, name: &JobName, running: Running) {
+    fn died(&mut self, name: &JobName, running: Running) {
         error!(job = %name, "A part of the program failed during the run; please report it.");
-        if let Some(keeper) = self.keepers.get(name) {
+        if let Some(keeper) = self.keepers.get_mut(name) {
+            keeper.source.add(running.scope);
             lost(
                 &keeper.job,
                 running.followers,
