@@ -340,7 +340,8 @@ async fn no_swap_gets_anything_from_outside_sent() {
         let ended = Arc::clone(&over);
         let racer = thread::spawn(move || {
             let mut swaps = 0;
-            while swaps < SWAPS || !ended.load(Ordering::Acquire) {
+            // An even number leaves the file where it was.
+            while swaps < SWAPS || swaps % 2 == 1 || !ended.load(Ordering::Acquire) {
                 swaps += 1;
                 renameat_with(CWD, &inside, CWD, &other, RenameFlags::EXCHANGE).unwrap();
                 thread::yield_now();
@@ -355,6 +356,8 @@ async fn no_swap_gets_anything_from_outside_sent() {
         }
         over.store(true, Ordering::Release);
         let swaps = racer.join().unwrap();
+        // Whether a file kept still for long enough to be sent until now is a matter of luck.
+        bench.run_quietly().await;
         let stored = stored.lock().unwrap();
         println!("{links:?} {name}: {swaps} swaps, {} uploads", stored.len());
         assert!(!stored.is_empty(), "{links:?} {name}");
