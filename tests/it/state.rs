@@ -182,7 +182,7 @@ fn a_sync_that_fails_is_not_tried_again_as_a_success() {
     let output = child("strace", &arguments, &folder).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let acknowledged = text.lines().filter_map(kept).count();
-    assert!(text.contains("stopped cannot read or write"), "{text}");
+    assert!(text.contains("stopped the disk under") && text.contains("fails: nothing"), "{text}");
     assert!(text.contains("then nothing is recorded since an earlier failure"), "{text}");
     let state = State::open(&folder, Arc::new(SystemClock)).unwrap();
     state.state.close().unwrap();
