@@ -77,6 +77,7 @@
 //! | [Evidence](domain::Evidence) | what the server showed of what it stored |
 //! | [Verified](domain::Verified) | the proof that came of it |
 //! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
+//! | [Storing](domain::Storing) | the intent of a job with `publish: direct`: a file is about to be stored under its final name |
 //! | [Displaced](domain::Displaced) | of an old version: under a temporary name, because the server does not rename over files |
 //! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |

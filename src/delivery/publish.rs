@@ -7,15 +7,16 @@
 
 use super::failure::DeliveryError;
 use crate::domain::{
-    Delivered, Displaced, Displacing, Entry, EntryStatus, Evidence, FileStat, Mode, Overwrite, Publishing,
-    Record, RelPath, RemotePath, RunId, Sent, SessionFacts, Standing, Timestamp, Verified, VerifyPolicy,
-    Withdrawn, compare,
+    Delivered, Displaced, Displacing, Entry, EntryStatus, Evidence, Mode, Overwrite, Publishing, Record,
+    RemotePath, Standing, Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Refusal, Request};
 
 mod displace;
+mod spec;
 
 pub(super) use self::displace::back;
+pub(super) use self::spec::{Draft, Proof, RenameOver, ServerHash, Spec};
 
 /// The time that a file gets for a moment so that ProFTPD's hash is of the disk: 1.3.8 answers
 /// from a cache filled during the transfer, until the file's time changes.
@@ -23,93 +24,6 @@ pub(super) const PASSING_TIME: &str = "19800102030405";
 
 /// What a file from before 1970 gets in its place: servers refuse its own time.
 pub(super) const OLDEST_TIME: &str = "19700101000000";
-
-/// How the proof is got from this server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
-    Hash,
-    ReadBack,
-    Size,
-}
-
-impl Proof {
-    /// The strongest proof that the job wants and the server offers.
-    pub(super) fn choose(policy: VerifyPolicy, server: ServerHash) -> Result<Self, DeliveryError> {
-        match (policy, server) {
-            (VerifyPolicy::Auto | VerifyPolicy::Hash, ServerHash::Offered) => Ok(Self::Hash),
-            (VerifyPolicy::Hash, ServerHash::Missing) => Err(DeliveryError::NoServerHash),
-            (VerifyPolicy::Auto, ServerHash::Missing) | (VerifyPolicy::ReadBack, _) => Ok(Self::ReadBack),
-            (VerifyPolicy::Size, _) => Ok(Self::Size),
-        }
-    }
-}
-
-/// Whether the server can tell the SHA-256 of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServerHash {
-    Offered,
-    Missing,
-}
-
-/// What is to be published.
-#[derive(Clone, Debug)]
-pub(super) struct Spec {
-    /// The intent as it will be committed, but for what is found out on the way (proof, time
-    /// and what stands under the final name).
-    pub(super) draft: Draft,
-    pub(super) sent: Sent,
-    pub(super) destination: RemotePath,
-    pub(super) proof: Proof,
-    pub(super) policy: VerifyPolicy,
-    pub(super) overwrite: Overwrite,
-    /// Whether a file that is gone at once was taken or lost.
-    pub(super) mode: Mode,
-    /// What was delivered there before.
-    pub(super) known: Option<Entry>,
-    /// What the server makes of a file under the final name.
-    pub(super) rename_over: RenameOver,
-    /// Where that file goes first, where the server does not replace it.
-    pub(super) displace_to: RemotePath,
-}
-
-/// What a server makes of a rename to a name under which a file stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RenameOver {
-    /// It replaces the file, as far as is known.
-    Replaces,
-    /// It refuses: the file must leave its name first.
-    Refused,
-}
-
-/// The parts of an intent that are known before the proof.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Draft {
-    pub(super) run: RunId,
-    pub(super) path: RelPath,
-    pub(super) temporary: RemotePath,
-    pub(super) stat: FileStat,
-    pub(super) observed_at: Timestamp,
-    pub(super) session: SessionFacts,
-}
-
-impl Draft {
-    fn intent(self, verified: Verified, modified: Option<String>, standing: Standing) -> Publishing {
-        let Self { run, path, temporary, stat, observed_at, session } = self;
-        let displaced = None;
-        Publishing {
-            run,
-            path,
-            temporary,
-            stat,
-            observed_at,
-            verified,
-            modified,
-            standing,
-            displaced,
-            session,
-        }
-    }
-}
 
 /// What has to be done next.
 #[derive(Debug, PartialEq, Eq)]
@@ -522,7 +436,6 @@ impl Publish {
         let Some(intent) = self.intent.clone() else {
             return Step::Failed(DeliveryError::Internal("a file was renamed without an intent"));
         };
-        let over = false;
         match (renamed.from, renamed.to, temporary) {
             (A::Done, A::Done, T::Gone) => match renamed.there {
                 Some(A::Size(size)) if size != intent.verified.size() => Step::Failed(DeliveryError::InDoubt),
@@ -546,11 +459,11 @@ impl Publish {
             // Some servers say 550 as well where they do not allow it.
             (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
             | (A::Absent(refusal) | A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Stands) => {
-                self.fail(DeliveryError::RenameRefused { refusal, over })
+                self.fail(DeliveryError::RenameRefused { refusal, over: false })
             }
             // An earlier rename may have come through just now.
             (A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
-                self.gone(DeliveryError::RenameRefused { refusal, over })
+                self.gone(DeliveryError::RenameRefused { refusal, over: false })
             }
             (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
                 self.gone(DeliveryError::Vanished { refusal })

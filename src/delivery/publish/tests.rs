@@ -6,7 +6,7 @@ mod refusals;
 use super::*;
 use crate::delivery::memory::{Consumer, Memory};
 use crate::delivery::settle::{Case, Settle, SettleStep, Settled};
-use crate::domain::{Digest, Presumed};
+use crate::domain::{Digest, FileStat, Presumed, RelPath, RunId, Sent, SessionFacts, Timestamp};
 
 const OLD: &[u8] = b"old content";
 const NEW: &[u8] = b"new content";
