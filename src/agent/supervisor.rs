@@ -42,8 +42,6 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 const REQUESTS_WAITING: usize = 32;
 /// Least time between two tries to open the state anew: a full disk is not emptied sooner.
 const MEND_EVERY: Duration = Duration::from_secs(30);
-/// In the state folder, what was learned of servers.
-const PROFILES_FILE: &str = "profiles.json";
 
 /// What an agent starts with.
 #[derive(Debug)]
@@ -108,7 +106,7 @@ struct Opened {
 
 /// Servers first, so that a bad secret is told before anything happens.
 fn open(config: Config, clock: &Arc<dyn Clock>) -> Result<Opened, AgentError> {
-    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
+    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(Profiles::FILE)));
     let servers = Servers::of(&config, &profiles, &Servers::default())?;
     let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(clock), config.ledger.retain)?;
     for notice in &opened.notices {

@@ -29,7 +29,7 @@ where
     W: FnMut(Audit, CancellationToken) -> F,
     F: Future<Output = Result<AuditReport, CliError>> + Send + 'static,
 {
-    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(engine::PROFILES_FILE)));
+    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(Profiles::FILE)));
     let remotes = jobs.iter().map(|job| engine::remote(config, &job.server, &profiles).map(Arc::new));
     let remotes = remotes.collect::<Result<Vec<_>, _>>()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

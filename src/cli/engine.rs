@@ -23,9 +23,6 @@ use crate::remote::{Deadlines, Profiles, Remote, check_path};
 use crate::source::{Filter, SourceRoot};
 use crate::state::{LedgerLine, LedgerSummary, Opened, State, StateError, read_ledger, verify_ledger};
 
-/// In the state folder, what was learned of servers.
-pub(super) const PROFILES_FILE: &str = "profiles.json";
-
 /// Runs jobs one after another; `sink` takes their events, and each run's report comes back.
 /// Before the first run begins all passwords, keys and certificates are at hand, so that a bad
 /// one is told while nothing has happened.
@@ -36,7 +33,7 @@ pub(super) fn sync(
     sink: &Arc<dyn EventSink>,
     notice: &dyn Fn(&str),
 ) -> Result<Synced, CliError> {
-    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(PROFILES_FILE)));
+    let profiles = Arc::new(Profiles::open(&config.agent.state_dir.join(Profiles::FILE)));
     let mut remotes: BTreeMap<&ServerName, Arc<Remote>> = BTreeMap::new();
     for job in jobs {
         let _usable = Filter::of(job)?;
@@ -185,7 +182,7 @@ async fn run_each(
 /// state folder belongs to whoever runs the jobs, and that may be somebody else.
 pub(super) fn profiles(config: &Config) -> Profiles {
     let folder = &config.agent.state_dir;
-    if folder.is_dir() { Profiles::open(&folder.join(PROFILES_FILE)) } else { Profiles::in_memory() }
+    if folder.is_dir() { Profiles::open(&folder.join(Profiles::FILE)) } else { Profiles::in_memory() }
 }
 
 /// A server, ready for sessions.

@@ -98,6 +98,9 @@ struct Known {
 }
 
 impl Profiles {
+    /// The name of its file in the state folder.
+    pub const FILE: &str = "profiles.json";
+
     /// Profiles that are forgotten with the process.
     pub fn in_memory() -> Self {
         Self { known: Mutex::default() }
