@@ -16,8 +16,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::secret;
 use crate::config::{Config, ConfigError};
 use crate::domain::{
-    AfterDelivery, Exit, Found, Job, Mode, Overwrite, PublishWay, RemoteDelete, Server, TlsMode, TlsVersion,
-    VerifyPolicy,
+    AfterDelivery, Bandwidth, Exit, Found, Job, Mode, Overwrite, PublishWay, Rate, RemoteDelete, Server,
+    TlsMode, TlsVersion, VerifyPolicy,
 };
 use crate::observe::{count, escaped};
 use crate::remote::{check_path, check_tls};
@@ -290,7 +290,7 @@ fn job_in_words(job: &Job, server: &Server) -> String {
         RemoteDelete::Delete => format!("\n  deletes   on the server what is gone from the source: {limits}"),
     };
     format!(
-        "job {}\n  sends     {files} below {}\n  to        {} on {}@{host}:{} ({tls} {versions}; server {})\n  \
+        "job {}\n  sends     {files} below {}\n  to        {} on {}@{host}:{} ({tls} {versions}; server {}){}\n  \
          trusts    {}\n  proves    each file by {verify}\n  expects   that {mode}\n  \
          others'   files under the same names are {overwrite}{publish}{afterwards}{deletes}",
         job.name,
@@ -299,8 +299,22 @@ fn job_in_words(job: &Job, server: &Server) -> String {
         server.username,
         server.port,
         server.name,
+        bandwidth_in_words(&server.bandwidth),
         trust_in_words(server),
     )
+}
+
+fn bandwidth_in_words(bandwidth: &Bandwidth) -> String {
+    if bandwidth.is_unlimited() {
+        return String::new();
+    }
+    let fast = |limit: Option<Rate>| limit.map_or_else(|| "unlimited".to_owned(), |rate| rate.to_string());
+    let hours = bandwidth
+        .timetable
+        .iter()
+        .flat_map(|entry| entry.hours.iter().map(|window| format!(", {window} {}", fast(entry.limit))));
+    let hours = hours.collect::<String>();
+    format!("\n  at most   {} each way, over all jobs of that server{hours}", fast(bandwidth.limit))
 }
 
 fn trust_in_words(server: &Server) -> String {

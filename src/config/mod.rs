@@ -10,6 +10,7 @@
 //! Only this module names the two YAML crates. It does not know the network or the state.
 
 mod agent;
+mod bandwidth;
 mod error;
 mod file;
 mod job;
@@ -147,8 +148,8 @@ fn config(
     version(&root)?;
     let agent = agent::read(&root, folder, default_state_dir);
     let ledger = ledger::read(&root);
-    let servers = server::read_all(&root, folder);
     let zone = agent::zone(&root)?;
+    let servers = server::read_all(&root, folder, zone);
     let jobs = job::read_all(&root, Surroundings { folder, servers: &servers, zone });
     Some(Config { path: path.to_owned(), agent: agent?, ledger: ledger?, servers: servers.read, jobs })
 }

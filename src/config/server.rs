@@ -8,10 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::section::{Keys, Later, Section, Value};
-use super::{network, path_below};
+use super::{bandwidth, network, path_below};
 use crate::domain::{
     Charset, ClientCertificate, Digest, SecretRef, Server, ServerName, SpkiPin, TlsMode, TlsPolicy,
-    TlsVersion, TlsVersions, Trust,
+    TlsVersion, TlsVersions, Trust, Zone,
 };
 
 pub(super) const KEYS: Keys = Keys {
@@ -30,11 +30,9 @@ pub(super) const KEYS: Keys = Keys {
         "data",
         "timeouts",
         "charset",
+        "bandwidth",
     ],
-    later: &[
-        Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
-        Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
-    ],
+    later: &[Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" }],
 };
 
 /// The servers of a file.
@@ -45,19 +43,20 @@ pub(super) struct Servers {
     pub(super) named: BTreeSet<String>,
 }
 
-pub(super) fn read_all(root: &Section<'_>, folder: &Path) -> Servers {
+/// Reads the section; `zone` is that of the hours in it, if the file names one.
+pub(super) fn read_all(root: &Section<'_>, folder: &Path, zone: Option<Zone>) -> Servers {
     let remedy = "add `servers:` with a name for each server, and below it `host`, `username` and `password`";
     let entries = root.required("servers", remedy).and_then(|servers| servers.entries()).unwrap_or_default();
     let named = entries.keys().map(|name| (*name).to_owned()).collect();
     let read = entries
         .iter()
-        .filter_map(|(name, value)| server(name, value, folder))
+        .filter_map(|(name, value)| server(name, value, folder, zone))
         .map(|server| (server.name.clone(), server))
         .collect();
     Servers { read, named }
 }
 
-fn server(name: &str, value: &Value<'_>, folder: &Path) -> Option<Server> {
+fn server(name: &str, value: &Value<'_>, folder: &Path, zone: Option<Zone>) -> Option<Server> {
     let name = name.parse().map_err(|error: crate::domain::ParseNameError| {
         value.place.refuse(error.to_string(), "");
     });
@@ -86,6 +85,7 @@ fn server(name: &str, value: &Value<'_>, folder: &Path) -> Option<Server> {
     });
     let network = network::read(&section);
     let charset = section.optional_or("charset", Charset::default(), charset);
+    let bandwidth = bandwidth::read(&section, zone);
     Some(Server {
         name: name.ok()?,
         host: host?,
@@ -100,6 +100,7 @@ fn server(name: &str, value: &Value<'_>, folder: &Path) -> Option<Server> {
         connections: NonZeroU16::new(connections?)?,
         network: network?,
         charset: charset?,
+        bandwidth: bandwidth?,
     })
 }
 

@@ -93,6 +93,32 @@ fn files_that_are_no_plain_yaml() {
 }
 
 #[test]
+fn bandwidths_are_read() {
+    let text = "    password: {env: P}
+    bandwidth:
+      limit: unlimited
+      timezone: Europe/Berlin
+      timetable:
+      - {hours: Mon-Fri 08:00-18:00, limit: 500 kB/s}
+      - {hours: 12:00-13:00, limit: 16 Mbit/s}
+";
+    let config = read(with_server(text)).unwrap();
+    let bandwidth = &config.servers.values().next().unwrap().bandwidth;
+    let at = |time: &str| bandwidth.at(time.parse().unwrap()).map(|rate| rate.to_string());
+    // A Monday and a Sunday; Berlin is an hour ahead.
+    assert_eq!(at("2026-11-23T07:00:00Z").as_deref(), Some("500 kB/s"));
+    assert_eq!(at("2026-11-23T17:00:00Z"), None);
+    assert_eq!(at("2026-11-22T11:30:00Z").as_deref(), Some("2 MB/s"));
+    assert!(
+        read(with_server("    password: {env: P}\n"))
+            .unwrap()
+            .servers
+            .values()
+            .all(|server| server.bandwidth.is_unlimited())
+    );
+}
+
+#[test]
 fn servers_with_problems() {
     let files = [
         with_server(
@@ -101,7 +127,7 @@ fn servers_with_problems() {
     port: four
     tls: implcit
     connections: 65
-    bandwidth: 5MB
+    bandwidth: 5 MB/s
     tls_version: {min: 1.1}
     trust: {pins: [abc], ca_file: ~/ca.pem, crl_files: x}
     client_certificate: {cert_file: a}
@@ -117,6 +143,18 @@ fn servers_with_problems() {
     tls: true
 ",
         ),
+        with_server(
+            "    password: {env: P}
+    bandwidth:
+      limit: 5 Mb/s
+      timezone: Berlin
+      timetable:
+      - {hours: 8-18, limit: 1 kB/s}
+      - {hours: Mon-Fri 08:00-18:00}
+      - {limit: unlimited, ours: 08:00-18:00}
+",
+        ),
+        with_server("    password: {env: P}\n    bandwidth: {timezone: UTC}\n"),
         with_host("ftps://u:p@h"),
         with_host("h:21"),
         with_host("[a, b]"),

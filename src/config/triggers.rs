@@ -56,11 +56,12 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>) -> Option<Timing> {
     Some(timing)
 }
 
-fn system_zone(job: &Section<'_>) -> Option<Zone> {
+/// The system's zone, for what stands in a section.
+pub(super) fn system_zone(section: &Section<'_>) -> Option<Zone> {
     let zone = zone::of_system();
     if zone.is_none() {
         let reason = "the system's time zone has no name that is known";
-        job.place.refuse(reason, "add `timezone`, as in `timezone: Europe/Berlin`");
+        section.place.refuse(reason, "add `timezone`, as in `timezone: Europe/Berlin`");
     }
     zone
 }
@@ -74,7 +75,7 @@ fn expression(value: &Value<'_>) -> Option<CronExpression> {
 }
 
 /// A text whose type knows how to read it.
-fn parsed<T: std::str::FromStr<Err: Display>>(value: &Value<'_>) -> Option<T> {
+pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(value: &Value<'_>) -> Option<T> {
     value.text()?.parse().map_err(|error: T::Err| value.place.refuse(error.to_string(), "")).ok()
 }
 

@@ -4,6 +4,7 @@
 //! types; illegal values cannot be made (they are parsed once, at the edge).
 
 mod audit;
+mod bandwidth;
 mod charset;
 mod decision;
 mod deletes;
@@ -39,6 +40,7 @@ mod watching;
 pub use self::audit::{
     AuditCounts, AuditKind, AuditReport, Difference, DifferenceKind, MAX_DIFFERENCES_NAMED,
 };
+pub use self::bandwidth::{Bandwidth, BandwidthHours, ParseRateError, Rate};
 pub use self::charset::Charset;
 pub use self::decision::{Decided, Decision, Person};
 pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Charset, Digest, Network, ServerName};
+use super::{Bandwidth, Charset, Digest, Network, ServerName};
 
 /// An FTPS endpoint and how to trust it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Server {
     pub network: Network,
     /// The character encoding of its file names.
     pub charset: Charset,
+    /// How fast files may cross, over all jobs.
+    pub bandwidth: Bandwidth,
 }
 
 impl Server {

@@ -224,22 +224,6 @@ impl Session {
         Ok(Upload { session: self, data })
     }
 
-    /// Fetches a file of at most `limit` bytes and hands its bytes to `sink`, piece by piece.
-    /// Returns their number. More than `limit` means that the file is longer: the rest is not
-    /// fetched, and the session is abandoned.
-    pub async fn download(
-        &mut self,
-        path: Argument,
-        limit: u64,
-        mut sink: impl FnMut(&[u8]),
-    ) -> Result<u64, FtpsError> {
-        let take = |bytes: &[u8]| {
-            sink(bytes);
-            Ok(())
-        };
-        self.fetch(Command::Retr(path), limit, take).await
-    }
-
     /// Begins to fetch a file. The caller reads its bytes to the end and then calls
     /// [`Download::finish`].
     pub async fn begin_download(&mut self, path: Argument) -> Result<Download<'_>, FtpsError> {

@@ -1,16 +1,18 @@
 //! A session under a server's limit, in Nightferry's terms.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::lessons::Lessons;
 use super::limit::Permit;
 use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
-use crate::domain::{Digest, Hasher, RemotePath, SessionFacts};
+use super::throttle::Throttle;
+use super::transfer::{Download, Upload};
+use crate::domain::{Digest, RemotePath, SessionFacts};
 use crate::ftps::{
-    Argument, Command, DataFacts, Download, EntryKind, EntrySink, Features, FtpsError, Listed, ReplyKind,
-    Session, Upload,
+    Argument, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed, ReplyKind, Session,
 };
 
 /// Most names that [`Connection::names`] holds: with names of 100 bytes, 12 MiB.
@@ -24,6 +26,14 @@ pub struct Connection {
     lessons: Lessons,
     pipelining: Ability,
     permit: Permit,
+    ways: Ways,
+}
+
+/// How fast files may cross, in each direction.
+#[derive(Clone, Debug)]
+pub(super) struct Ways {
+    pub(super) up: Arc<Throttle>,
+    pub(super) down: Arc<Throttle>,
 }
 
 /// What came back when a file was read.
@@ -42,8 +52,9 @@ impl Connection {
         lessons: Lessons,
         pipelining: Ability,
         permit: Permit,
+        ways: Ways,
     ) -> Self {
-        Self { session, facts, lessons, pipelining, permit }
+        Self { session, facts, lessons, pipelining, permit, ways }
     }
 
     /// With whom and how it speaks.
@@ -140,7 +151,7 @@ impl Connection {
         let upload = self.session.upload(path).await;
         let upload = upload.inspect_err(|error| self.lessons.note_failure(error))?;
         self.lessons.note(upload.session());
-        Ok(upload)
+        Ok(Upload::new(upload, &self.ways.up))
     }
 
     /// The address that the server names for data connections when it is asked by `PASV`. `None`
@@ -162,7 +173,7 @@ impl Connection {
         let upload = self.session.upload_from(path, offset).await;
         let upload = upload.inspect_err(|error| self.lessons.note_failure(error))?;
         self.lessons.note(upload.session());
-        Ok(upload)
+        Ok(Upload::new(upload, &self.ways.up))
     }
 
     /// Begins to fetch a file. Not cancel safe.
@@ -171,18 +182,15 @@ impl Connection {
         let download = self.session.begin_download(path).await;
         let download = download.inspect_err(|error| self.lessons.note_failure(error))?;
         self.lessons.note(download.session());
-        Ok(download)
+        Ok(Download::new(download, &self.ways.down))
     }
 
     /// Reads a file back that should have `size` bytes. One that has more is not read to its
     /// end, which there may not be: then the session is lost, and what comes back is more than
     /// `size` and less than the file. Not cancel safe.
     pub async fn read_back(&mut self, path: &RemotePath, size: u64) -> Result<Incoming, FtpsError> {
-        let mut hasher = Hasher::default();
-        let path = self.argument(path)?;
-        let read = self.session.download(path, size, |bytes| hasher.update(bytes)).await;
-        let size = self.noted(read)?;
-        Ok(Incoming { size, digest: hasher.finish() })
+        let read = self.download(path).await?.digest(size).await;
+        self.noted(read)
     }
 
     /// Hands the entries of a folder to `sink` as they come, hidden ones among them where the

@@ -11,6 +11,8 @@ mod opening;
 mod profile;
 mod request;
 mod server;
+mod throttle;
+mod transfer;
 
 pub use self::connection::{Connection, Incoming, MAX_NAMES};
 pub use self::limit::{Haste, Permit, Share};
@@ -18,7 +20,7 @@ pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError, Unopened, check_path, check_tls};
+pub use self::transfer::{Download, Upload};
 pub use crate::ftps::{
-    ArgumentError, Deadlines, Download, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal,
-    Trouble, Upload,
+    ArgumentError, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal, Trouble,
 };

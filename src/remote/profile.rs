@@ -186,7 +186,7 @@ fn write(file: &Path, known: &BTreeMap<String, Profile>) -> std::io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Charset, Network, SecretRef, TlsMode, TlsPolicy, TlsVersions, Trust};
+    use crate::domain::{Bandwidth, Charset, Network, SecretRef, TlsMode, TlsPolicy, TlsVersions, Trust};
 
     fn server(host: &str) -> Server {
         Server {
@@ -203,6 +203,7 @@ mod tests {
             connections: 1.try_into().unwrap(),
             network: Network::default(),
             charset: Charset::default(),
+            bandwidth: Bandwidth::default(),
         }
     }
 

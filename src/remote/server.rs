@@ -8,13 +8,14 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::connection::Connection;
+use super::connection::{Connection, Ways};
 use super::lessons::Lessons;
 use super::limit::{Haste, Limit, Permit, Refused, Share};
 use super::network::{data_way, family, first_passive};
 use super::opening;
 use super::profile::{Ability, LastingSessions, Profile, Profiles};
 use super::request::argument;
+use super::throttle::{Says, Throttle};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::{DataMode, RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
@@ -87,6 +88,8 @@ pub struct Remote {
     clock: Arc<dyn Clock>,
     /// Whether the server was asked, for want of a greeting, if it wants TLS first.
     asked_for_tls: AtomicBool,
+    /// How fast files may cross.
+    ways: Ways,
 }
 
 impl Remote {
@@ -125,6 +128,8 @@ impl Remote {
             deadlines: overlaid(deadlines, &server.network.timeouts),
         };
         let (limit, approached) = (Limit::new(server.connections), Limit::new(server.connections));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ways = ways(&server, &clock);
         let server = Arc::new(server);
         let lessons = Lessons::new(Arc::clone(&server), Arc::clone(&profiles));
         Ok(Self {
@@ -136,15 +141,17 @@ impl Remote {
             approaching: approached.join(),
             approached,
             profiles,
-            clock: Arc::new(SystemClock),
+            clock,
             asked_for_tls: AtomicBool::new(false),
+            ways,
         })
     }
 
     /// The same with another clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
+        let ways = ways(&self.server, &clock);
+        Self { clock, ways, ..self }
     }
 
     /// A job's share in the sessions: as many in all as the configuration allows, or fewer where the
@@ -314,7 +321,7 @@ impl Remote {
             certificate: crate::domain::Digest::from_bytes(info.certificate),
         };
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
-        Connection::new(session, facts, self.lessons.clone(), pipelining, permit)
+        Connection::new(session, facts, self.lessons.clone(), pipelining, permit, self.ways.clone())
     }
 
     /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the
@@ -405,6 +412,14 @@ pub fn check_tls(server: &Server) -> Result<(), TlsSettingsError> {
 }
 
 /// What a server's definition says of TLS, for the protocol client.
+/// Both ways to a server.
+fn ways(server: &Server, clock: &Arc<dyn Clock>) -> Ways {
+    let way = |says| {
+        Arc::new(Throttle::new(server.name.clone(), server.bandwidth.clone(), Arc::clone(clock), says))
+    };
+    Ways { up: way(Says::Changes), down: way(Says::Nothing) }
+}
+
 fn tls_options(server: &Server) -> TlsOptions {
     let own = server.client_certificate.as_ref();
     TlsOptions {

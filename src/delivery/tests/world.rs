@@ -17,8 +17,9 @@ use super::steps::{
 use crate::clock::SystemClock;
 use crate::delivery::{Delivery, run};
 use crate::domain::{
-    Backoff, Charset, Event, Exit, Job, Network, PublishWay, RemotePath, RunReport, Scope, SecretRef, Server,
-    Symlinks, Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
+    Backoff, Bandwidth, Charset, Event, Exit, Job, Network, PublishWay, RemotePath, RunReport, Scope,
+    SecretRef, Server, Symlinks, Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust,
+    VerifyPolicy,
 };
 use crate::remote::{Deadlines, Profiles, Remote};
 use crate::state::State;
@@ -428,5 +429,6 @@ fn definition(policy: &Policy, server: &TestServer) -> Server {
         connections: policy.sessions.try_into().unwrap(),
         network: Network::default(),
         charset: Charset::default(),
+        bandwidth: Bandwidth::default(),
     }
 }

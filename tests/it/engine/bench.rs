@@ -11,10 +11,10 @@ use nightferry::audit::{Audit, Depth, Restore, adopt, restore, verify};
 use nightferry::clock::{Clock, SystemClock};
 use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
-    AfterDelivery, AuditReport, Backoff, Charset, Deletes, Event, FileProgress, HeldToWindows, Job, Mode,
-    Network, Overwrite, PublishWay, RelPath, RemoteDelete, RemotePath, RunId, RunReport, Scope, SecretRef,
-    Server, Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust,
-    VerifyPolicy,
+    AfterDelivery, AuditReport, Backoff, Bandwidth, Charset, Deletes, Event, FileProgress, HeldToWindows,
+    Job, Mode, Network, Overwrite, PublishWay, RelPath, RemoteDelete, RemotePath, RunId, RunReport, Scope,
+    SecretRef, Server, Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger,
+    Triggers, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Ability, Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -89,6 +89,7 @@ impl Bench {
             connections: 2.try_into().unwrap(),
             network: Network::default(),
             charset: Charset::default(),
+            bandwidth: Bandwidth::default(),
         };
         let job = Job {
             name: "job".parse().unwrap(),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nightferry::domain::{Charset, Network, SecretRef, Server, TlsMode, TlsPolicy, TlsVersions, Trust};
+use nightferry::domain::{
+    Bandwidth, Charset, Network, SecretRef, Server, TlsMode, TlsPolicy, TlsVersions, Trust,
+};
 use nightferry::remote::{Deadlines, FtpsError, Profiles, Remote, Trouble};
 
 /// What a listener says at once, and what it answers to the first bytes that it gets.
@@ -56,6 +58,7 @@ fn definition(host: &str, port: u16, tls: TlsMode) -> Server {
         connections: 1.try_into().unwrap(),
         network: Network::default(),
         charset: Charset::default(),
+        bandwidth: Bandwidth::default(),
     }
 }
 
