@@ -191,6 +191,16 @@ impl Bench {
         at.collect()
     }
 
+    /// The sizes of the files that were begun in the last run, as they were told.
+    pub(super) fn started(&self) -> Vec<u64> {
+        let events = self.events.lock().unwrap();
+        let sizes = events.iter().filter_map(|event| match event {
+            Event::File { progress: FileProgress::Started { size }, .. } => Some(*size),
+            _ => None,
+        });
+        sizes.collect()
+    }
+
     /// Why files were tried again in the last run.
     pub(super) fn retried(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use ftps_server::{Action, Cut, Dialect, Fault, Feature, Moment, Server};
-use nightferry::domain::{Event, Exit, FileProgress};
+use nightferry::domain::{Event, Exit, FileProgress, Overwrite, VerifyPolicy};
 use nightferry::remote::Ability;
 
 use super::bench::{Bench, cause};
@@ -116,7 +116,7 @@ async fn a_cut_upload_goes_on_in_a_later_run() {
         let before = bench.server.counters().bytes_received;
         bench.arrives(&content(1)).await;
         assert_eq!(bench.server.counters().bytes_received - before, SIZE as u64 - kept, "{dialect:?}");
-        assert_eq!(bench.resumed_at(), [kept]);
+        assert_eq!((bench.started(), bench.resumed_at()), (vec![SIZE as u64], vec![kept]));
         assert!(bench.server.transcript().commands().contains(&format!("RNFR {temporary}").as_str()));
         bench.expect_no_connection(1).await;
     }
@@ -193,6 +193,18 @@ async fn a_server_that_forbids_it_is_remembered() {
     }
 }
 
+/// Without sizes nobody knows from where on: that is found out once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_tells_no_sizes_starts_again_and_is_remembered() {
+    let mut bench = bench(&Dialect::full());
+    bench.job.overwrite = Overwrite::Replace;
+    bench.server.arm(Fault::on("SIZE", Action::Reply("502 not here".into())));
+    bench.server.arm(cut_at(1_000_000, Cut::Reset).once());
+    let report = bench.run().await;
+    bench.has_arrived(&content(1), report.exit(), &cause(&report));
+    assert_eq!((bench.server.transcript().count("REST"), bench.profile().resume), (0, Ability::No));
+}
+
 /// What is refused for the network's or the disk's sake says nothing of the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_passing_refusal_of_the_rest_is_tried_again() {
@@ -239,6 +251,44 @@ async fn another_source_is_sent_from_its_beginning() {
     assert_eq!((bench.resumed_at(), bench.server.transcript().count("REST")), (vec![], 0));
     assert!(bench.server.transcript().commands().contains(&format!("DELE {temporary}").as_str()));
     bench.expect_no_connection(1).await;
+}
+
+/// The size alone would take the beginning of one version with the rest of another for a delivery.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_changes_before_the_rest_is_sent_starts_again() {
+    let mut bench = bench(&Dialect::full());
+    bench.job.verify = VerifyPolicy::Size;
+    bench.server.arm(cut_at(2_000_000, Cut::Reset).once());
+    let source = bench.job.source.join("dump.tar");
+    let report = bench
+        .run_until(move |event| {
+            if matches!(event, Event::File { progress: FileProgress::Retrying { .. }, .. }) {
+                fs::write(&source, content(2)).unwrap();
+            }
+            false
+        })
+        .await
+        .unwrap();
+    bench.has_arrived(&content(2), report.exit(), &cause(&report));
+    assert_eq!((bench.resumed_at(), bench.server.transcript().count("REST")), (vec![], 0));
+}
+
+/// Two beginnings stand there, and the first shows that the server takes no rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_forbids_it_is_asked_for_one_file_only() {
+    let bench = bench(&Dialect::full());
+    bench.write("other.tar", content(3));
+    bench.server.arm(cut_at(100_000, Cut::Reset));
+    assert_eq!(bench.run().await.counts.delivered, 0);
+    assert_eq!(bench.litter().len(), 2);
+    bench.server.clear_faults();
+    let before = bench.server.transcript().count("REST");
+    bench.server.arm(Fault::on("REST", Action::Reply("502 not here".into())));
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (2, Exit::Done), "{}", cause(&report));
+    assert_eq!(bench.server.transcript().count("REST") - before, 1);
+    assert!(bench.stored("in/other.tar") == Some(content(3)), "other bytes");
+    assert_eq!(bench.litter(), Vec::<String>::new());
 }
 
 /// Sources that are gone, are not wanted any more, or are not large enough any more leave nothing
