@@ -1,5 +1,7 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
+mod status_page;
+
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
