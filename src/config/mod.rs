@@ -17,6 +17,7 @@ mod ledger;
 mod nearest;
 mod network;
 mod problem;
+mod schema;
 pub mod secret;
 mod section;
 mod server;
@@ -38,6 +39,7 @@ use crate::domain::{Job, JobName, Server, ServerName, Zone};
 pub use self::error::ConfigError;
 pub use self::nearest::nearest;
 pub use self::problem::{Position, Problem, Problems};
+pub use self::schema::SCHEMA;
 
 /// What a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
