@@ -211,6 +211,6 @@ fn a_file_of_metrics_is_kept_with_an_agent_and_without_one() {
     assert_eq!(home.run(&["sync", "one"]).0, 0);
     agent.end();
     let text = read();
-    assert_eq!(value(&text, delivered), 5, "{text}");
+    assert_eq!(value(&text, delivered), 4, "{text}");
     assert!(text.contains("nightferry_agent_ready 0\n"), "{text}");
 }
