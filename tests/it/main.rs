@@ -7,6 +7,7 @@ mod attacks;
 mod cli;
 mod cli_ways_back;
 mod demo;
+mod deploy;
 mod diagnose;
 mod engine;
 mod hostile;
