@@ -34,7 +34,7 @@ fn busy() -> Metrics {
         let cause = WaitCause::NoMarker { marker: "never.done".into() };
         report.add_waiting(WaitingFile { name: "never".into(), age_ms, cause });
     }
-    report.elapsed_ms = 12_045;
+    report.elapsed_ms = 12_545;
     metrics.ended(&report, at(1_700_000_000));
     let mut next = RunReport::new(RunId(2), job());
     next.elapsed_ms = 7;
