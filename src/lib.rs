@@ -35,8 +35,8 @@
 //! | [`audit`] | the ways back: verify, adopt, restore. Changes nothing on a server | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
 //! | [`trigger`] | why a run starts: schedule, watch, retry, what waits while a job is busy. Cannot transfer | `domain`, `clock` |
-//! | [`observe`] | pure folds over events: lines, progress, summary, JSON | `domain` |
-//! | [`agent`] | owns time and tasks: starts runs, answers on its socket, lives as a service | all above but `diagnose` |
+//! | [`observe`] | pure folds over events: lines, progress, summary, JSON, metrics | `domain` |
+//! | [`agent`] | owns time and tasks: starts runs, answers on its socket and its status page, lives as a service | all above but `diagnose` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
 //!
 //! Only `state` names sled, only `config` the YAML crates, only `ftps::tls` makes a TLS

@@ -42,6 +42,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What only some places may name in their code: the word, and the paths below `src` that may.
 const RESERVED: &[(&str, &[&str])] = &[
     ("sled", &["state"]),
+    ("hyper", &["agent/web"]),
+    ("hyper_util", &["agent/web"]),
     ("serde_yaml", &["config"]),
     ("saphyr_parser", &["config"]),
     ("ClientConfig", &["ftps"]),

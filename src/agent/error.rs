@@ -35,6 +35,9 @@ pub enum AgentError {
     /// The system gives no signals.
     #[error("the system does not let the program run")]
     System(#[source] io::Error),
+    /// The status page cannot be had.
+    #[error("the status page (`agent.status`) cannot listen")]
+    Page(#[source] io::Error),
     /// A part of the program panicked.
     #[error("a part of the program failed; please report it")]
     Died,
@@ -50,7 +53,7 @@ impl AgentError {
         match self {
             Self::Config(_) | Self::Secret { .. } | Self::Settings(_) | Self::Pattern(_) => Exit::Usage,
             Self::State(error) => error.exit(),
-            Self::System(_) | Self::Died => Exit::Other,
+            Self::Page(_) | Self::System(_) | Self::Died => Exit::Other,
         }
     }
 
@@ -59,6 +62,7 @@ impl AgentError {
         match self {
             Self::Config(error) => error.remedy(),
             Self::Secret { source, .. } => source.remedy(),
+            Self::Page(_) => Some("is the port free, and the address one of this machine?".to_owned()),
             Self::Settings(_) | Self::Pattern(_) | Self::State(_) | Self::System(_) | Self::Died => None,
         }
     }

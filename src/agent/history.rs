@@ -59,9 +59,7 @@ impl RunEntry {
 
     /// Whether it ended, and nothing is left for it to do.
     pub fn is_well(&self) -> bool {
-        let Counts { failed, presumed, retained, not_removed, not_reached, .. } = self.counts;
-        let left = failed + presumed + retained + not_removed + not_reached;
-        self.ended.is_some() && self.stopped.is_none() && left == 0
+        self.ended.is_some() && self.stopped.is_none() && self.counts.left_to_do() == 0
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::history::RunEntry;
 use super::protocol::Told;
-use super::status::{JobState, JobStatus, RunStatus};
+use super::status::{JobState, JobStatus, RunStatus, Waiting};
 use super::watched::{Follower, Watched};
 use super::watches::{self, Poll, Watcher};
 use crate::domain::{Exit, Job, LimitCause, RunId, Scope, Target, Timestamp, Trigger, Triggers};
@@ -27,6 +27,7 @@ pub(super) struct Keeper {
     pub(super) approved: Option<RunId>,
     pub(super) last: Option<RunEntry>,
     pub(super) last_well: Option<Timestamp>,
+    pub(super) oldest_waiting: Option<Waiting>,
     pub(super) stay: Stay,
     /// The watch over its source.
     pub(super) watcher: Option<Watcher>,
@@ -69,6 +70,7 @@ impl Keeper {
             approved: None,
             last: None,
             last_well: None,
+            oldest_waiting: None,
             stay: Stay::Kept,
             watcher: None,
             source: watches::Due::default(),
@@ -147,6 +149,7 @@ impl Keeper {
             last: self.last.clone(),
             last_well: self.last_well,
             failing: self.last.iter().flat_map(|last| last.failed.clone()).collect(),
+            oldest_waiting: self.oldest_waiting.clone(),
         }
     }
 

@@ -7,6 +7,7 @@
 //!   events of one run for log, status and followers.
 //! - `control` is the Unix socket in the state folder and `protocol` what is said on it; `client` is
 //!   the other end, for the command line.
+//! - `web` is the status page and what monitoring reads, `meter` the counters of all runs.
 //! - `history` tells of runs from the ledger, `service` speaks to systemd.
 //!
 //! Knows no terminal: the command line shows what comes from here.
@@ -16,6 +17,7 @@ mod control;
 mod error;
 mod history;
 mod keeper;
+mod meter;
 mod protocol;
 mod servers;
 mod service;
@@ -23,10 +25,12 @@ mod status;
 mod supervisor;
 mod watched;
 mod watches;
+mod web;
 
 pub use self::client::{Client, ClientError};
 pub use self::error::AgentError;
 pub use self::history::{History, RunEntry};
+pub use self::meter::Meter;
 pub use self::protocol::{Request, Told};
-pub use self::status::{JobState, JobStatus, RunStatus, Status};
+pub use self::status::{JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting};
 pub use self::supervisor::{Start, run};

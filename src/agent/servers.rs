@@ -57,6 +57,11 @@ impl Servers {
         Ok(Self(servers))
     }
 
+    /// The servers by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Server> {
+        self.0.values().map(|known| known.remote.server())
+    }
+
     /// A server that jobs use.
     pub(super) fn get(&self, name: &ServerName) -> Option<Arc<Remote>> {
         self.0.get(name).map(|known| Arc::clone(&known.remote))

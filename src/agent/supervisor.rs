@@ -21,18 +21,20 @@ use super::control::Control;
 use super::error::AgentError;
 use super::history::History;
 use super::keeper::{Keeper, Stay};
+use super::meter::{self, Meter};
 use super::protocol::{SOCKET, Told};
 use super::servers::Servers;
 use super::service::Service;
-use super::status::{JobState, Status};
+use super::status::{JobState, Readiness, ServerStatus, Status};
 use super::watched::Follower;
 use super::watches::{Sight, Watches};
+use super::web::Web;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Exit, JobName, Missed, Record, RunId, RunsMissed, Timestamp, Trigger};
 use crate::remote::Profiles;
 use crate::state::{State, StateError};
-use crate::trigger::{Due, Seen, WatchStatus};
+use crate::trigger::{DirtyReason, Due, Seen, WatchStatus};
 
 /// Longest wait of the loop: the clock may be changed meanwhile, and is looked at again then.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -76,8 +78,17 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
     let (requests, asked) = mpsc::channel(REQUESTS_WAITING);
     let (watches, sights) = Watches::new();
     let mut agent = Supervisor::new(opened, clock, service, watches);
-    let control = Control::bind(&agent.config.agent.state_dir.join(SOCKET), requests);
     let mut control_tasks = JoinSet::new();
+    let (meter, metrics_file) = (agent.meter.clone(), agent.config.agent.metrics_file.clone());
+    if let Some(page) = agent.config.agent.status.clone() {
+        let web = Web::bind(page, requests.clone(), meter.clone(), Arc::clone(&agent.clock)).await;
+        control_tasks.spawn(web.map_err(AgentError::Page)?.serve());
+    }
+    if let Some(file) = metrics_file.clone() {
+        let clock = Arc::clone(&agent.clock);
+        control_tasks.spawn(meter::keep_file(file, requests.clone(), meter.clone(), clock));
+    }
+    let control = Control::bind(&agent.config.agent.state_dir.join(SOCKET), requests);
     match control {
         Ok(control) => {
             control_tasks.spawn(control.serve());
@@ -93,6 +104,10 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
     info!(jobs = agent.keepers.len(), "The agent is ready.");
     agent.work(signals, asked, sights).await;
     control_tasks.shutdown().await;
+    if let Some(file) = metrics_file {
+        let text = meter.text(&agent.status(), agent.clock.now());
+        drop(spawn_blocking(move || meter::write(&file, &text)).await);
+    }
     agent.close().await
 }
 
@@ -132,6 +147,7 @@ struct Supervisor {
     clock: Arc<dyn Clock>,
     service: Service,
     watches: Watches,
+    meter: Meter,
     keepers: BTreeMap<JobName, Keeper>,
     runs: JoinSet<Ended>,
     /// Which job a task runs, for one that dies.
@@ -154,6 +170,7 @@ impl Supervisor {
             Some((job.name.clone(), Keeper::new(job.clone(), remote)))
         });
         let since = clock.now();
+        let meter = Meter::new(&config, Arc::clone(&clock));
         Self {
             keepers: keepers.collect(),
             config,
@@ -163,6 +180,7 @@ impl Supervisor {
             clock,
             service,
             watches,
+            meter,
             runs: JoinSet::new(),
             tasks: BTreeMap::new(),
             loading: JoinSet::new(),
@@ -277,6 +295,9 @@ impl Supervisor {
                 watcher.status = Some(text);
             }
             Seen::Dirty(dirty) => {
+                if dirty.reason == DirtyReason::Overflow {
+                    self.meter.overflowed(&name);
+                }
                 keeper.source.add(dirty.scope);
                 if self.phase == Phase::Working {
                     self.ask(&name, Trigger::Watch);
@@ -303,6 +324,7 @@ impl Supervisor {
 
     async fn missed(&mut self, name: &JobName, missed: Missed) {
         warn!(job = %name, times = %missed, "Scheduled times were missed, and are too old to be made up for.");
+        self.meter.missed(name, missed.times);
         let cause = "nothing ran then, and `catch_up` does not make up for it".to_owned();
         let record = Record::RunsMissed(RunsMissed { job: name.clone(), missed, cause });
         if let Err(error) = self.state.commit_general(vec![record]).await {
@@ -406,7 +428,17 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: Some(self.since),
             refused_configuration: self.refused.clone(),
+            readiness: match (self.phase, self.broken) {
+                (Phase::Stopping | Phase::Ended, _) => Readiness::Stopping,
+                (Phase::Working, Some(_)) => Readiness::CannotRecord,
+                (Phase::Working, None) => Readiness::Ready,
+            },
             jobs: self.keepers.values().map(|keeper| keeper.status(now)).collect(),
+            servers: self
+                .servers
+                .iter()
+                .map(|server| ServerStatus::of(server, self.profiles.of(server)))
+                .collect(),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{OwnedPermit, Sender};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use super::meter::Meter;
 use super::protocol::Told;
 use super::status::RunProgress;
 use crate::domain::{Event, EventSink, Exit, FailureClass, FileProgress, JobName, RunId, RunReport};
@@ -28,6 +29,7 @@ pub(super) struct Watched {
     job: JobName,
     began: Instant,
     followers: Vec<Sender<Told>>,
+    meter: Meter,
     seen: Mutex<Seen>,
 }
 
@@ -46,8 +48,8 @@ impl std::fmt::Debug for Watched {
 }
 
 impl Watched {
-    pub(super) fn new(job: JobName, followers: Vec<Sender<Told>>) -> Self {
-        Self { job, began: Instant::now(), followers, seen: Mutex::default() }
+    pub(super) fn new(job: JobName, followers: Vec<Sender<Told>>, meter: Meter) -> Self {
+        Self { job, began: Instant::now(), followers, meter, seen: Mutex::default() }
     }
 
     /// The run's number, once it is recorded, and how far it is.
@@ -93,6 +95,7 @@ impl Watched {
 impl EventSink for Watched {
     fn emit(&self, event: Event) {
         log(&self.job, &event);
+        self.meter.apply(&self.job, &event);
         if let Some(told) = self.enter(&event) {
             self.tell(&told);
         }

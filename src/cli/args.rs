@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::domain::{JobName, Timestamp};
 
@@ -137,6 +138,22 @@ pub(super) enum Verb {
         /// The server to look at
         #[arg(value_name = "SERVER")]
         server: String,
+    },
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
+    /// Print what makes a shell complete the arguments
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or that of one verb
+    Man {
+        /// The verb
+        #[arg(value_name = "VERB")]
+        verb: Option<String>,
+        /// Write all pages into a folder instead, which must exist
+        #[arg(long, value_name = "DIR", conflicts_with = "verb")]
+        to: Option<PathBuf>,
     },
     /// Look after the ledger of deliveries
     Ledger {

@@ -65,6 +65,7 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
         config => config?,
     };
     let mut findings = Vec::new();
+    check_page(&config, &mut findings);
     for server in config.servers.values() {
         check_server(server, &mut findings);
     }
@@ -93,6 +94,23 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
         }
     }
     Ok(findings.iter().map(|finding| finding.exit).fold(Exit::Done, Exit::worst))
+}
+
+fn check_page(config: &Config, findings: &mut Vec<Finding>) {
+    let open = config.agent.status.as_ref().filter(|page| !page.address.ip().is_loopback());
+    if let Some(page) = open {
+        let text =
+            format!("whoever reaches {} can read it, without a password and without TLS", page.address);
+        let remedy = "let a firewall keep others out, or take 127.0.0.1 and a proxy in front of it";
+        let (level, about, remedy) = (Level::Warning, "agent.status".to_owned(), Some(remedy.to_owned()));
+        findings.push(Finding { level, about, text, remedy, exit: Exit::Done });
+    }
+    let folder = config.agent.metrics_file.as_ref().and_then(|file| file.parent());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let text = format!("there is no folder {}", folder.display());
+        let about = "agent.metrics_file".to_owned();
+        findings.push(Finding { level: Level::Warning, about, text, remedy: None, exit: Exit::Done });
+    }
 }
 
 fn check_server(server: &Server, findings: &mut Vec<Finding>) {

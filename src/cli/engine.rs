@@ -10,12 +10,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
+use crate::agent::Meter;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EntryStatus, EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId, RunReport,
-    Scope, Server, ServerName, Target, Trigger, Triggers, Twins,
+    EntryStatus, Event, EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId,
+    RunReport, Scope, Server, ServerName, Target, Trigger, Triggers, Twins,
 };
 use crate::observe::{Planned, PlannedAction, presumed_reason};
 use crate::plan::{self, Action, Reason};
@@ -48,6 +49,7 @@ pub(super) fn sync(
         Some(run) => Some((run, approvable(config, jobs, &opened.state, run)?)),
         None => None,
     };
+    let meter = config.agent.metrics_file.as_ref().map(|_| Meter::new(config, Arc::clone(&clock)));
     let deliveries = jobs.iter().filter_map(|job| {
         let remote = Arc::clone(remotes.get(&job.server)?);
         Some(Delivery {
@@ -56,7 +58,7 @@ pub(super) fn sync(
             remote,
             state: opened.state.clone(),
             clock: Arc::clone(&clock),
-            sink: Arc::clone(sink),
+            sink: metered(meter.as_ref(), &job.name, sink),
             triggers: Triggers::of(Trigger::Manual),
             scope: Scope::All,
             limit: job.timing.limit(clock.now(), HeldToWindows::No),
@@ -69,11 +71,26 @@ pub(super) fn sync(
     let mut synced = runtime.block_on(run_all(deliveries.collect()));
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
+    if let Some((meter, file)) = meter.zip(config.agent.metrics_file.as_ref())
+        && let Err(error) = meter.write(file, config, &profiles)
+    {
+        notice(&format!("the metrics cannot be written to {}: {error}", file.display()));
+    }
     match opened.state.close_telling() {
         Ok(notices) => notices.iter().for_each(|text| notice(text)),
         Err(error) => drop(synced.error.get_or_insert(error.into())),
     }
     Ok(synced)
+}
+
+/// Counts what goes by on its way to `sink`, where somebody wants to know.
+fn metered(meter: Option<&Meter>, job: &JobName, sink: &Arc<dyn EventSink>) -> Arc<dyn EventSink> {
+    let Some(meter) = meter.cloned() else { return Arc::clone(sink) };
+    let (job, sink) = (job.clone(), Arc::clone(sink));
+    Arc::new(move |event: Event| {
+        meter.apply(&job, &event);
+        sink.emit(event);
+    })
 }
 
 /// The job whose deletions were stopped in a run, so that a person can approve them: one of those

@@ -43,6 +43,10 @@ pub(super) enum CliError {
     Look { server: ServerName, source: FtpsError },
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    #[error("there is no verb `{verb}`", verb = .verb.escape_debug())]
+    UnknownVerb { verb: String, meant: Option<String> },
+    #[error("cannot write {path}", path = .path.display())]
+    Pages { path: PathBuf, source: io::Error },
     #[error("server `{name}` is not in the configuration")]
     UnknownServer { name: ServerName },
     #[error("server `{server}`: there is no password")]
@@ -82,6 +86,7 @@ impl CliError {
             | Self::NotPresumed { .. }
             | Self::NothingToApprove { .. }
             | Self::UnknownServer { .. }
+            | Self::UnknownVerb { .. }
             | Self::Secret { .. }
             | Self::Settings(_)
             | Self::Place(_)
@@ -95,6 +100,7 @@ impl CliError {
             Self::Source(error) => error.class().exit(),
             Self::Interrupted => Exit::Interrupted,
             Self::Output(_)
+            | Self::Pages { .. }
             | Self::Plan(_)
             | Self::Runtime(_)
             | Self::Client(_)
@@ -123,7 +129,9 @@ impl CliError {
                  sends the others"
                     .to_owned(),
             ),
+            Self::UnknownVerb { meant, .. } => meant.as_ref().map(|meant| format!("did you mean `{meant}`?")),
             Self::UnknownServer { .. }
+            | Self::Pages { .. }
             | Self::Adopt(AdoptError::State(_))
             | Self::Place(_)
             | Self::NoPath { .. }

@@ -14,6 +14,7 @@ mod error;
 mod history;
 mod ledger;
 mod log;
+mod manual;
 mod output;
 mod person;
 mod plan;
@@ -100,6 +101,10 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
             doctor::run(&config?, servers, idle.unwrap_or(Place::SILENCE), output)
         }
         Verb::Trust { server } => trust::run(&config?, server, output),
+        Verb::Schema => manual::schema(output),
+        Verb::Completions { shell } => manual::completions(*shell, output),
+        Verb::Man { verb, to: None } => manual::page(verb.as_deref(), output),
+        Verb::Man { to: Some(folder), .. } => manual::pages(folder),
         Verb::Ledger { verb: LedgerVerb::Verify } => ledger::verify(&config?, output),
         Verb::Ledger { verb: LedgerVerb::Export { since, job } } => {
             ledger::export(&config?, *since, job.as_ref(), output)

@@ -3,13 +3,19 @@
 use chrono::Local;
 
 use super::asked::refused;
+use super::engine;
 use super::error::CliError;
 use super::output::{Format, Output};
-use crate::agent::{Client, History, JobState, JobStatus, Request, RunEntry, Status, Told};
+use crate::agent::{
+    Client, History, JobState, JobStatus, Readiness, Request, RunEntry, ServerStatus, Status, Told,
+};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
-use crate::domain::{Exit, Timestamp, Zone};
-use crate::observe::{bytes, count, escaped};
+use crate::domain::{Exit, Server, Timestamp, Zone};
+use crate::observe::{bytes, count, duration, escaped};
+
+/// From when on a certificate is to be renewed soon: time enough to ask a partner for it.
+const CERTIFICATE_SOON_DAYS: i64 = 30;
 
 /// Shows what the agent says of itself and its jobs; where none runs, what the ledger says.
 pub(super) fn run(config: &Config, output: &Output) -> Result<Exit, CliError> {
@@ -49,15 +55,22 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             remembered: crate::domain::Triggers::default(),
             last_well: history.last_well(&job.name),
             failing: last.iter().flat_map(|last| last.failed.clone()).collect(),
+            oldest_waiting: None,
             last,
         }
     });
+    let profiles = engine::profiles(config);
+    let used = |server: &&Server| config.jobs.values().any(|job| job.server == server.name);
+    let servers = config.servers.values().filter(used);
+    let servers = servers.map(|server| ServerStatus::of(server, profiles.of(server)));
     Ok(Status {
         process: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         since: None,
         refused_configuration: None,
+        readiness: Readiness::NoAgent,
         jobs: jobs.collect(),
+        servers: servers.collect(),
     })
 }
 
@@ -74,13 +87,29 @@ fn shown(status: &Status) -> String {
     }
     lines.push(String::new());
     lines.push(format!("{:<20}  {:<7}  {:<15}  {:<15}  RESULT", "JOB", "STATE", "LAST RUN", "NEXT RUN"));
+    let now = SystemClock.now();
     for job in &status.jobs {
-        lines.extend(row(job));
+        lines.extend(row(job, now));
+    }
+    for server in &status.servers {
+        lines.extend(certificate(server, now));
     }
     lines.join("\n")
 }
 
-fn row(job: &JobStatus) -> Vec<String> {
+/// What is to be said of a server: how long its certificate is good.
+fn certificate(server: &ServerStatus, now: Timestamp) -> Option<String> {
+    let name = &server.server;
+    Some(match server.days_left(now)? {
+        ..0 => format!("certificate of {name}: EXPIRED; ask whoever runs the server for a new one"),
+        days @ 0..CERTIFICATE_SOON_DAYS => {
+            format!("certificate of {name}: expires in {days} days; tell whoever runs the server")
+        }
+        days => format!("certificate of {name}: good for {days} days"),
+    })
+}
+
+fn row(job: &JobStatus, now: Timestamp) -> Vec<String> {
     let zone: Option<Zone> = job.zone.as_ref().and_then(|name| name.parse().ok());
     let state = match &job.state {
         JobState::Idle => "idle",
@@ -116,6 +145,10 @@ fn row(job: &JobStatus) -> Vec<String> {
     for file in &job.failing {
         lines.push(format!("  failed {}: {}", escaped(&file.name), escaped(&file.failure.cause)));
     }
+    if let Some(oldest) = &job.oldest_waiting {
+        let (name, age) = (escaped(&oldest.name), duration(now.since(oldest.since)));
+        lines.push(format!("  waiting for {age}: {name}: {}", escaped(&oldest.cause.to_string())));
+    }
     if let Some(again) = job.next_try {
         lines.push(format!("  tried again {}", at(again, zone)));
     }
@@ -129,7 +162,7 @@ fn row(job: &JobStatus) -> Vec<String> {
 /// What came of a run, in a few words.
 pub(super) fn result(entry: &RunEntry) -> String {
     let counts = &entry.counts;
-    let lacking = counts.failed + counts.presumed + counts.retained + counts.not_removed + counts.not_reached;
+    let lacking = counts.left_to_do();
     match (entry.ended, &entry.stopped) {
         (None, _) => "no end known".to_owned(),
         (Some(_), Some(_)) => format!("stopped, {} sent", counts.delivered),

@@ -4,16 +4,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::section::{Keys, Later, Section, Value};
-use super::zone;
 use super::{AgentConfig, LogConfig, LogFormat, LogLevel, path_below};
+use super::{status, zone};
 use crate::domain::Zone;
 
 const KEYS: Keys = Keys {
-    known: &["state_dir", "timezone", "log"],
-    later: &[
-        Later { key: "status", instead: "take it out" },
-        Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
-    ],
+    known: &["state_dir", "timezone", "log", "status", "metrics_file"],
+    later: &[Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" }],
 };
 
 /// Where system services keep their state.
@@ -39,11 +36,13 @@ pub(super) fn read(
             return None;
         }
     };
-    let log = match section {
-        Some(section) => section.optional_or("log", LogConfig::default(), |value| log(value))?,
-        None => LogConfig::default(),
+    let Some(section) = section else {
+        return Some(AgentConfig { state_dir, log: LogConfig::default(), status: None, metrics_file: None });
     };
-    Some(AgentConfig { state_dir, log })
+    let log = section.optional_or("log", LogConfig::default(), |value| log(value));
+    let status = section.optional_or("status", None, |value| status::read(value).map(Some));
+    let metrics_file = section.optional_or("metrics_file", None, |value| path_below(folder, value).map(Some));
+    Some(AgentConfig { state_dir, log: log?, status: status?, metrics_file: metrics_file? })
 }
 
 const LOG_KEYS: Keys = Keys { known: &["format", "level"], later: &[] };

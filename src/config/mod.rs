@@ -18,15 +18,18 @@ mod ledger;
 mod nearest;
 mod network;
 mod problem;
+mod schema;
 pub mod secret;
 mod section;
 mod server;
+mod status;
 mod tree;
 mod triggers;
 mod watching;
 mod zone;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ use crate::domain::{Job, JobName, Server, ServerName, Zone};
 pub use self::error::ConfigError;
 pub use self::nearest::nearest;
 pub use self::problem::{Position, Problem, Problems};
+pub use self::schema::SCHEMA;
 
 /// What a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,30 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// What the agent that runs as a service logs.
     pub log: LogConfig,
+    /// The page on which it tells how it is; none where it is `None`.
+    pub status: Option<StatusPage>,
+    /// Where metrics are written for `node_exporter`, absolute.
+    pub metrics_file: Option<PathBuf>,
+}
+
+/// The page on which the agent tells how it is, over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusPage {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The names by which it may be asked for, besides `localhost` and addresses; in small letters.
+    pub hosts: Vec<String>,
+    /// Whether names of files stand on it.
+    pub file_names: FileNames,
+}
+
+/// Whether names of files, and causes in which they may stand, are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileNames {
+    /// They are.
+    Shown,
+    /// They are counted alone.
+    Hidden,
 }
 
 /// What the agent that runs as a service logs, to standard error.

@@ -120,6 +120,7 @@ async fn stop_short(shared: &Shared, seen: &Seen, tripped: &Tripped) {
     if let Err(error) = shared.commit(Record::GuardTripped(record)).await {
         return shared.tell(stopped(&error.into())).await;
     }
+    shared.delivery.sink.emit(Event::GuardTripped { cause: cause.clone() });
     shared.stop.cancel();
     shared.tell(Outcome::Stop { failure: Failure::new(FailureClass::Source, cause) }).await;
 }

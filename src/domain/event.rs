@@ -52,6 +52,11 @@ pub enum Event {
         /// How.
         facts: SessionFacts,
     },
+    /// A guard kept the run from deleting remote files, and it ends; a person has to look.
+    GuardTripped {
+        /// Why, and what to do about it.
+        cause: String,
+    },
     /// Something about the server that Nightferry works around, once per run.
     Notice {
         /// A whole sentence.

@@ -143,6 +143,13 @@ pub struct Counts {
     pub not_removed: u64,
 }
 
+impl Counts {
+    /// Files with which someone or a later run has something to do.
+    pub const fn left_to_do(&self) -> u64 {
+        self.failed + self.presumed + self.retained + self.not_removed + self.not_reached
+    }
+}
+
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
@@ -172,6 +179,9 @@ pub struct RunReport {
     /// is due then. Those that wait for a marker are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub look_again: Option<Timestamp>,
+    /// Of all files that are not sent yet, the one whose last change is the longest ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_waiting: Option<WaitingFile>,
     /// The worst that befell a file; files beyond the named ones count.
     pub worst: Option<FailureClass>,
     /// Why the run ended before its plan was done.
@@ -194,6 +204,7 @@ impl RunReport {
             presumed: Vec::new(),
             waiting: Vec::new(),
             look_again: None,
+            oldest_waiting: None,
             worst: None,
             stopped: None,
             elapsed_ms: 0,
@@ -220,6 +231,9 @@ impl RunReport {
         self.counts.waiting += 1;
         if let WaitCause::Unsettled { until } = file.cause {
             self.look_again = Some(self.look_again.map_or(until, |at| at.min(until)));
+        }
+        if self.oldest_waiting.as_ref().is_none_or(|oldest| oldest.age_ms < file.age_ms) {
+            self.oldest_waiting = Some(file.clone());
         }
         if self.waiting.len() < MAX_WAITING_FILES_NAMED {
             self.waiting.push(file);
@@ -249,6 +263,11 @@ impl RunReport {
         if self.failed.len() < MAX_FAILED_FILES_NAMED {
             self.failed.push(file);
         }
+    }
+
+    /// Whether the run came to its end, and left nothing to do.
+    pub fn is_well(&self) -> bool {
+        self.stopped.is_none() && self.counts.left_to_do() == 0
     }
 
     /// How a command that made this run should end. A run with a failed file never ends as done.

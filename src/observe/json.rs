@@ -48,6 +48,7 @@ fn described(event: &Event) -> Option<(&'static str, Value)> {
         Event::SessionOpened { server, facts } => {
             ("session-opened", json!({"server": server, "session": facts}))
         }
+        Event::GuardTripped { cause } => ("guard-tripped", json!({"cause": cause})),
         Event::Notice { text } => ("notice", json!({"text": text})),
         Event::File { path, progress } => {
             let (name, mut fields) = file(progress)?;

@@ -54,7 +54,9 @@ pub fn line(event: &Event) -> Option<Line> {
         Event::Refused { name, failure } => {
             (Weight::Detail, "failed", format!("{}  {}", escaped(name), escaped(&failure.cause)))
         }
-        Event::Planned { .. }
+        // The summary says why the run ended.
+        Event::GuardTripped { .. }
+        | Event::Planned { .. }
         | Event::PlanComplete { unchanged: 0 }
         | Event::RunFinished { .. }
         | Event::AuditFinished { .. } => return None,

@@ -7,6 +7,7 @@
 mod audited;
 mod json;
 mod line;
+mod metrics;
 mod planned;
 mod presumed;
 mod progress;
@@ -16,6 +17,7 @@ mod text;
 pub use self::audited::{audit_summary, audit_trouble};
 pub use self::json::Json;
 pub use self::line::{Line, Weight, line};
+pub use self::metrics::{Family, Kind, Metric, Metrics, Scale};
 pub use self::planned::{PlanTotals, Planned, PlannedAction};
 pub use self::presumed::{presumed_how, presumed_reason};
 pub use self::progress::{Progress, Snapshot};

@@ -90,6 +90,7 @@ impl Progress {
             Event::TargetChanged { .. }
             | Event::SessionOpened { .. }
             | Event::Notice { .. }
+            | Event::GuardTripped { .. }
             | Event::Skipped { .. } => {}
         }
     }

@@ -67,6 +67,14 @@ impl Lessons {
         }
     }
 
+    /// Notes until when the certificate is good that the server shows, in seconds since 1970. Blocks
+    /// like [`note`](Self::note).
+    pub(super) fn note_certificate(&self, expires: i64) {
+        if self.profiles.of(&self.server).certificate_expires != Some(expires) {
+            self.profiles.learn(&self.server, |profile| profile.certificate_expires = Some(expires));
+        }
+    }
+
     /// Notes what it tells of the server that no data connection has come about. Blocks like
     /// [`note`](Self::note).
     pub(super) fn note_failure(&self, error: &FtpsError) {

@@ -311,6 +311,9 @@ impl Remote {
 
     fn connection(&self, (session, pipelining): (Session, Ability), permit: Permit) -> Connection {
         let info = session.info();
+        if let Some(shown) = info.certificate_facts() {
+            self.lessons.note_certificate(shown.not_after);
+        }
         let facts = SessionFacts {
             peer: info.peer,
             tls: match info.version {

@@ -10,7 +10,7 @@ use crate::agent::error::AgentError;
 use crate::agent::history::History;
 use crate::agent::keeper::{Keeper, Stay};
 use crate::agent::servers::Servers;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::domain::{JobName, Record, Schedule, Scheduled};
 use crate::state::StateError;
 use crate::trigger::Planner;
@@ -83,8 +83,14 @@ impl Supervisor {
 
     /// Unchanged jobs are not touched; of changed ones the next run is another.
     async fn take(&mut self, config: Config, servers: Servers) {
-        if config.agent.state_dir != self.config.agent.state_dir || config.ledger != self.config.ledger {
-            warn!("Another `state_dir` or `ledger` counts only once the agent is started anew.");
+        let opened = |config: &Config| {
+            let AgentConfig { state_dir, status, metrics_file, log: _ } = config.agent.clone();
+            (state_dir, status, metrics_file, config.ledger)
+        };
+        if opened(&config) != opened(&self.config) {
+            warn!(
+                "Another `state_dir`, `status`, `metrics_file` or `ledger` counts only once the agent is started anew."
+            );
         }
         let (mut new, mut changed, mut gone) = (0_usize, 0_usize, 0_usize);
         let mut to_plan = Vec::new();
@@ -93,6 +99,7 @@ impl Supervisor {
             match self.keepers.get_mut(&job.name) {
                 None => {
                     new += 1;
+                    self.meter.begin(&job.name);
                     let mut keeper = Keeper::new(job.clone(), remote);
                     keeper.watcher = self.watches.begin(job);
                     self.keepers.insert(job.name.clone(), keeper);
@@ -122,10 +129,12 @@ impl Supervisor {
             keeper.watcher = None;
             keeper.running.is_some()
         });
-        let (state_dir, ledger) = (self.config.agent.state_dir.clone(), self.config.ledger);
+        let (agent, ledger) = (self.config.agent.clone(), self.config.ledger);
         self.config = config;
         // What was opened stays until the end.
-        (self.config.agent.state_dir, self.config.ledger) = (state_dir, ledger);
+        (self.config.agent, self.config.ledger) =
+            (AgentConfig { log: self.config.agent.log, ..agent }, ledger);
+        self.meter.keep(|job| self.config.jobs.keys().any(|name| name.as_str() == job));
         self.servers = servers;
         self.refused = None;
         for name in to_plan {

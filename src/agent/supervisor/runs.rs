@@ -8,6 +8,7 @@ use super::{Phase, Supervisor, TaskEnded};
 use crate::agent::history::RunEntry;
 use crate::agent::keeper::{Running, Stay, is_by_hand, is_by_watch, lost};
 use crate::agent::protocol::Told;
+use crate::agent::status::Waiting;
 use crate::agent::watched::Watched;
 use crate::delivery::{self, Delivery};
 use crate::domain::{
@@ -34,7 +35,7 @@ impl Supervisor {
         let scope = if is_by_watch(&triggers) { changed } else { Scope::All };
         let followers = std::mem::take(&mut keeper.followers);
         let events = followers.iter().map(|follower| follower.events.clone()).collect();
-        let watched = Arc::new(Watched::new(name.clone(), events));
+        let watched = Arc::new(Watched::new(name.clone(), events, self.meter.clone()));
         let delivery = Delivery {
             job: keeper.job.clone(),
             target: keeper.target(),
@@ -78,6 +79,7 @@ impl Supervisor {
         let (now, random) = (self.clock.now(), self.clock.random());
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         let entry = RunEntry::of(&report, running.since, now);
+        keeper.oldest_waiting = Waiting::after(keeper.oldest_waiting.take(), &report, &running.scope, now);
         let was_unwell = keeper.last.as_ref().is_some_and(|last| !last.is_well());
         if entry.is_well() {
             keeper.last_well = entry.ended;
