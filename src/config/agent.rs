@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::section::{Keys, Later, Section, Value};
-use super::zone;
 use super::{AgentConfig, LogConfig, LogFormat, LogLevel, path_below};
+use super::{notify, zone};
 use crate::domain::Zone;
 
 const KEYS: Keys = Keys {
-    known: &["state_dir", "timezone", "log"],
+    known: &["state_dir", "timezone", "log", "notify"],
     later: &[
         Later { key: "status", instead: "take it out" },
         Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
@@ -39,11 +39,15 @@ pub(super) fn read(
             return None;
         }
     };
-    let log = match section {
-        Some(section) => section.optional_or("log", LogConfig::default(), |value| log(value))?,
-        None => LogConfig::default(),
+    let (log, notify) = match section {
+        Some(section) => {
+            let log = section.optional_or("log", LogConfig::default(), |value| log(value));
+            let notify = notify::read(&section, folder);
+            (log?, notify?)
+        }
+        None => (LogConfig::default(), Vec::new()),
     };
-    Some(AgentConfig { state_dir, log })
+    Some(AgentConfig { state_dir, log, notify })
 }
 
 const LOG_KEYS: Keys = Keys { known: &["format", "level"], later: &[] };

@@ -16,6 +16,7 @@ mod job;
 mod ledger;
 mod nearest;
 mod network;
+mod notify;
 mod problem;
 pub mod secret;
 mod section;
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use self::problem::Collector;
 use self::section::{Keys, Later, Section, Value};
-use crate::domain::{Job, JobName, Server, ServerName, Zone};
+use crate::domain::{Job, JobName, Notify, Server, ServerName, Zone};
 
 pub use self::error::ConfigError;
 pub use self::nearest::nearest;
@@ -59,6 +60,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// What the agent that runs as a service logs.
     pub log: LogConfig,
+    /// Who is told of all jobs, and of the servers.
+    pub notify: Vec<Notify>,
 }
 
 /// What the agent that runs as a service logs, to standard error.
@@ -117,7 +120,7 @@ const VERSION: u16 = 1;
 const KEYS: Keys = Keys {
     known: &["version", "agent", "ledger", "servers", "jobs"],
     later: &[
-        Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
+        Later { key: "notify", instead: "it stands below `agent`, or below a job" },
         Later { key: "defaults", instead: "take it out, and write its keys into each job" },
     ],
 };
