@@ -5,6 +5,8 @@
 //!   more that is remembered; jobs do not wait for each other.
 //! - `keeper` is what it knows of one job, `servers` the servers that jobs share, `watched` the
 //!   events of one run for log, status and followers.
+//! - `past` is what a job did of late, against which expectations are held, and `telling` who is told of
+//!   what: the fold over what is wrong, kept in a file, before the queues of [`outbound`](crate::outbound).
 //! - `control` is the Unix socket in the state folder and `protocol` what is said on it; `client` is
 //!   the other end, for the command line.
 //! - `history` tells of runs from the ledger, `service` speaks to systemd.
@@ -16,11 +18,13 @@ mod control;
 mod error;
 mod history;
 mod keeper;
+mod past;
 mod protocol;
 mod servers;
 mod service;
 mod status;
 mod supervisor;
+mod telling;
 mod watched;
 mod watches;
 
@@ -28,5 +32,6 @@ pub use self::client::{Client, ClientError};
 pub use self::error::AgentError;
 pub use self::history::{History, RunEntry};
 pub use self::protocol::{Request, Told};
-pub use self::status::{JobState, JobStatus, RunStatus, Status};
+pub use self::status::{AlertStatus, JobState, JobStatus, RunStatus, Status};
 pub use self::supervisor::{Start, run};
+pub use self::telling::{COMMAND_GRACE, Telling, alerts_in, all_receivers, context};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::RunEntry;
 use crate::domain::{FailedFile, JobName, RunId, ServerName, Timestamp, Triggers};
-use crate::observe::Snapshot;
+use crate::observe::{Alert, AlertKey, AlertKind, Snapshot};
 
 /// What the agent says of itself and its jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,34 @@ pub struct Status {
     pub refused_configuration: Option<String>,
     /// The jobs by name.
     pub jobs: Vec<JobStatus>,
+    /// What is wrong now and people are told of.
+    #[serde(default)]
+    pub alerts: Vec<AlertStatus>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertStatus {
+    /// What it is about.
+    pub kind: AlertKind,
+    /// The job, if it is about one.
+    pub job: Option<JobName>,
+    /// The server, if it is about one.
+    pub server: Option<ServerName>,
+    /// Since when.
+    pub since: Timestamp,
+    /// What is the matter.
+    pub cause: String,
+}
+
+impl From<Alert> for AlertStatus {
+    fn from(alert: Alert) -> Self {
+        let (job, server, kind) = match alert.key {
+            AlertKey::Job(job, kind) => (Some(job), None, kind),
+            AlertKey::Certificate(server) => (None, Some(server), AlertKind::Certificate),
+        };
+        Self { kind, job, server, since: alert.since, cause: alert.cause.told }
+    }
 }
 
 /// What is known of a job.
@@ -44,6 +72,15 @@ pub struct JobStatus {
     pub last: Option<RunEntry>,
     /// When a run last ended well.
     pub last_well: Option<Timestamp>,
+    /// By when files are expected next.
+    #[serde(default)]
+    pub expected_by: Option<Timestamp>,
+    /// Since when the oldest file that is not ready has not changed, as far as the last runs saw.
+    #[serde(default)]
+    pub waiting_since: Option<Timestamp>,
+    /// Until when its server's certificate is good, as last seen.
+    #[serde(default)]
+    pub certificate_until: Option<Timestamp>,
     /// The first of the files that failed in the last run.
     pub failing: Vec<FailedFile>,
 }

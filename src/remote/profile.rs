@@ -44,6 +44,8 @@ pub struct Profile {
     pub connections_seen: Option<i64>,
     /// After how many seconds of silence it ended a session.
     pub idle_seconds: Option<u32>,
+    /// Until when its certificate is good, as last seen, in seconds since 1970-01-01 00:00:00 UTC.
+    pub certificate_until: Option<i64>,
 }
 
 /// Whether a server can do something.

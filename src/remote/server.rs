@@ -313,8 +313,20 @@ impl Remote {
             cipher: info.cipher.clone(),
             certificate: crate::domain::Digest::from_bytes(info.certificate),
         };
+        self.learn_certificate(info.certificate_facts().map(|facts| facts.not_after));
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
         Connection::new(session, facts, self.lessons.clone(), pipelining, permit)
+    }
+
+    fn learn_certificate(&self, until: Option<i64>) {
+        if until.is_some() && self.profile().certificate_until != until {
+            self.learn(|profile| profile.certificate_until = until);
+        }
+    }
+
+    /// Until when the server's certificate is good, as last seen.
+    pub fn certificate_until(&self) -> Option<crate::domain::Timestamp> {
+        self.profile().certificate_until.map(|until| crate::domain::Timestamp::from_unix(until, 0))
     }
 
     /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the

@@ -43,6 +43,7 @@ async fn a_good_server_is_known_at_the_end() {
         connections: None,
         connections_seen: None,
         idle_seconds: None,
+        certificate_until: walk.profile.certificate_until,
     };
     assert_eq!(walk.profile, expected);
     assert_eq!(walk.of(Check::Connections).text, "2 of 2 sessions at once");
