@@ -3,13 +3,16 @@
 use chrono::Local;
 
 use super::asked::refused;
+use super::engine;
 use super::error::CliError;
 use super::output::{Format, Output};
-use crate::agent::{Client, History, JobState, JobStatus, Request, RunEntry, Status, Told};
+use crate::agent::{
+    AlertStatus, Client, History, JobState, JobStatus, Request, RunEntry, Status, Told, alerts_in,
+};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::domain::{Exit, Timestamp, Zone};
-use crate::observe::{bytes, count, escaped};
+use crate::observe::{AlertKind, bytes, count, escaped};
 
 /// Shows what the agent says of itself and its jobs; where none runs, what the ledger says.
 pub(super) fn run(config: &Config, output: &Output) -> Result<Exit, CliError> {
@@ -36,6 +39,7 @@ fn ask(mut agent: Client) -> Result<Status, CliError> {
 fn from_ledger(config: &Config) -> Result<Status, CliError> {
     let history = History::read(&config.agent.state_dir, None, 1)?;
     let now = SystemClock.now();
+    let profiles = engine::profiles(config);
     let jobs = config.jobs.values().map(|job| {
         let last = history.last(&job.name).cloned();
         JobStatus {
@@ -48,6 +52,13 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             watch: None,
             remembered: crate::domain::Triggers::default(),
             last_well: history.last_well(&job.name),
+            expected_by: job.timing.expectation.daily.as_ref().and_then(|daily| daily.next_by(now)),
+            waiting_since: None,
+            certificate_until: config
+                .servers
+                .get(&job.server)
+                .and_then(|server| profiles.of(server).certificate_until)
+                .map(|until| Timestamp::from_unix(until, 0)),
             failing: last.iter().flat_map(|last| last.failed.clone()).collect(),
             last,
         }
@@ -58,6 +69,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
         since: None,
         refused_configuration: None,
         jobs: jobs.collect(),
+        alerts: alerts_in(&config.agent.state_dir).into_iter().map(AlertStatus::from).collect(),
     })
 }
 
@@ -76,12 +88,25 @@ fn shown(status: &Status) -> String {
     lines.push(format!("{:<20}  {:<7}  {:<15}  {:<15}  RESULT", "JOB", "STATE", "LAST RUN", "NEXT RUN"));
     for job in &status.jobs {
         lines.extend(row(job));
+        lines.extend(status.alerts.iter().filter(|alert| concerns(alert, job)).map(|alert| {
+            format!("  wrong since {}: {}", at(alert.since, zone_of(job)), escaped(&alert.cause))
+        }));
     }
     lines.join("\n")
 }
 
+/// What is wrong with a job or its server, but for its runs, of which its row tells.
+fn concerns(alert: &AlertStatus, job: &JobStatus) -> bool {
+    let is_told = alert.kind == AlertKind::Run;
+    !is_told && (alert.job.as_ref() == Some(&job.job) || alert.server.as_ref() == Some(&job.server))
+}
+
+fn zone_of(job: &JobStatus) -> Option<Zone> {
+    job.zone.as_ref().and_then(|name| name.parse().ok())
+}
+
 fn row(job: &JobStatus) -> Vec<String> {
-    let zone: Option<Zone> = job.zone.as_ref().and_then(|name| name.parse().ok());
+    let zone = zone_of(job);
     let state = match &job.state {
         JobState::Idle => "idle",
         JobState::Held => "held",
@@ -101,6 +126,12 @@ fn row(job: &JobStatus) -> Vec<String> {
             bytes(now.bytes_done),
             bytes(now.bytes_total)
         ));
+    }
+    if let Some(by) = job.expected_by {
+        lines.push(format!("  files expected by {}", at(by, zone)));
+    }
+    if let Some(since) = job.waiting_since {
+        lines.push(format!("  oldest file that is not ready: unchanged since {}", at(since, zone)));
     }
     if let Some(watch) = &job.watch {
         lines.push(format!("  {}", escaped(watch)));
