@@ -20,6 +20,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const SECRET: &str = "canary-8b1f";
+/// Whom the server lets in, and whom it does not: that fails at once, and for good.
+const USER: &str = "user";
+const STRANGER: &str = "stranger";
 /// Longest wait for a message: the binary's own grace.
 const ARRIVES: Duration = Duration::from_secs(30);
 
@@ -170,11 +173,12 @@ impl Home {
         self.folder.path()
     }
 
-    fn configure(&self, server: &Server, port: u16, notify: &str) {
+    fn configure(&self, server: &Server, user: &str, notify: &str) {
         let yaml = format!(
             "version: 1\nagent:\n  state_dir: state\n  timezone: UTC\n  notify:\n{notify}servers:\n  office: {{host: localhost, \
-             port: {port}, username: user, password: {{env: NF_PASSWORD}}, trust: {{ca_file: {}}}}}\njobs:\n  reports: \
+             port: {}, username: {user}, password: {{env: NF_PASSWORD}}, trust: {{ca_file: {}}}}}\njobs:\n  reports: \
              {{source: source, server: office, destination: /in}}\n",
+            server.port(),
             server.ca_file().display()
         );
         fs::write(self.path().join("jobs.yaml"), yaml).unwrap();
@@ -202,11 +206,6 @@ impl Home {
     }
 }
 
-/// A port that nobody listens on.
-fn closed() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 fn events(requests: &Receiver<Request>) -> Vec<(Value, Value)> {
     let json = requests.try_iter().map(|request| serde_json::from_str::<Value>(&request.body).unwrap());
     json.map(|json| (json["event"].clone(), json["kind"].clone())).collect()
@@ -223,18 +222,18 @@ fn runs_by_hand_tell_once_that_it_broke_and_once_that_it_is_well_again() {
     let hook = format!(
         "    - webhook: {{url: \"https://localhost:{port}/hook?key={SECRET}\", secret: {{env: NF_HOOK}}, ca_file: hooks.pem}}\n"
     );
-    home.configure(&server, closed(), &hook);
-    home.sync(5);
+    home.configure(&server, STRANGER, &hook);
+    home.sync(7);
     let broke = requests.recv_timeout(ARRIVES).unwrap();
     assert_eq!(broke.line, format!("POST /hook?key={SECRET} HTTP/1.1"));
     assert!(broke.head.to_lowercase().contains("nightferry-signature: t="), "{}", broke.head);
     assert!(!broke.body.contains("smith"), "{}", broke.body);
     let json: Value = serde_json::from_str(&broke.body).unwrap();
-    assert_eq!((&json["event"], &json["trouble"]), (&"failure".into(), &"temporary".into()), "{json}");
-    home.sync(5);
-    home.sync(5);
+    assert_eq!((&json["event"], &json["trouble"]), (&"failure".into(), &"refused".into()), "{json}");
+    home.sync(7);
+    home.sync(7);
     assert_eq!(events(&requests), [], "repeats are folded");
-    home.configure(&server, server.port(), &hook);
+    home.configure(&server, USER, &hook);
     home.sync(0);
     assert_eq!(events(&requests), [("recovery".into(), "run".into())]);
     home.sync(0);
@@ -255,17 +254,13 @@ fn a_receiver_that_is_not_trusted_gets_nothing_and_fails_no_run() {
     let server = Server::builder().start().unwrap();
     let (port, requests) = http(Some(&Pki::new().server()));
     let home = Home::new();
-    home.configure(&server, closed(), &format!("    - webhook: {{url: \"https://localhost:{port}/\"}}\n"));
+    home.configure(&server, STRANGER, &format!("    - webhook: {{url: \"https://localhost:{port}/\"}}\n"));
     let (code, text) = home.run(&["sync"]);
-    assert_eq!(code, 5, "{text}");
+    assert_eq!(code, 7, "{text}");
     assert!(text.contains("1 message could not be sent"), "{text}");
     assert!(requests.try_recv().is_err());
     let (port, requests) = http(None);
-    home.configure(
-        &server,
-        server.port(),
-        &format!("    - webhook: {{url: \"http://127.0.0.1:{port}/\"}}\n"),
-    );
+    home.configure(&server, USER, &format!("    - webhook: {{url: \"http://127.0.0.1:{port}/\"}}\n"));
     home.sync(0);
     let failure = ("failure".into(), "run".into());
     assert_eq!(events(&requests), [failure, ("recovery".into(), "run".into())]);
@@ -283,8 +278,8 @@ fn mail_goes_over_tls_only_and_says_what_to_do() {
             "    - email:\n        to: [admin@clinic.example, it@clinic.example]\n        from: nightferry@clinic.example\n        \
              smtp: {{host: localhost, port: {port}, tls: {tls}, username: u, password: {{env: NF_HOOK}}, ca_file: mail.pem}}\n"
         );
-        home.configure(&server, closed(), &mail);
-        home.sync(5);
+        home.configure(&server, STRANGER, &mail);
+        home.sync(7);
         let said = mails.recv_timeout(ARRIVES).unwrap();
         let in_clear: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("C ")).collect();
         let in_clear_only =
@@ -326,7 +321,7 @@ fn mail_is_never_sent_in_clear() {
         "    - email:\n        to: [a@b.example]\n        from: a@b.example\n        smtp: {{host: localhost, port: {port}, \
          tls: starttls, username: u, password: {{env: NF_HOOK}}}}\n"
     );
-    home.configure(&server, server.port(), &mail);
+    home.configure(&server, USER, &mail);
     let (code, text) = home.run(&["check", "--notify"]);
     assert_eq!(code, 1, "{text}");
     let heard = heard.recv_timeout(ARRIVES).unwrap();
@@ -343,7 +338,7 @@ fn a_program_gets_the_message_and_a_ping_a_sign_of_each_run() {
         "    - command: [sh, -c, 'cat > told.json; env > env.txt']\n      on: [success]\n      names: true\n    \
          - ping: {{url: \"http://127.0.0.1:{port}/p/{SECRET}\"}}\n"
     );
-    home.configure(&server, server.port(), &notify);
+    home.configure(&server, USER, &notify);
     home.sync(0);
     let told: Value = serde_json::from_slice(&fs::read(home.path().join("told.json")).unwrap()).unwrap();
     assert_eq!((&told["event"], &told["counts"]["delivered"]), (&"success".into(), &1.into()), "{told}");
@@ -354,9 +349,9 @@ fn a_program_gets_the_message_and_a_ping_a_sign_of_each_run() {
         |requests: &Receiver<Request>| requests.try_iter().map(|request| request.line).collect::<Vec<_>>();
     let start = format!("POST /p/{SECRET}/start HTTP/1.1");
     assert_eq!(lines(&requests), [start.clone(), format!("POST /p/{SECRET} HTTP/1.1")]);
-    home.configure(&server, closed(), &notify);
+    home.configure(&server, STRANGER, &notify);
     fs::write(home.path().join("source/b.pdf"), b"b").unwrap();
-    home.sync(5);
+    home.sync(7);
     assert_eq!(lines(&requests), [start, format!("POST /p/{SECRET}/fail HTTP/1.1")]);
 }
 
@@ -368,7 +363,7 @@ fn a_test_message_finds_out_who_would_be_told() {
     let notify = format!(
         "    - webhook: {{url: \"http://127.0.0.1:{port}/\"}}\n    - command: [sh, -c, 'echo no space >&2; exit 3']\n"
     );
-    home.configure(&server, server.port(), &notify);
+    home.configure(&server, USER, &notify);
     let (code, text) = home.run(&["check", "--notify"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains(&format!("test message sent: webhook http://127.0.0.1:{port}/***")), "{text}");
@@ -397,11 +392,7 @@ fn an_agent_that_was_down_tells_what_is_late_once_also_over_restarts() {
     let server = Server::builder().start().unwrap();
     let (port, requests) = http(None);
     let home = Home::new();
-    home.configure(
-        &server,
-        server.port(),
-        &format!("    - webhook: {{url: \"http://127.0.0.1:{port}/\"}}\n"),
-    );
+    home.configure(&server, USER, &format!("    - webhook: {{url: \"http://127.0.0.1:{port}/\"}}\n"));
     let yaml = fs::read_to_string(home.path().join("jobs.yaml")).unwrap();
     fs::write(
         home.path().join("jobs.yaml"),
