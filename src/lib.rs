@@ -35,7 +35,8 @@
 //! | [`audit`] | the ways back: verify, adopt, restore. Changes nothing on a server | `domain`, `clock`, `remote`, `state`, `source`, `plan` |
 //! | [`diagnose`] | what `doctor` and `trust` find out about a server, layer by layer | `domain`, `clock`, `remote`, `ftps` |
 //! | [`trigger`] | why a run starts: schedule, watch, retry, what waits while a job is busy. Cannot transfer | `domain`, `clock` |
-//! | [`observe`] | pure folds over events: lines, progress, summary, JSON, metrics | `domain` |
+//! | [`observe`] | pure folds over events: lines, progress, summary, JSON, metrics; what is wrong and is told ([`observe::Alerts`]) | `domain` |
+//! | [`outbound`] | mail, webhooks, commands, pings: a retried, bounded queue for each receiver | `domain`, `clock`, `observe` |
 //! | [`agent`] | owns time and tasks: starts runs, answers on its socket and its status page, lives as a service | all above but `diagnose` |
 //! | [`cli`] | the only place that prints; one file a verb | all |
 //!
@@ -91,6 +92,11 @@
 //! | [Distrust](ftps::Distrust) | why a server's certificate is refused, with what stands in it and the remedy |
 //! | [Check](diagnose::Check) | one thing that `doctor` looks at on a server |
 //! | [Finding](diagnose::Finding) | what came of a check, with the remedy |
+//! | [News](observe::News) | something to tell people: a run ended, something broke, it is well again |
+//! | [Alert](observe::Alert) | a trouble that is not over, under a stable key: told when it begins and when it is over, folded between |
+//! | [Occasion](domain::Occasion) | what a receiver asks to hear of: `start`, `success`, `failure`, `recovery`, `guard`, `late` |
+//! | Receiver | who is told: an entry of `notify` ([`Notify`](domain::Notify)) |
+//! | [Late](domain::Late) | of a job: something expected of it has not come, though nothing need have failed |
 //! | Follower | whoever asked the agent for a run, and is told of it |
 //! | [Event](domain::Event) | something that happened, for those who watch; not kept |
 //!
@@ -150,6 +156,7 @@ pub mod diagnose;
 pub mod domain;
 pub mod ftps;
 pub mod observe;
+pub mod outbound;
 pub mod plan;
 pub mod remote;
 pub mod source;

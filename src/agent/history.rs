@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::past::Past;
 use crate::domain::{
-    AuditKind, Counts, FailedFile, Failure, JobName, Record, RunId, RunReport, Timestamp, Triggers,
+    AuditKind, Counts, FailedFile, Failure, JobName, Record, RunId, RunReport, RunStarted, Scheduled,
+    Timestamp, Triggers,
 };
 use crate::state::{State, StateError, read_ledger};
 
@@ -74,6 +76,8 @@ pub struct History {
     last: BTreeMap<JobName, RunEntry>,
     /// The last run of each job that ended well.
     last_well: BTreeMap<JobName, Timestamp>,
+    /// What is expected of each job is held against this.
+    past: BTreeMap<JobName, Past>,
 }
 
 impl History {
@@ -88,6 +92,10 @@ impl History {
     }
 
     fn add(&mut self, at: Timestamp, record: &Record) {
+        if let Record::RunStarted(RunStarted { job, .. }) | Record::Scheduled(Scheduled { job, .. }) = record
+        {
+            self.past.entry(job.clone()).or_insert_with(|| Past::from(at));
+        }
         match record {
             Record::RunStarted(started) if self.job.as_ref().is_none_or(|job| *job == started.job) => {
                 let entry = RunEntry {
@@ -136,6 +144,9 @@ impl History {
             if let (true, Some(ended)) = (entry.is_well(), entry.ended) {
                 self.last_well.insert(entry.job.clone(), ended);
             }
+            if let Some(past) = self.past.get_mut(&entry.job) {
+                past.add(&entry);
+            }
             self.last.insert(entry.job.clone(), entry.clone());
         }
         self.runs.push_back(entry);
@@ -152,6 +163,11 @@ impl History {
     /// When a run of a job last ended well.
     pub fn last_well(&self, job: &JobName) -> Option<Timestamp> {
         self.last_well.get(job).copied()
+    }
+
+    /// What a job did of late.
+    pub(super) fn past(&self, job: &JobName) -> Option<&Past> {
+        self.past.get(job)
     }
 
     /// The runs in the order in which they began; those without an end may go on.

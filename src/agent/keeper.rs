@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::history::RunEntry;
+use super::past::Past;
 use super::protocol::Told;
 use super::status::{JobState, JobStatus, RunStatus, Waiting};
 use super::watched::{Follower, Watched};
 use super::watches::{self, Poll, Watcher};
-use crate::domain::{Exit, Job, LimitCause, RunId, Scope, Target, Timestamp, Trigger, Triggers};
+use crate::domain::{Exit, Job, LimitCause, Punctuality, RunId, Scope, Target, Timestamp, Trigger, Triggers};
+use crate::observe::AlertKind;
 use crate::remote::Remote;
 use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
 
@@ -28,6 +30,8 @@ pub(super) struct Keeper {
     pub(super) last: Option<RunEntry>,
     pub(super) last_well: Option<Timestamp>,
     pub(super) oldest_waiting: Option<Waiting>,
+    /// What is expected of it is held against this; `None` as long as the ledger is not read.
+    pub(super) past: Option<Past>,
     pub(super) stay: Stay,
     /// The watch over its source.
     pub(super) watcher: Option<Watcher>,
@@ -71,6 +75,7 @@ impl Keeper {
             last: None,
             last_well: None,
             oldest_waiting: None,
+            past: None,
             stay: Stay::Kept,
             watcher: None,
             source: watches::Due::default(),
@@ -126,6 +131,13 @@ impl Keeper {
         planned.into_iter().chain(again).chain(held).chain(self.source.next_look()).min()
     }
 
+    /// How it stands with all that is expected of it; nothing where its past is not known yet.
+    pub(super) fn standings(&self, now: Timestamp) -> impl Iterator<Item = (AlertKind, Punctuality)> {
+        let timing = &self.job.timing;
+        let judge = |past: &Past| past.standings(&timing.expectation, timing.schedule.as_ref(), now);
+        self.past.as_ref().map(judge).into_iter().flatten()
+    }
+
     pub(super) fn status(&self, now: Timestamp) -> JobStatus {
         let state = match (&self.running, &self.held) {
             (Some(running), _) => {
@@ -148,6 +160,7 @@ impl Keeper {
             remembered: self.pending.remembered().clone(),
             last: self.last.clone(),
             last_well: self.last_well,
+            expected_by: self.job.timing.expectation.daily.as_ref().and_then(|daily| daily.next_by(now)),
             failing: self.last.iter().flat_map(|last| last.failed.clone()).collect(),
             oldest_waiting: self.oldest_waiting.clone(),
         }

@@ -5,6 +5,8 @@
 //!   more that is remembered; jobs do not wait for each other.
 //! - `keeper` is what it knows of one job, `servers` the servers that jobs share, `watched` the
 //!   events of one run for log, status and followers.
+//! - `past` is what a job did of late, against which expectations are held, and `telling` who is told of
+//!   what: the fold over what is wrong, kept in a file, before the queues of [`outbound`](crate::outbound).
 //! - `control` is the Unix socket in the state folder and `protocol` what is said on it; `client` is
 //!   the other end, for the command line.
 //! - `web` is the status page and what monitoring reads, `meter` the counters of all runs.
@@ -18,11 +20,13 @@ mod error;
 mod history;
 mod keeper;
 mod meter;
+mod past;
 mod protocol;
 mod servers;
 mod service;
 mod status;
 mod supervisor;
+mod telling;
 mod watched;
 mod watches;
 mod web;
@@ -32,5 +36,8 @@ pub use self::error::AgentError;
 pub use self::history::{History, RunEntry};
 pub use self::meter::Meter;
 pub use self::protocol::{Request, Told};
-pub use self::status::{JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting};
+pub use self::status::{
+    AlertStatus, JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting,
+};
 pub use self::supervisor::{Start, run};
+pub use self::telling::{COMMAND_GRACE, Telling, alerts_in, all_receivers, context};

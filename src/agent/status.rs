@@ -9,7 +9,7 @@ use crate::domain::{
     FailedFile, FailureClass, JobName, RelPath, RunId, RunReport, Scope, Server, ServerName, Timestamp,
     Triggers, WaitCause,
 };
-use crate::observe::Snapshot;
+use crate::observe::{Alert, AlertKey, AlertKind, Snapshot};
 use crate::remote::Profile;
 
 /// What the agent says of itself and its jobs.
@@ -31,6 +31,9 @@ pub struct Status {
     /// The servers of these jobs by name.
     #[serde(default)]
     pub servers: Vec<ServerStatus>,
+    /// What is wrong now and people are told of.
+    #[serde(default)]
+    pub alerts: Vec<AlertStatus>,
 }
 
 /// Whether runs can begin.
@@ -61,12 +64,7 @@ pub struct ServerStatus {
 impl ServerStatus {
     /// What the profiles know of a server.
     pub fn of(server: &Server, profile: Profile) -> Self {
-        let by_key_alone = !server.trust.pins.is_empty() && server.trust.ca_file.is_none();
-        let expires = profile.certificate_expires.filter(|_| !by_key_alone);
-        Self {
-            server: server.name.clone(),
-            certificate_expires: expires.map(|seconds| Timestamp::from_unix(seconds, 0)),
-        }
+        Self { server: server.name.clone(), certificate_expires: profile.certificate_good_until(server) }
     }
 
     /// Whole days until the certificate expires; negative once it has.
@@ -116,6 +114,9 @@ impl Status {
     pub fn without_file_names(mut self) -> Self {
         self.refused_configuration =
             self.refused_configuration.map(|_| "the agent's log, and `nightferry check`, say why".to_owned());
+        for alert in &mut self.alerts {
+            alert.cause.clone_from(&alert.nameless);
+        }
         for job in &mut self.jobs {
             job.watch = None;
             if let Some(waiting) = &mut job.oldest_waiting {
@@ -157,6 +158,42 @@ const fn general(class: FailureClass) -> &'static str {
     }
 }
 
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertStatus {
+    /// What it is about.
+    pub kind: AlertKind,
+    /// The job, if it is about one.
+    pub job: Option<JobName>,
+    /// The server, if it is about one.
+    pub server: Option<ServerName>,
+    /// Since when.
+    pub since: Timestamp,
+    /// What is the matter.
+    pub cause: String,
+    /// The same without names of files; known where the alert is.
+    #[serde(skip)]
+    pub nameless: String,
+}
+
+impl AlertStatus {
+    /// Whether it is about what a run brought, of which the job's last run tells by itself.
+    pub fn is_of_a_run(&self) -> bool {
+        self.kind == AlertKind::Run
+    }
+}
+
+impl From<Alert> for AlertStatus {
+    fn from(alert: Alert) -> Self {
+        let (job, server, kind) = match alert.key {
+            AlertKey::Job(job, kind) => (Some(job), None, kind),
+            AlertKey::Certificate(server) => (None, Some(server), AlertKind::Certificate),
+        };
+        let (cause, nameless) = (alert.cause.told, alert.cause.withheld);
+        Self { kind, job, server, since: alert.since, cause, nameless }
+    }
+}
+
 /// What is known of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStatus {
@@ -180,6 +217,9 @@ pub struct JobStatus {
     pub last: Option<RunEntry>,
     /// When a run last ended well.
     pub last_well: Option<Timestamp>,
+    /// By when files are expected next.
+    #[serde(default)]
+    pub expected_by: Option<Timestamp>,
     /// The first of the files that failed in the last run.
     pub failing: Vec<FailedFile>,
     /// The file that has waited longest for being written to its end, or for its marker.

@@ -1,5 +1,6 @@
 //! The loop: schedules, retries, signals, requests and ends of runs come in, runs go out.
 
+mod expectations;
 mod reload;
 mod runs;
 
@@ -25,7 +26,8 @@ use super::meter::{self, Meter};
 use super::protocol::{SOCKET, Told};
 use super::servers::Servers;
 use super::service::Service;
-use super::status::{JobState, Readiness, ServerStatus, Status};
+use super::status::{AlertStatus, JobState, Readiness, ServerStatus, Status};
+use super::telling::{AGENT_GRACE, Telling};
 use super::watched::Follower;
 use super::watches::{Sight, Watches};
 use super::web::Web;
@@ -100,6 +102,7 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
     agent.plan_all().await?;
     agent.watch_all();
     agent.read_history();
+    agent.telling.take_up(&agent.config);
     agent.service.ready();
     info!(jobs = agent.keepers.len(), "The agent is ready.");
     agent.work(signals, asked, sights).await;
@@ -117,6 +120,7 @@ struct Opened {
     servers: Servers,
     profiles: Arc<Profiles>,
     state: State,
+    telling: Telling,
 }
 
 /// Servers first, so that a bad secret is told before anything happens.
@@ -127,7 +131,8 @@ fn open(config: Config, clock: &Arc<dyn Clock>) -> Result<Opened, AgentError> {
     for notice in &opened.notices {
         warn!(%notice, "The state was put right.");
     }
-    Ok(Opened { config, servers, profiles, state: opened.state })
+    let telling = Telling::open(&config.agent.state_dir, clock);
+    Ok(Opened { config, servers, profiles, state: opened.state, telling })
 }
 
 /// Whether more may be begun.
@@ -148,6 +153,9 @@ struct Supervisor {
     service: Service,
     watches: Watches,
     meter: Meter,
+    telling: Telling,
+    /// When it was last looked at what is expected.
+    looked_out: Option<Timestamp>,
     keepers: BTreeMap<JobName, Keeper>,
     runs: JoinSet<Ended>,
     /// Which job a task runs, for one that dies.
@@ -164,7 +172,7 @@ struct Supervisor {
 
 impl Supervisor {
     fn new(opened: Opened, clock: Arc<dyn Clock>, service: Service, watches: Watches) -> Self {
-        let Opened { config, servers, profiles, state } = opened;
+        let Opened { config, servers, profiles, state, telling } = opened;
         let keepers = config.jobs.values().filter_map(|job| {
             let remote = servers.get(&job.server)?;
             Some((job.name.clone(), Keeper::new(job.clone(), remote)))
@@ -181,6 +189,8 @@ impl Supervisor {
             service,
             watches,
             meter,
+            telling,
+            looked_out: None,
             runs: JoinSet::new(),
             tasks: BTreeMap::new(),
             loading: JoinSet::new(),
@@ -201,6 +211,7 @@ impl Supervisor {
         while self.goes_on() {
             self.service.alive();
             self.look().await;
+            self.look_out();
             self.service.status(self.line());
             let wait = self.wait();
             tokio::select! {
@@ -439,6 +450,7 @@ impl Supervisor {
                 .iter()
                 .map(|server| ServerStatus::of(server, self.profiles.of(server)))
                 .collect(),
+            alerts: self.telling.open_alerts().into_iter().map(AlertStatus::from).collect(),
         }
     }
 
@@ -472,9 +484,17 @@ impl Supervisor {
     }
 
     async fn close(self) -> Result<(), AgentError> {
-        let Self { state, mut runs, phase, .. } = self;
+        let Self { state, mut runs, phase, telling, .. } = self;
+        let grace = if phase == Phase::Ended { Duration::ZERO } else { AGENT_GRACE };
         if phase == Phase::Ended {
             runs.abort_all();
+        }
+        let left = telling.close(grace).await;
+        if left > 0 {
+            warn!(
+                messages = left,
+                "Some messages did not get out; what is wrong is told after the next start."
+            );
         }
         let closed = spawn_blocking(move || state.close()).await.map_err(AgentError::died)?;
         info!("The agent has ended.");

@@ -34,8 +34,12 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Check the configuration, and that secrets and folders can be read; sends nothing
-    Check,
+    /// Check the configuration, and that secrets and folders can be read; sends no file
+    Check {
+        /// Send a test message to all who would be told of something
+        #[arg(long)]
+        notify: bool,
+    },
     /// Show what would be sent, and why; sends nothing
     Plan {
         /// The jobs to plan; all where none is named

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
+use super::check_notify;
 use super::engine::carrying;
 use super::error::CliError;
 use super::output::{Format, Output};
@@ -25,26 +26,37 @@ use crate::source::{Filter, SourceRoot};
 
 /// Something that a run would stumble over.
 #[derive(Debug, Serialize)]
-struct Finding {
-    level: Level,
+pub(super) struct Finding {
+    pub(super) level: Level,
     /// The key path that it is about.
-    about: String,
-    text: String,
+    pub(super) about: String,
+    pub(super) text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
+    pub(super) remedy: Option<String>,
     #[serde(skip)]
-    exit: Exit,
+    pub(super) exit: Exit,
+}
+
+/// Whether test messages are sent to those who would be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Messages {
+    None,
+    Sent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Level {
+pub(super) enum Level {
     Warning,
     Error,
 }
 
 /// Says what each job does, and what would keep it from doing so.
-pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<Exit, CliError> {
+pub(super) fn run(
+    config: Result<Config, CliError>,
+    messages: Messages,
+    output: &Output,
+) -> Result<Exit, CliError> {
     let config = match config {
         Err(CliError::Config(ConfigError::Invalid(problems))) if output.format == Format::Json => {
             let problems: Vec<_> = problems
@@ -76,6 +88,10 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
             check_names(job, server, &mut findings);
         }
     }
+    check_notify::look(&config, &mut findings);
+    if messages == Messages::Sent {
+        check_notify::send(&config, &mut findings, output)?;
+    }
     let ok = findings.iter().all(|finding| finding.level == Level::Warning);
     match output.format {
         Format::Json => output.json(&described(&config, &findings, ok))?,
@@ -89,7 +105,11 @@ pub(super) fn run(config: Result<Config, CliError>, output: &Output) -> Result<E
             }
             tell(&config, output)?;
             if findings.is_empty() {
-                output.data("\nall that can be checked from here is fine; nothing was sent")?;
+                let sent = match messages {
+                    Messages::None => "nothing was sent",
+                    Messages::Sent => "no file was sent",
+                };
+                output.data(format_args!("\nall that can be checked from here is fine; {sent}"))?;
             }
         }
     }
@@ -142,7 +162,7 @@ fn check_server(server: &Server, findings: &mut Vec<Finding>) {
     }
 }
 
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
@@ -234,10 +254,15 @@ fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
     let jobs = number(config.jobs.len(), "job");
     output.data(format_args!("{}: {servers}, {jobs}", config.path.display()))?;
     output.data(format_args!("state: {}", config.agent.state_dir.display()))?;
+    let told = check_notify::in_words(&config.agent.notify, "\ntells of all jobs: ");
+    if !told.is_empty() {
+        output.data(told.trim_start())?;
+    }
     for job in config.jobs.values() {
         if let Some(server) = config.servers.get(&job.server) {
             let times = timing::in_words(&job.timing, job.watch.as_ref(), SystemClock.now());
-            output.data(format_args!("\n{}{times}", job_in_words(job, server)))?;
+            let told = check_notify::in_words(&job.notify, "\n  tells     ");
+            output.data(format_args!("\n{}{times}{told}", job_in_words(job, server)))?;
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
-use crate::agent::Meter;
+use crate::agent::{COMMAND_GRACE, Meter, Telling};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
 use crate::delivery::{self, Delivery};
@@ -18,7 +18,7 @@ use crate::domain::{
     EntryStatus, Event, EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId,
     RunReport, Scope, Server, ServerName, Target, Trigger, Triggers, Twins,
 };
-use crate::observe::{Planned, PlannedAction, presumed_reason};
+use crate::observe::{Planned, PlannedAction, count, presumed_reason};
 use crate::plan::{self, Action, Reason};
 use crate::remote::{Deadlines, Profiles, Remote, check_path};
 use crate::source::{Filter, SourceRoot};
@@ -67,8 +67,19 @@ pub(super) fn sync(
             resume_from: Delivery::RESUME_FROM,
         })
     });
+    let telling = Told {
+        telling: Telling::open(&config.agent.state_dir, &clock),
+        config: config.clone(),
+        profiles: Arc::clone(&profiles),
+    };
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
-    let mut synced = runtime.block_on(run_all(deliveries.collect()));
+    let mut synced = runtime.block_on(run_all(deliveries.collect(), telling));
+    if synced.untold > 0 {
+        notice(&format!(
+            "{} could not be sent; what is wrong is told again by the next run",
+            count(u64::try_from(synced.untold).unwrap_or(u64::MAX), "message")
+        ));
+    }
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
     if let Some((meter, file)) = meter.zip(config.agent.metrics_file.as_ref())
@@ -128,21 +139,55 @@ pub(super) struct Synced {
     pub(super) reports: Vec<RunReport>,
     /// Why others were not begun, or did not come to their end.
     pub(super) error: Option<CliError>,
+    /// How many messages did not get out.
+    pub(super) untold: usize,
+}
+
+/// Who is told of the runs.
+struct Told {
+    telling: Telling,
+    config: Config,
+    profiles: Arc<Profiles>,
+}
+
+impl Told {
+    fn ended(&mut self, job: &JobName, ended: &Result<RunReport, StateError>) {
+        match ended {
+            Ok(report) => self.telling.ended(&self.config, report, &Scope::All),
+            Err(error) => {
+                self.telling.lost(&self.config, job, &format!("its run cannot be recorded: {error}"));
+            }
+        }
+        let server = self.config.jobs.get(job).and_then(|job| self.config.servers.get(&job.server));
+        if let Some(server) = server {
+            let until = self.profiles.of(server).certificate_good_until(server);
+            self.telling.look_at_certificate(&self.config, server, until);
+        }
+    }
 }
 
 /// Runs one after another, until a signal asks to stop. A second signal does not wait for files
 /// under way. The runs have a task of their own, so that signals are heard whatever they do.
-async fn run_all(deliveries: Vec<Delivery>) -> Synced {
+async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told) -> Synced {
     let stop = CancellationToken::new();
     let (ended, mut told) = mpsc::channel(deliveries.len().max(1));
     let mut runs = JoinSet::new();
-    runs.spawn(run_each(deliveries, stop.clone(), ended));
-    let error = match until_stopped(runs.join_next(), &stop).await {
-        Ok(Some(Err(_))) => Some(CliError::Died),
-        Ok(Some(Ok(())) | None) => None,
-        Err(error) => Some(error),
+    told_of.telling.take_up(&told_of.config);
+    runs.spawn(run_each(deliveries, stop.clone(), ended, told_of));
+    let (mut error, told_of) = match until_stopped(runs.join_next(), &stop).await {
+        Ok(Some(Err(_))) => (Some(CliError::Died), None),
+        Ok(Some(Ok(told_of))) => (None, Some(told_of)),
+        Ok(None) => (None, None),
+        Err(error) => (Some(error), None),
     };
-    let mut synced = Synced { reports: Vec::new(), error };
+    let mut untold = 0;
+    if let Some(Told { telling, .. }) = told_of {
+        match until_stopped(telling.close(COMMAND_GRACE), &stop).await {
+            Ok(left) => untold = left,
+            Err(interrupted) => drop(error.get_or_insert(interrupted)),
+        }
+    }
+    let mut synced = Synced { reports: Vec::new(), error, untold };
     while let Ok(run) = told.try_recv() {
         match run {
             Ok(report) => synced.reports.push(report),
@@ -182,17 +227,22 @@ async fn run_each(
     deliveries: Vec<Delivery>,
     stop: CancellationToken,
     ended: mpsc::Sender<Result<RunReport, StateError>>,
-) {
+    mut told_of: Told,
+) -> Told {
     for delivery in deliveries {
         if stop.is_cancelled() {
             break;
         }
+        let job = delivery.job.name.clone();
+        told_of.telling.began(&told_of.config, &job);
         let run = Box::pin(delivery::run(delivery, stop.child_token())).await;
+        told_of.ended(&job, &run);
         let failed = run.is_err();
         if ended.send(run).await.is_err() || failed {
             break;
         }
     }
+    told_of
 }
 
 /// What was learned of servers. Where there is no state yet, what is learned now is not kept: a

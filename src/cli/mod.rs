@@ -8,6 +8,7 @@ mod args;
 mod asked;
 mod audit;
 mod check;
+mod check_notify;
 mod doctor;
 mod engine;
 mod error;
@@ -35,6 +36,7 @@ use std::ffi::OsString;
 use clap::Parser as _;
 
 use self::args::{Arguments, HistoryVerb, LedgerVerb, Verb};
+use self::check::Messages;
 use self::error::CliError;
 use self::output::Output;
 use self::settle::Asked;
@@ -70,7 +72,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
     let config = select::config(arguments.config.as_deref());
     match &arguments.verb {
-        Verb::Check => check::run(config, output),
+        Verb::Check { notify } => {
+            let messages = if *notify { Messages::Sent } else { Messages::None };
+            check::run(config, messages, output)
+        }
         Verb::Run => run::run(config?, output),
         Verb::Status => status::run(&config?, output),
         Verb::History { verb: Some(HistoryVerb::Show { run }), .. } => {

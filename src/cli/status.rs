@@ -7,7 +7,8 @@ use super::engine;
 use super::error::CliError;
 use super::output::{Format, Output};
 use crate::agent::{
-    Client, History, JobState, JobStatus, Readiness, Request, RunEntry, ServerStatus, Status, Told,
+    AlertStatus, Client, History, JobState, JobStatus, Readiness, Request, RunEntry, ServerStatus, Status,
+    Told, alerts_in,
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -54,6 +55,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             watch: None,
             remembered: crate::domain::Triggers::default(),
             last_well: history.last_well(&job.name),
+            expected_by: job.timing.expectation.daily.as_ref().and_then(|daily| daily.next_by(now)),
             failing: last.iter().flat_map(|last| last.failed.clone()).collect(),
             oldest_waiting: None,
             last,
@@ -71,6 +73,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
         readiness: Readiness::NoAgent,
         jobs: jobs.collect(),
         servers: servers.collect(),
+        alerts: alerts_in(&config.agent.state_dir).into_iter().map(AlertStatus::from).collect(),
     })
 }
 
@@ -90,6 +93,9 @@ fn shown(status: &Status) -> String {
     let now = SystemClock.now();
     for job in &status.jobs {
         lines.extend(row(job, now));
+        lines.extend(status.alerts.iter().filter(|alert| concerns(alert, job)).map(|alert| {
+            format!("  wrong since {}: {}", at(alert.since, zone_of(job)), escaped(&alert.cause))
+        }));
     }
     for server in &status.servers {
         lines.extend(certificate(server, now));
@@ -109,8 +115,17 @@ fn certificate(server: &ServerStatus, now: Timestamp) -> Option<String> {
     })
 }
 
+/// What is wrong with a job, but for its runs, of which its row tells; of certificates the servers' lines do.
+fn concerns(alert: &AlertStatus, job: &JobStatus) -> bool {
+    !alert.is_of_a_run() && alert.job.as_ref() == Some(&job.job)
+}
+
+fn zone_of(job: &JobStatus) -> Option<Zone> {
+    job.zone.as_ref().and_then(|name| name.parse().ok())
+}
+
 fn row(job: &JobStatus, now: Timestamp) -> Vec<String> {
-    let zone: Option<Zone> = job.zone.as_ref().and_then(|name| name.parse().ok());
+    let zone = zone_of(job);
     let state = match &job.state {
         JobState::Idle => "idle",
         JobState::Held => "held",
@@ -130,6 +145,9 @@ fn row(job: &JobStatus, now: Timestamp) -> Vec<String> {
             bytes(now.bytes_done),
             bytes(now.bytes_total)
         ));
+    }
+    if let Some(by) = job.expected_by {
+        lines.push(format!("  files expected by {}", at(by, zone)));
     }
     if let Some(watch) = &job.watch {
         lines.push(format!("  {}", escaped(watch)));

@@ -26,7 +26,7 @@ pub(super) fn run(
     let watch = Watch::start(output);
     let synced = engine::sync(config, &jobs, approved, &watch.sink(), &|text| output.warning(text, None));
     watch.finish()?;
-    let Synced { reports, error } = synced?;
+    let Synced { reports, error, .. } = synced?;
     for report in &reports {
         closing_words(report, output)?;
     }

@@ -95,7 +95,11 @@ mod tests {
                 zone,
             ),
             deadline: Some(Duration::from_hours(2)),
-            expectation: Expectation { daily: Some(daily), max_age: Some(Duration::from_hours(26)) },
+            expectation: Expectation {
+                daily: Some(daily),
+                max_age: Some(Duration::from_hours(26)),
+                ..Expectation::default()
+            },
         };
         let now = "2026-10-30T12:00:00Z".parse().unwrap();
         let words = in_words(&timing, None, now);

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::section::{Keys, Later, Section, Value};
 use super::{AgentConfig, LogConfig, LogFormat, LogLevel, path_below};
-use super::{status, zone};
+use super::{notify, status, zone};
 use crate::domain::Zone;
 
 const KEYS: Keys = Keys {
-    known: &["state_dir", "timezone", "log", "status", "metrics_file"],
-    later: &[Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" }],
+    known: &["state_dir", "timezone", "log", "status", "metrics_file", "notify"],
+    later: &[Later { key: "hooks", instead: "use `notify`" }],
 };
 
 /// Where system services keep their state.
@@ -37,12 +37,14 @@ pub(super) fn read(
         }
     };
     let Some(section) = section else {
-        return Some(AgentConfig { state_dir, log: LogConfig::default(), status: None, metrics_file: None });
+        let (log, notify) = (LogConfig::default(), Vec::new());
+        return Some(AgentConfig { state_dir, log, status: None, metrics_file: None, notify });
     };
     let log = section.optional_or("log", LogConfig::default(), |value| log(value));
     let status = section.optional_or("status", None, |value| status::read(value).map(Some));
     let metrics_file = section.optional_or("metrics_file", None, |value| path_below(folder, value).map(Some));
-    Some(AgentConfig { state_dir, log: log?, status: status?, metrics_file: metrics_file? })
+    let notify = notify::read(&section, folder);
+    Some(AgentConfig { state_dir, log: log?, status: status?, metrics_file: metrics_file?, notify: notify? })
 }
 
 const LOG_KEYS: Keys = Keys { known: &["format", "level"], later: &[] };

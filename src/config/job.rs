@@ -7,7 +7,7 @@ use super::nearest::nearest;
 use super::path_below;
 use super::section::{Keys, Later, Section, Value};
 use super::server::Servers;
-use super::{Surroundings, triggers, watching};
+use super::{Surroundings, notify, triggers, watching};
 use crate::domain::{
     AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, PublishWay, RelPath,
     RemoteDelete, RemotePath, ServerName, Symlinks, Target, TargetId, VerifyPolicy,
@@ -37,12 +37,14 @@ pub(super) const KEYS: Keys = Keys {
         "deadline",
         "expect",
         "max_age",
+        "max_wait",
+        "unusual",
         "watch",
+        "notify",
     ],
     later: &[
         Later { key: "retry", instead: SYNC_INSTEAD },
         Later { key: "bandwidth", instead: "take it out; all that the line gives is used" },
-        Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
         Later { key: "hooks", instead: "take it out, and run commands after `nightferry sync`" },
         Later { key: "temporary", instead: "take it out; temporary files stand beside the final ones" },
     ],
@@ -120,6 +122,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
     let watch = section.optional_or("watch", None, |value| {
         if watching::is_off(value) { Some(None) } else { watching::read(value).map(Some) }
     });
+    let notify = notify::read(&section, folder);
     Some(Job {
         name: name.ok()?,
         source: source?,
@@ -136,6 +139,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         deletes: deletes?,
         timing: timing?,
         watch: watch?,
+        notify: notify?,
     })
 }
 

@@ -17,6 +17,7 @@ mod job;
 mod ledger;
 mod nearest;
 mod network;
+mod notify;
 mod problem;
 mod schema;
 pub mod secret;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use self::problem::Collector;
 use self::section::{Keys, Later, Section, Value};
-use crate::domain::{Job, JobName, Server, ServerName, Zone};
+use crate::domain::{Job, JobName, Notify, Server, ServerName, Zone};
 
 pub use self::error::ConfigError;
 pub use self::nearest::nearest;
@@ -68,6 +69,8 @@ pub struct AgentConfig {
     pub status: Option<StatusPage>,
     /// Where metrics are written for `node_exporter`, absolute.
     pub metrics_file: Option<PathBuf>,
+    /// Who is told of all jobs, and of the servers.
+    pub notify: Vec<Notify>,
 }
 
 /// The page on which the agent tells how it is, over HTTP.
@@ -146,7 +149,7 @@ const VERSION: u16 = 1;
 const KEYS: Keys = Keys {
     known: &["version", "agent", "ledger", "servers", "jobs"],
     later: &[
-        Later { key: "notify", instead: "take it out, and let the caller watch the exit code" },
+        Later { key: "notify", instead: "it stands below `agent`, or below a job" },
         Later { key: "defaults", instead: "take it out, and write its keys into each job" },
     ],
 };

@@ -106,7 +106,7 @@ fn server(name: &str, value: &Value<'_>, folder: &Path, zone: Option<Zone>) -> O
 
 /// A DNS name or an address. The text is not shown where it is neither: people paste addresses
 /// with passwords in them.
-fn host(value: &Value<'_>) -> Option<String> {
+pub(super) fn host(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
     if rustls_pki_types::ServerName::try_from(bare).is_ok() {
@@ -123,7 +123,7 @@ fn host(value: &Value<'_>) -> Option<String> {
     None
 }
 
-fn username(value: &Value<'_>) -> Option<String> {
+pub(super) fn username(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     if text.is_empty() || text.contains(char::is_control) {
         value.place.refuse("a login name cannot be empty or hold control characters", "");
@@ -144,7 +144,7 @@ const PASSWORD_REMEDY: &str = "say where it is kept: `password: {env: NAME}`, `{
 const PASSWORD_KEYS: Keys = Keys { known: &["env", "file", "credential", "command"], later: &[] };
 
 /// Where the password is kept. No value of this section is ever shown.
-fn password(value: Value<'_>, folder: &Path) -> Option<SecretRef> {
+pub(super) fn password(value: Value<'_>, folder: &Path) -> Option<SecretRef> {
     let value = value.secret();
     if value.is_single() {
         value.place.refuse("a password does not stand in this file", PASSWORD_REMEDY);
@@ -188,7 +188,7 @@ fn password(value: Value<'_>, folder: &Path) -> Option<SecretRef> {
     }
 }
 
-fn command(value: &Value<'_>) -> Option<SecretRef> {
+pub(super) fn command(value: &Value<'_>) -> Option<SecretRef> {
     if value.is_single() {
         return value.expected(
             "a list",

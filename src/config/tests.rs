@@ -361,3 +361,37 @@ proptest! {
         drop(read(text));
     }
 }
+
+#[test]
+fn receivers_with_problems() {
+    let notify = |entry: &str| with_job(&format!("    notify:\n      - {entry}\n"));
+    insta::assert_snapshot!(told(&[
+        notify("webhook: {url: \"http://example.com/s3cret\"}"),
+        notify("webhook: {url: \"https://u:s3cret@example.com/\"}"),
+        notify("webhok: {url: \"https://example.com/\"}"),
+        notify("webhook: {url: \"https://example.com/\", secret: s3cret}"),
+        notify("on: [failure]"),
+        notify("{ping: {url: \"https://a.example/\"}, command: [x]}"),
+        notify("command: page-me --now"),
+        notify("{command: [x], on: [sucess]}"),
+        notify("{command: [x], on: []}"),
+        notify("{command: [x], names: yes please}"),
+        notify("email: {to: [\"a@b\\r\\nBcc: c@d\"], from: a@b.example, smtp: {host: m.example}}"),
+        notify("email: {to: [], from: nobody, smtp: {host: m.example, tls: none, username: u}}"),
+        with_job("    notify: admin@clinic.example\n"),
+        with_job("    unusual: 5\n"),
+    ]));
+}
+
+#[test]
+fn receivers_are_read_with_their_defaults() {
+    use crate::domain::{FileNames, Occasion, SmtpTls, Way};
+    let yaml = "    notify:\n      - ping: {url: \"https://hc-ping.com/x\"}\n      - email: {to: [a@b.example], from: c@d.example, smtp: {host: m.example}}\n        names: true\n";
+    let config = read(with_job(yaml)).unwrap();
+    let [ping, mail] = config.jobs.values().next().unwrap().notify.as_slice() else { panic!("{config:?}") };
+    assert_eq!((ping.on.len(), ping.names), (Occasion::ALL.len(), FileNames::Withheld));
+    let Way::Email(email) = &mail.way else { panic!("{mail:?}") };
+    assert_eq!((email.smtp.port, email.smtp.tls, email.smtp.login.as_ref()), (465, SmtpTls::Implicit, None));
+    assert_eq!(mail.names, FileNames::Told);
+    assert!(!mail.on.contains(&Occasion::Success) && mail.on.contains(&Occasion::Late));
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::section::{Keys, Section, Value};
 use super::zone;
 use crate::domain::{
-    CatchUp, CronExpression, DailyExpectation, Days, Expectation, ParseCronError, Schedule, TimeOfDay,
-    Timestamp, Timing, Windows, Zone,
+    CatchUp, CronExpression, DailyExpectation, Days, Expectation, Factor, ParseCronError, Schedule,
+    TimeOfDay, Timestamp, Timing, Windows, Zone,
 };
 
 /// Longest jitter.
@@ -34,6 +34,10 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>) -> Option<Timing> {
     let daily = job.optional_or("expect", None, |value| expect(value).map(Some));
     let max_age =
         job.optional_or("max_age", None, |value| up_to(value, Duration::from_mins(1), MAX_DAYS).map(Some));
+    let unusual =
+        job.optional_or("unusual", None, |value| value.number(Factor::LEAST..=Factor::MOST).map(Factor::new));
+    let max_wait =
+        job.optional_or("max_wait", None, |value| up_to(value, Duration::from_mins(1), MAX_DAYS).map(Some));
     let (expression, named, windows, daily) = (expression?, named?, windows?, daily?);
     let is_needed = expression.is_some() || !windows.is_empty() || daily.is_some();
     let zone = match named.or(default) {
@@ -50,7 +54,7 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>) -> Option<Timing> {
     }
     let windows = if windows.is_empty() { Windows::default() } else { Windows::new(windows, zone) };
     let daily = daily.map(|(by, days, at_least)| DailyExpectation { by, zone, days, at_least });
-    let expectation = Expectation { daily, max_age: max_age? };
+    let expectation = Expectation { daily, max_age: max_age?, max_wait: max_wait?, unusual: unusual? };
     let timing = Timing { schedule, windows, deadline: deadline?, expectation };
     check(&timing, job);
     Some(timing)
@@ -116,7 +120,10 @@ fn expect(value: &Value<'_>) -> Option<(TimeOfDay, Option<Days>, u64)> {
 
 /// What does not go together.
 fn check(timing: &Timing, job: &Section<'_>) {
-    let Some(schedule) = &timing.schedule else { return };
+    let Some(schedule) = &timing.schedule else {
+        let reason = "says nothing without a `schedule`: only scheduled runs are compared";
+        return refuse(job, "unusual", reason, "take it out, or add a `schedule`");
+    };
     let dues: Vec<Timestamp> = schedule.all_after(COMPARED_FROM).take(TIMES_COMPARED).collect();
     let pairs = || dues.iter().zip(dues.iter().skip(1));
     let shortest = pairs().map(|(one, next)| next.since(*one)).min();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Days, Schedule, TimeOfDay, Timestamp, Zone};
+use super::{Days, Factor, Schedule, TimeOfDay, Timestamp, Zone};
 
 /// What should have been delivered by when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub struct Expectation {
     pub daily: Option<DailyExpectation>,
     /// How old the last run that ended well may become.
     pub max_age: Option<Duration>,
+    /// How long a file may wait to be ready.
+    pub max_wait: Option<Duration>,
+    /// How many times more, or fewer, files than usual are unusual.
+    pub unusual: Option<Factor>,
 }
 
 /// A number of files by a time of day.
@@ -48,6 +52,29 @@ pub enum Late {
         /// How long ago that may be.
         max_age: Duration,
     },
+    /// A file waits to be ready, and has for too long.
+    Waiting {
+        /// When it last changed.
+        since: Timestamp,
+    },
+    /// A run delivered far more files, or far fewer, than runs like it do.
+    Unusual {
+        /// How many it delivered.
+        files: u64,
+        /// How many they do.
+        usual: u64,
+    },
+}
+
+/// How a job stands with something that is expected of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Punctuality {
+    /// It is as expected.
+    Met,
+    /// Nothing is expected now, or too little is known to tell: what was late stays so.
+    Open,
+    /// It is not.
+    Late(Late),
 }
 
 impl fmt::Display for Late {
@@ -60,22 +87,47 @@ impl fmt::Display for Late {
                 write!(f, "no run has ended well since {}", last.to_seconds())
             }
             Self::TooOld { last: None, .. } => f.write_str("no run has ended well yet"),
+            Self::Waiting { since } => {
+                write!(f, "a file has waited to be ready since {}", since.to_seconds())
+            }
+            Self::Unusual { files, usual } => {
+                write!(f, "{files} files were delivered where {usual} are usual")
+            }
         }
     }
 }
 
 impl Expectation {
-    /// What is late now: at most one of each kind. What was to be there by a time of day stays late
-    /// until it is delivered, or the next such time comes. Nothing is said of times before
-    /// `deliveries` begin.
-    pub fn check(&self, now: Timestamp, schedule: Option<&Schedule>, deliveries: &Deliveries) -> Vec<Late> {
-        let daily = self.daily.as_ref().and_then(|daily| daily.check(now, schedule, deliveries));
-        let aged = self.max_age.and_then(|max_age| {
-            let last = deliveries.last_success;
-            let reference = last.unwrap_or(deliveries.since);
-            (now.since(reference) > max_age).then_some(Late::TooOld { last, max_age })
-        });
-        daily.into_iter().chain(aged).collect()
+    /// How the job stands now with what is expected by a time of day. What was to be there stays late
+    /// until it is delivered, and is no more asked for when the next such time has come. Nothing is
+    /// said of times before `deliveries` begin.
+    pub fn daily(&self, now: Timestamp, schedule: Option<&Schedule>, deliveries: &Deliveries) -> Punctuality {
+        self.daily
+            .as_ref()
+            .and_then(|daily| daily.check(now, schedule, deliveries))
+            .unwrap_or(Punctuality::Open)
+    }
+
+    /// How the job stands now with the age of its last good run.
+    pub fn age(&self, now: Timestamp, deliveries: &Deliveries) -> Punctuality {
+        let Some(max_age) = self.max_age else { return Punctuality::Open };
+        let last = deliveries.last_success;
+        if now.since(last.unwrap_or(deliveries.since)) > max_age {
+            Punctuality::Late(Late::TooOld { last, max_age })
+        } else {
+            Punctuality::Met
+        }
+    }
+
+    /// How the job stands now with files that are not ready, the oldest of which changed at `oldest`.
+    pub fn wait(&self, now: Timestamp, oldest: Option<Timestamp>) -> Punctuality {
+        match (self.max_wait, oldest) {
+            (None, _) => Punctuality::Open,
+            (Some(most), Some(since)) if now.since(since) > most => {
+                Punctuality::Late(Late::Waiting { since })
+            }
+            (Some(_), _) => Punctuality::Met,
+        }
     }
 
     /// When it may next become late by the clock alone, to look again then.
@@ -89,7 +141,12 @@ impl Expectation {
 }
 
 impl DailyExpectation {
-    fn check(&self, now: Timestamp, schedule: Option<&Schedule>, deliveries: &Deliveries) -> Option<Late> {
+    fn check(
+        &self,
+        now: Timestamp,
+        schedule: Option<&Schedule>,
+        deliveries: &Deliveries,
+    ) -> Option<Punctuality> {
         let today = self.zone.local(now).date();
         // The last time `by` that has come.
         let days = std::iter::successors(Some(today), chrono::NaiveDate::pred_opt);
@@ -107,10 +164,11 @@ impl DailyExpectation {
         }
         let delivered = deliveries.files_between(before, now);
         let late = Late::TooFew { by, expected: self.at_least, delivered };
-        (delivered < self.at_least).then_some(late)
+        Some(if delivered < self.at_least { Punctuality::Late(late) } else { Punctuality::Met })
     }
 
-    fn next_by(&self, now: Timestamp) -> Option<Timestamp> {
+    /// The next time of day by which files are expected, on whatever day.
+    pub fn next_by(&self, now: Timestamp) -> Option<Timestamp> {
         let days = std::iter::successors(Some(self.zone.local(now).date()), chrono::NaiveDate::succ_opt);
         days.take(3).filter_map(|date| self.zone.first_at(self.by.on(date))).find(|by| *by > now)
     }
@@ -187,7 +245,7 @@ mod tests {
         let (by, zone) = ("17:30".parse().unwrap(), "America/New_York".parse().unwrap());
         let days = days.map(|days| days.parse().unwrap());
         let daily = DailyExpectation { by, zone, days, at_least: 2 };
-        Expectation { daily: Some(daily), max_age: None }
+        Expectation { daily: Some(daily), ..Expectation::default() }
     }
 
     fn weekdays() -> Schedule {
@@ -207,43 +265,62 @@ mod tests {
         deliveries.add(at("2026-11-19T22:29:00Z"), 9, RunSuccess::Whole);
         deliveries.add(at("2026-11-20T22:05:00Z"), 1, RunSuccess::Whole);
         let late =
-            |now: &str, deliveries: &Deliveries| expectation.check(at(now), Some(&weekdays()), deliveries);
-        assert_eq!(late("2026-11-20T22:29:59Z", &deliveries), []);
+            |now: &str, deliveries: &Deliveries| expectation.daily(at(now), Some(&weekdays()), deliveries);
+        assert_eq!(late("2026-11-20T22:29:59Z", &deliveries), Punctuality::Met, "Thursday's");
         let by = at("2026-11-20T22:30:00Z");
-        let too_few = [Late::TooFew { by, expected: 2, delivered: 1 }];
+        let too_few = Punctuality::Late(Late::TooFew { by, expected: 2, delivered: 1 });
         assert_eq!(late("2026-11-20T22:30:00Z", &deliveries), too_few);
         assert_eq!(late("2026-11-21T22:00:00Z", &deliveries), too_few);
-        assert_eq!(late("2026-11-21T22:30:00Z", &deliveries), [], "nothing is due on a Saturday");
+        assert_eq!(
+            late("2026-11-21T22:30:00Z", &deliveries),
+            Punctuality::Open,
+            "nothing is due on a Saturday"
+        );
         deliveries.add(at("2026-11-20T23:00:00Z"), 1, RunSuccess::Partial);
-        assert_eq!(late("2026-11-20T23:00:00Z", &deliveries), []);
+        assert_eq!(late("2026-11-20T23:00:00Z", &deliveries), Punctuality::Met);
         // Nothing is known of the time before.
         let fresh = Deliveries::from(at("2026-11-20T12:00:00Z"));
-        assert_eq!(late("2026-11-20T22:30:00Z", &fresh), []);
+        assert_eq!(late("2026-11-20T22:30:00Z", &fresh), Punctuality::Open);
     }
 
     #[test]
     fn days_may_be_named() {
         let none = Deliveries::from(at("2026-11-01T00:00:00Z"));
         let saturday = at("2026-11-21T23:00:00Z");
-        assert_eq!(by_half_past_five(Some("Sat")).check(saturday, Some(&weekdays()), &none).len(), 1);
-        assert_eq!(by_half_past_five(Some("Mon-Fri")).check(saturday, None, &none), []);
-        assert_eq!(by_half_past_five(None).check(saturday, None, &none).len(), 1);
+        let weekdays = weekdays();
+        let daily = |days, schedule| by_half_past_five(days).daily(saturday, schedule, &none);
+        assert!(matches!(daily(Some("Sat"), Some(&weekdays)), Punctuality::Late(_)));
+        assert_eq!(daily(Some("Mon-Fri"), None), Punctuality::Open);
+        assert!(matches!(daily(None, None), Punctuality::Late(_)));
     }
 
     #[test]
     fn a_job_without_a_good_run_is_late() {
         let max_age = Duration::from_hours(26);
-        let expectation = Expectation { daily: None, max_age: Some(max_age) };
+        let expectation = Expectation { max_age: Some(max_age), ..Expectation::default() };
         let mut deliveries = Deliveries::from(at("2026-11-20T00:00:00Z"));
-        let check = |now: &str, deliveries: &Deliveries| expectation.check(at(now), None, deliveries);
-        assert_eq!(check("2026-11-21T02:00:00Z", &deliveries), []);
-        assert_eq!(check("2026-11-21T02:00:01Z", &deliveries), [Late::TooOld { last: None, max_age }]);
+        let check = |now: &str, deliveries: &Deliveries| expectation.age(at(now), deliveries);
+        assert_eq!(check("2026-11-21T02:00:00Z", &deliveries), Punctuality::Met);
+        let late = Punctuality::Late(Late::TooOld { last: None, max_age });
+        assert_eq!(check("2026-11-21T02:00:01Z", &deliveries), late);
         deliveries.add(at("2026-11-21T03:00:00Z"), 0, RunSuccess::Whole);
         deliveries.add(at("2026-11-22T03:00:00Z"), 5, RunSuccess::Partial);
         let last = Some(at("2026-11-21T03:00:00Z"));
-        assert_eq!(check("2026-11-22T05:00:00Z", &deliveries), []);
+        assert_eq!(check("2026-11-22T05:00:00Z", &deliveries), Punctuality::Met);
         let look = expectation.next_look(at("2026-11-22T05:00:00Z"), &deliveries).unwrap();
-        assert_eq!(expectation.check(look, None, &deliveries), [Late::TooOld { last, max_age }]);
+        assert_eq!(expectation.age(look, &deliveries), Punctuality::Late(Late::TooOld { last, max_age }));
+    }
+
+    #[test]
+    fn a_file_may_wait_for_so_long() {
+        let most = Duration::from_hours(2);
+        let expectation = Expectation { max_wait: Some(most), ..Expectation::default() };
+        let (since, now) = (at("2026-11-20T10:00:00Z"), at("2026-11-20T12:00:00Z"));
+        assert_eq!(expectation.wait(now, Some(since)), Punctuality::Met);
+        let later = now.plus(Duration::from_secs(1));
+        assert_eq!(expectation.wait(later, Some(since)), Punctuality::Late(Late::Waiting { since }));
+        assert_eq!(expectation.wait(later, None), Punctuality::Met);
+        assert_eq!(Expectation::default().wait(later, Some(since)), Punctuality::Open);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Deletes, JobName, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy, Watching};
+use super::{Deletes, JobName, Notify, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy, Watching};
 use serde::{Deserialize, Serialize};
 
 /// A source folder, a server, a destination folder, and what to do.
@@ -38,6 +38,8 @@ pub struct Job {
     pub timing: Timing,
     /// How its source is watched; `None` where it is not.
     pub watch: Option<Watching>,
+    /// Who is told of it, besides those who are told of all jobs.
+    pub notify: Vec<Notify>,
 }
 
 /// What absence of a delivered file on the server means.

@@ -17,6 +17,7 @@ mod expect;
 mod ids;
 mod job;
 mod network;
+mod notify;
 mod pace;
 mod path;
 mod record;
@@ -35,6 +36,7 @@ mod time;
 mod timing;
 mod trigger;
 mod twin;
+mod usual;
 mod watching;
 
 pub use self::audit::{
@@ -49,10 +51,14 @@ pub use self::entry::{Entry, EntryStatus, Found};
 pub use self::event::{Event, EventSink, FileProgress};
 pub use self::evidence::{Basis, Evidence, Mismatch, ProofMethod, Sent, Verified, VerifyPolicy, compare};
 pub use self::exit::Exit;
-pub use self::expect::{DailyExpectation, Deliveries, Expectation, Late, RunSuccess};
+pub use self::expect::{DailyExpectation, Deliveries, Expectation, Late, Punctuality, RunSuccess};
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{AfterDelivery, Job, Mode, Overwrite, PublishWay};
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
+pub use self::notify::{
+    Email, FileNames, HookUrl, MailAddress, Notify, Occasion, ParseMailAddressError, ParseUrlError, Ping,
+    Smtp, SmtpTls, Way, Webhook,
+};
 pub use self::pace::Pace;
 pub use self::path::{MAX_PATH_BYTES, PathError, RelPath, RemotePath};
 pub use self::record::{
@@ -84,4 +90,5 @@ pub use self::time::Timestamp;
 pub use self::timing::{HeldToWindows, LimitCause, RunLimit, Timing};
 pub use self::trigger::{Missed, Trigger, Triggers};
 pub use self::twin::{Twin, TwinKind, Twins};
+pub use self::usual::{Factor, Usual};
 pub use self::watching::{ParseMarkerError, ReadyMarker, Settle, WaitCause, WaitingFile, Watching};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::nameless::{failed_by_kind, nameless};
 use super::text::{bytes, count, duration, escaped, rate};
-use crate::domain::{Counts, JobName, PublishWay, RunReport, Trigger};
+use crate::domain::{Counts, FileNames, JobName, PublishWay, RunReport, Trigger};
 
 /// Most failed files that are named; the rest is counted.
-const MAX_FILES_NAMED: usize = 20;
+pub(super) const MAX_FILES_NAMED: usize = 20;
 
 /// What `publish: direct` means.
 const DIRECT: &str =
@@ -15,6 +16,11 @@ const DIRECT: &str =
 /// What came of a run, in a few lines without a line end behind the last: how many files were
 /// sent and how each was proved, what was not sent and why, and the failed files with the cause.
 pub fn summary(report: &RunReport) -> String {
+    summary_for(report, FileNames::Told)
+}
+
+/// The same for somebody who may not know the names of files.
+pub(super) fn summary_for(report: &RunReport, of_files: FileNames) -> String {
     let mut lines = vec![format!("{}: {}", report.job, headline(report))];
     // Who started it by hand knows.
     if report.triggers.iter().any(|trigger| *trigger != Trigger::Manual) {
@@ -33,26 +39,46 @@ pub fn summary(report: &RunReport) -> String {
             lines.push(format!("  {number} {what}"));
         }
     }
-    lines.extend(presumed(report));
-    let told = report.counts.failed + report.counts.retained + report.counts.not_removed;
-    if told > 0 {
-        lines.push("  failed:".to_owned());
-        let named = report.failed.iter().take(MAX_FILES_NAMED);
-        // What ended the run is told once, at its end.
-        let ended = |cause: &str| report.stopped.as_ref().is_some_and(|stopped| stopped.cause == cause);
-        lines.extend(named.map(|file| match escaped(&file.failure.cause) {
-            _ if ended(&file.failure.cause) => format!("    {}", escaped(&file.name)),
-            cause => format!("    {}: {cause}", escaped(&file.name)),
-        }));
-        let named = u64::try_from(report.failed.len().min(MAX_FILES_NAMED)).unwrap_or(u64::MAX);
-        if told > named {
-            lines.push(format!("    and {} more", told - named));
-        }
-    }
+    lines.extend(presumed(report, of_files));
+    lines.extend(failed(report, of_files));
     if let Some(failure) = &report.stopped {
-        lines.push(format!("  stopped before the end: {}", escaped(&failure.cause)));
+        let cause = match of_files {
+            FileNames::Told => escaped(&failure.cause).into_owned(),
+            FileNames::Withheld => nameless(failure),
+        };
+        lines.push(format!("  stopped before the end: {cause}"));
     }
     lines.join("\n")
+}
+
+/// The failed files with the cause of each, or how many there are of which kind.
+fn failed(report: &RunReport, of_files: FileNames) -> Vec<String> {
+    let told = report.counts.failed + report.counts.retained + report.counts.not_removed;
+    if told == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec!["  failed:".to_owned()];
+    let named = match of_files {
+        FileNames::Withheld => {
+            lines.extend(failed_by_kind(report).iter().map(|kind| format!("    {kind}")));
+            report.failed.len()
+        }
+        FileNames::Told => {
+            let named = report.failed.iter().take(MAX_FILES_NAMED);
+            // What ended the run is told once, at its end.
+            let ended = |cause: &str| report.stopped.as_ref().is_some_and(|stopped| stopped.cause == cause);
+            lines.extend(named.map(|file| match escaped(&file.failure.cause) {
+                _ if ended(&file.failure.cause) => format!("    {}", escaped(&file.name)),
+                cause => format!("    {}: {cause}", escaped(&file.name)),
+            }));
+            report.failed.len().min(MAX_FILES_NAMED)
+        }
+    };
+    let named = u64::try_from(named).unwrap_or(u64::MAX);
+    if told > named {
+        lines.push(format!("    and {} more", told - named));
+    }
+    lines
 }
 
 /// One line about a run that did not end well: its gravest cause.
@@ -81,12 +107,16 @@ pub fn trouble(report: &RunReport) -> String {
 }
 
 /// The presumed files by name, with the command to decide about them.
-fn presumed(report: &RunReport) -> Vec<String> {
+fn presumed(report: &RunReport, of_files: FileNames) -> Vec<String> {
     let all = report.counts.presumed;
     if all == 0 {
         return Vec::new();
     }
     let mut lines = vec![format!("  {all} most likely delivered and taken away, which cannot be proved:")];
+    if of_files == FileNames::Withheld {
+        lines.push(format!("    {}", advice(&report.job)));
+        return lines;
+    }
     let named = report.presumed.iter().take(MAX_FILES_NAMED);
     lines.extend(named.map(|name| format!("    {}", escaped(name))));
     let named = u64::try_from(report.presumed.len().min(MAX_FILES_NAMED)).unwrap_or(u64::MAX);

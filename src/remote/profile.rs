@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::warn;
 
-use crate::domain::Server;
+use crate::domain::{Server, Timestamp};
 
 /// What has been learned of a server. Everything here saves a detour and nothing else: without
 /// it, it is learned again. What another version of the program wrote is read as far as it is
@@ -47,6 +47,16 @@ pub struct Profile {
     /// Until when the certificate that it showed last is good, in seconds since 1970-01-01 00:00:00
     /// UTC.
     pub certificate_expires: Option<i64>,
+}
+
+impl Profile {
+    /// Until when the certificate is good that a server showed last. `None` where none was seen yet, or its
+    /// dates do not matter because its key alone is trusted.
+    pub fn certificate_good_until(&self, server: &Server) -> Option<Timestamp> {
+        let by_key_alone = !server.trust.pins.is_empty() && server.trust.ca_file.is_none();
+        let expires = self.certificate_expires.filter(|_| !by_key_alone);
+        expires.map(|seconds| Timestamp::from_unix(seconds, 0))
+    }
 }
 
 /// Whether a server can do something.

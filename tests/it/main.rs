@@ -19,4 +19,5 @@ mod real_ways_back;
 mod settle;
 mod state;
 mod support;
+mod telling;
 mod wire;

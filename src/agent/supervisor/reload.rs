@@ -9,6 +9,7 @@ use super::{Supervisor, path_of};
 use crate::agent::error::AgentError;
 use crate::agent::history::History;
 use crate::agent::keeper::{Keeper, Stay};
+use crate::agent::past::Past;
 use crate::agent::servers::Servers;
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::domain::{JobName, Record, Schedule, Scheduled};
@@ -50,6 +51,7 @@ impl Supervisor {
             Ok(Loaded::History(Ok(history))) => self.remember(&history),
             Ok(Loaded::History(Err(error))) => {
                 warn!(%error, "The ledger cannot be read for what came before.");
+                self.remember(&History::default());
             }
             Err(_) => {
                 error!("A part of the program failed; please report it.");
@@ -84,7 +86,7 @@ impl Supervisor {
     /// Unchanged jobs are not touched; of changed ones the next run is another.
     async fn take(&mut self, config: Config, servers: Servers) {
         let opened = |config: &Config| {
-            let AgentConfig { state_dir, status, metrics_file, log: _ } = config.agent.clone();
+            let AgentConfig { state_dir, status, metrics_file, log: _, notify: _ } = config.agent.clone();
             (state_dir, status, metrics_file, config.ledger)
         };
         if opened(&config) != opened(&self.config) {
@@ -102,6 +104,7 @@ impl Supervisor {
                     self.meter.begin(&job.name);
                     let mut keeper = Keeper::new(job.clone(), remote);
                     keeper.watcher = self.watches.begin(job);
+                    keeper.past = Some(Past::from(self.clock.now()));
                     self.keepers.insert(job.name.clone(), keeper);
                     to_plan.push(job.name.clone());
                 }
@@ -142,6 +145,8 @@ impl Supervisor {
                 error!(job = %name, %error, "The job's schedule cannot be recorded.");
             }
         }
+        self.telling.take_up(&self.config);
+        self.look_out_soon();
         info!(new, changed, gone, "The configuration was taken in.");
     }
 
@@ -181,12 +186,20 @@ impl Supervisor {
     }
 
     fn remember(&mut self, history: &History) {
+        let now = self.clock.now();
         for (name, keeper) in &mut self.keepers {
+            let known = history.last(name).map(|last| last.run);
+            let past = keeper
+                .past
+                .get_or_insert_with(|| history.past(name).cloned().unwrap_or_else(|| Past::from(now)));
+            // It ended after the ledger was read.
+            keeper.last.iter().filter(|last| Some(last.run) > known).for_each(|last| past.add(last));
             if keeper.last.is_none() {
                 keeper.last = history.last(name).cloned();
             }
             keeper.last_well = keeper.last_well.max(history.last_well(name));
         }
+        self.look_out_soon();
     }
 }
 

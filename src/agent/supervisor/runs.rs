@@ -53,6 +53,7 @@ impl Supervisor {
         keeper.retry.overtaken();
         let limit = limit.map(|limit| limit.cause);
         keeper.running = Some(Running { watched, since: now, triggers, scope, limit, followers });
+        self.telling.began(&self.config, name);
         let stop = self.stop.child_token();
         let task = self.runs.spawn(async move { Ended(Box::pin(delivery::run(delivery, stop)).await) });
         self.tasks.insert(task.id(), name.clone());
@@ -87,6 +88,10 @@ impl Supervisor {
                 info!(job = %name, "The job is well again.");
             }
         }
+        if let Some(past) = keeper.past.as_mut() {
+            past.add(&entry);
+            past.left_waiting(&report, &running.scope, now);
+        }
         keeper.last = Some(entry);
         keeper.retry.ended(&report, now, random);
         keeper.source.left_waiting(&report, &running.scope);
@@ -98,12 +103,15 @@ impl Supervisor {
         } else if let Some(due) = keeper.retry.due() {
             info!(job = %name, at = %due.to_seconds(), "The job is tried again.");
         }
+        self.telling.ended(&self.config, &report, &running.scope);
+        self.look_out_soon();
         running.end(&Told::Report(Box::new(report)));
     }
 
     /// The run could not even be recorded: it is begun again once that is possible.
     fn unrecorded(&mut self, name: &JobName, running: Running, error: &StateError) {
         self.broke(error);
+        self.telling.lost(&self.config, name, &format!("its run cannot be recorded: {error}"));
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         running.triggers.iter().for_each(|trigger| drop(keeper.pending.ask(*trigger)));
         keeper.source.add(running.scope);
@@ -112,6 +120,7 @@ impl Supervisor {
 
     fn died(&mut self, name: &JobName, running: Running) {
         error!(job = %name, "A part of the program failed during the run; please report it.");
+        self.telling.lost(&self.config, name, "a part of the program failed; please report it");
         if let Some(keeper) = self.keepers.get_mut(name) {
             keeper.source.add(running.scope);
             lost(

@@ -6,7 +6,9 @@ mod words;
 use std::fmt::Display;
 
 use self::words::{Mood, ago, mood, todo, verdict};
-use crate::agent::status::{JobState, JobStatus, Readiness, RunProgress, RunStatus, ServerStatus, Status};
+use crate::agent::status::{
+    AlertStatus, JobState, JobStatus, Readiness, RunProgress, RunStatus, ServerStatus, Status,
+};
 use crate::domain::{FailedFile, Timestamp, Zone};
 use crate::observe::{bytes, count, duration, escaped, rate};
 
@@ -27,6 +29,7 @@ pub(super) fn page(status: &Status, now: Timestamp, zone: Zone) -> String {
     let (mood, headline) = verdict(status);
     let of = |wanted: Mood| status.jobs.iter().filter(move |job| words::mood(job) == wanted);
     let troubled = of(Mood::Bad).chain(of(Mood::Passing));
+    let late = late(status, now, zone);
     let others: Vec<_> =
         status.jobs.iter().filter(|job| !matches!(words::mood(job), Mood::Bad | Mood::Passing)).collect();
     let cards: String = troubled.map(|job| card(job, now, zone)).collect();
@@ -46,7 +49,7 @@ pub(super) fn page(status: &Status, now: Timestamp, zone: Zone) -> String {
          <meta http-equiv=\"refresh\" content=\"{AGAIN_SECONDS}\">\n\
          <title>{title} – Nightferry</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n<body>\n\
          <header class=\"{class}\"><p class=\"name\">Nightferry</p><h1>{title}</h1>\
-         <p class=\"as-of\">{shown}</p></header>\n<main>\n{notes}{cards}{table}{servers}</main>\n\
+         <p class=\"as-of\">{shown}</p></header>\n<main>\n{notes}{late}{cards}{table}{servers}</main>\n\
          <footer>Nightferry {version}{since}. This page is made anew every {AGAIN_SECONDS} seconds.</footer>\n\
          </body>\n</html>\n",
         title = text(&headline),
@@ -75,6 +78,25 @@ fn notes(status: &Status) -> String {
     }
     let note = |note: &String| format!("<p class=\"note\">{}</p>\n", prose(note));
     notes.iter().map(note).collect()
+}
+
+/// What was expected and has not come, though no run need have failed.
+fn late(status: &Status, now: Timestamp, zone: Zone) -> String {
+    let row = |alert: &AlertStatus| {
+        let job = alert.job.as_ref()?;
+        let zone =
+            status.jobs.iter().find(|status| status.job == *job).map_or(zone, |job| zone_of(job, zone));
+        let since = time(alert.since, now, zone);
+        Some(format!(
+            "<article class=\"bad\"><h2>{} <span class=\"badge\">late</span></h2>\
+             <p class=\"cause\">{}</p><p>Since {since}.</p>\
+             <p class=\"todo\"><strong>What to do:</strong> {}</p></article>\n",
+            text(job),
+            prose(&alert.cause),
+            prose(words::LATE),
+        ))
+    };
+    status.alerts.iter().filter(|alert| !alert.is_of_a_run()).filter_map(row).collect()
 }
 
 /// A job that needs a look.

@@ -411,6 +411,7 @@ fn job(policy: &Policy, source: &Path) -> Job {
         symlinks: Symlinks::default(),
         timing: Timing::default(),
         watch: None,
+        notify: Vec::new(),
     }
 }
 

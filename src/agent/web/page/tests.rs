@@ -2,6 +2,7 @@ use super::*;
 use crate::agent::history::RunEntry;
 use crate::agent::status::Waiting;
 use crate::domain::{Counts, Failure, FailureClass, RunId, Triggers, WaitCause};
+use crate::observe::AlertKind;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(1_763_900_000 + seconds, 0)
@@ -19,6 +20,7 @@ fn job(name: &str) -> JobStatus {
         remembered: Triggers::default(),
         last: Some(entry(name, Counts { delivered: 12, ..Counts::default() })),
         last_well: Some(at(-3_600)),
+        expected_by: None,
         failing: Vec::new(),
         oldest_waiting: None,
     }
@@ -50,7 +52,29 @@ fn status(jobs: Vec<JobStatus>) -> Status {
             server: "billing-office".parse().unwrap(),
             certificate_expires: Some(at(86_400 * 200)),
         }],
+        alerts: Vec::new(),
     }
+}
+
+/// A job that is late though its runs are well.
+#[test]
+fn what_has_not_come_is_told_with_what_to_do() {
+    let mut status = status(vec![job("reports"), job("scans")]);
+    let alert = |job: &str, kind| AlertStatus {
+        kind,
+        job: Some(job.parse().unwrap()),
+        server: None,
+        since: at(-600),
+        cause: "0 of 1 file delivered by 17:30: `a<b>`".to_owned(),
+        nameless: "0 of 1 file delivered by 17:30".to_owned(),
+    };
+    status.alerts = vec![alert("reports", AlertKind::TooFew), alert("scans", AlertKind::Run)];
+    let page = page(&status, at(0), Zone::UTC);
+    assert!(page.contains("<h1>1 job needs attention</h1>"), "{page}");
+    assert_eq!(page.matches("delivered by 17:30").count(), 1, "{page}");
+    assert!(page.contains("<code>a&lt;b&gt;</code>") && page.contains("What to do"), "{page}");
+    let hidden = super::page(&status.without_file_names(), at(0), Zone::UTC);
+    assert!(hidden.contains("delivered by 17:30") && !hidden.contains("a&lt;b"), "{hidden}");
 }
 
 fn stopped(name: &str, class: FailureClass, cause: &str) -> JobStatus {

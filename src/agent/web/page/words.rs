@@ -1,5 +1,6 @@
 //! What the page says, in words for those who do not write programs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::agent::history::RunEntry;
@@ -74,6 +75,14 @@ pub(super) fn verdict(status: &Status) -> (Mood, String) {
         Readiness::NoAgent => return (Mood::Bad, "No agent runs".to_owned()),
         Readiness::Ready => {}
     }
+    let late: BTreeSet<_> = status
+        .alerts
+        .iter()
+        .filter(|alert| !alert.is_of_a_run())
+        .filter_map(|alert| alert.job.as_ref())
+        .filter(|name| status.jobs.iter().all(|job| job.job != **name || mood(job) != Mood::Bad))
+        .collect();
+    let bad = bad + late.len();
     let verb = |number| if number == 1 { "needs" } else { "need" };
     match (bad, passing, busy) {
         (1.., _, _) => (Mood::Bad, format!("{} {} attention", jobs(bad), verb(bad))),
@@ -111,6 +120,10 @@ const fn goes_on_by_itself(class: FailureClass) -> bool {
         | FailureClass::Other => false,
     }
 }
+
+/// What a person should do about what was expected and has not come.
+pub(super) const LATE: &str = "see whether what makes these files did its work, and whether they stand in the source folder. Once they \
+     are delivered, this goes by itself.";
 
 /// What a person should do about a job that did not end well.
 pub(super) fn todo(job: &JobStatus) -> String {

@@ -1,0 +1,68 @@
+//! What a job did of late, as far as something is expected of it: a fold over its runs.
+
+use super::history::RunEntry;
+use crate::domain::{
+    Deliveries, Expectation, Punctuality, RunReport, RunSuccess, Schedule, Scope, Timestamp, Trigger, Usual,
+};
+use crate::observe::AlertKind;
+
+/// What a job did of late.
+#[derive(Clone, Debug)]
+pub(super) struct Past {
+    deliveries: Deliveries,
+    usual: Usual,
+    /// What its last scheduled run delivered, where that one ended well, and what was usual before it.
+    last: Option<(u64, Usual)>,
+    oldest_waiting: Option<Timestamp>,
+}
+
+impl Past {
+    /// Nothing is known of the time before.
+    pub(super) fn from(since: Timestamp) -> Self {
+        let (deliveries, usual) = (Deliveries::from(since), Usual::default());
+        Self { deliveries, usual, last: None, oldest_waiting: None }
+    }
+
+    /// Takes in a run that came to its end.
+    pub(super) fn add(&mut self, entry: &RunEntry) {
+        let Some(ended) = entry.ended else { return };
+        let files = entry.counts.delivered.saturating_add(entry.counts.settled);
+        let success = if entry.is_well() { RunSuccess::Whole } else { RunSuccess::Partial };
+        self.deliveries.add(ended, files, success);
+        let by_clock = |trigger: &Trigger| matches!(trigger, Trigger::Schedule { .. } | Trigger::CatchUp(_));
+        if entry.is_well() && entry.triggers.iter().any(by_clock) {
+            self.last = Some((files, self.usual.clone()));
+            self.usual.add(files);
+        }
+    }
+
+    /// Takes in which files a run that just ended left waiting.
+    pub(super) fn left_waiting(&mut self, report: &RunReport, scope: &Scope, ended: Timestamp) {
+        let ages = report.waiting.iter().map(|file| file.age_ms);
+        let oldest = ages.max().map(|age| ended.minus(std::time::Duration::from_millis(age)));
+        self.oldest_waiting = match scope {
+            Scope::All => oldest,
+            // It says nothing of the rest.
+            Scope::Folders(_) => self.oldest_waiting.into_iter().chain(oldest).min(),
+        };
+    }
+
+    /// How the job stands with all that is expected of it.
+    pub(super) fn standings(
+        &self,
+        expectation: &Expectation,
+        schedule: Option<&Schedule>,
+        now: Timestamp,
+    ) -> [(AlertKind, Punctuality); 4] {
+        let unusual = match (&self.last, expectation.unusual) {
+            (Some((files, before)), Some(factor)) => before.judge(*files, factor),
+            (_, _) => Punctuality::Open,
+        };
+        [
+            (AlertKind::TooFew, expectation.daily(now, schedule, &self.deliveries)),
+            (AlertKind::TooOld, expectation.age(now, &self.deliveries)),
+            (AlertKind::Waiting, expectation.wait(now, self.oldest_waiting)),
+            (AlertKind::Unusual, unusual),
+        ]
+    }
+}
