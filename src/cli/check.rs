@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
-use super::engine::carrying;
+use super::engine::{carrying, check_sendable};
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::timing;
@@ -20,7 +20,7 @@ use crate::domain::{
     VerifyPolicy,
 };
 use crate::observe::{count, escaped};
-use crate::remote::{check_path, check_tls};
+use crate::remote::check_tls;
 use crate::source::{Filter, SourceRoot};
 
 /// Something that a run would stumble over.
@@ -174,7 +174,7 @@ fn check_names(job: &Job, server: &Server, findings: &mut Vec<Finding>) {
         if let Some(twin) = its_twins.iter().next() {
             twins.add(|| format!("`{path}` {twin}"));
         }
-        if let Err(error) = check_path(server, &job.destination.join(&path)) {
+        if let Err(error) = check_sendable(job, server, &path) {
             unsendable.add(|| format!("`{path}`: {error}"));
         }
     }

@@ -1,6 +1,6 @@
 //! Why a file was not delivered, and what that means for the file, the session and the run.
 
-use crate::domain::{FailureClass, Mismatch, RemotePath, Twin};
+use crate::domain::{FailureClass, Mismatch, RemotePath, SidecarNameError, Twin};
 use crate::remote::{FtpsError, Refusal, Trouble};
 use crate::source::{RetireError, SourceError};
 use crate::state::StateError;
@@ -112,6 +112,20 @@ pub(super) enum DeliveryError {
          stands as {kept} beside it: look at both, then remove or rename the one under the final name"
     )]
     Stranded { path: String, kept: String },
+    #[error(
+        "{path} stands on the server ({}), and is not the sidecar of what was delivered there: it would vouch for the \
+         new file, which was not published; move it away, or give `overwrite: replace`", bytes(*.size)
+    )]
+    SidecarTaken { path: String, size: Option<u64> },
+    #[error(
+        "the sidecar {path} of the old version cannot be deleted ({refusal}), and would vouch for the new one, which \
+         was not published"
+    )]
+    SidecarStays { path: String, refusal: Refusal },
+    #[error("the file is delivered, but not its sidecar {name}: {source}")]
+    Sidecar { name: String, source: Box<DeliveryError> },
+    #[error(transparent)]
+    SidecarName(#[from] SidecarNameError),
     #[error("{refusal}")]
     NotNow { refusal: Refusal },
     #[error("an earlier attempt cannot be settled: {refusal}")]
@@ -134,6 +148,10 @@ impl PartialEq for DeliveryError {
 }
 
 impl Eq for DeliveryError {}
+
+fn bytes(size: Option<u64>) -> String {
+    size.map_or_else(|| "it does not tell of how many bytes".to_owned(), |size| format!("{size} bytes"))
+}
 
 fn shown(refusal: Option<&Refusal>) -> String {
     refusal.map(|refusal| format!(" ({refusal})")).unwrap_or_default()
@@ -264,6 +282,10 @@ impl DeliveryError {
             | Self::ChangedBetween
             | Self::StrangePart { .. }
             | Self::CutOff { .. }
+            | Self::SidecarTaken { .. }
+            | Self::SidecarStays { .. }
+            | Self::Sidecar { .. }
+            | Self::SidecarName(_)
             | Self::Internal(_) => false,
         }
     }
@@ -323,16 +345,25 @@ impl DeliveryError {
             | Self::Stranded { .. }
             | Self::CutOff { .. }
             | Self::StrangePart { .. }
+            | Self::SidecarTaken { .. }
+            | Self::SidecarName(_)
             | Self::NoTemporaryName
             | Self::Twin { .. }
             | Self::TwinUnknown { .. }
             | Self::NameAltered { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
-            Self::RenameRefused { refusal, .. } | Self::Unsettled { refusal } if refusal.is_passing() => {
+            // The file itself is delivered: only its sidecars are tried again.
+            Self::Sidecar { source, .. } => source.disposition(),
+            Self::RenameRefused { refusal, .. }
+            | Self::Unsettled { refusal }
+            | Self::SidecarStays { refusal, .. }
+                if refusal.is_passing() =>
+            {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Temporary)
             }
-            Self::RenameRefused { .. } | Self::NoRename | Self::Unsettled { .. } => {
-                new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused)
-            }
+            Self::RenameRefused { .. }
+            | Self::NoRename
+            | Self::Unsettled { .. }
+            | Self::SidecarStays { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
             Self::Internal(_) => new(File::GiveUp, Session::Replace, Run::GoOn, Class::Other),
         }
     }

@@ -78,7 +78,7 @@ pub(super) fn make_plan(
                 Work { path, size: stat.size, known: Some(known), twins, kind: WorkKind::HashFirst }
             }
             Ok(Action::Unchanged { path }) => {
-                unchanged += u64::from(!shared.is_settled(&path));
+                unchanged += u64::from(!shared.is_settled(&path) && !unsettled.contains(&path));
                 hand_on(path);
                 continue;
             }

@@ -170,6 +170,11 @@ impl Publish {
         &self.spec.draft.temporary
     }
 
+    /// What was delivered under the final name before.
+    pub(super) fn known(&self) -> Option<&Entry> {
+        self.spec.known.as_ref()
+    }
+
     /// Bytes of the file.
     pub(super) fn size(&self) -> u64 {
         self.spec.sent.size

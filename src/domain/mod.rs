@@ -25,6 +25,7 @@ mod schedule;
 mod scheduled;
 mod scope;
 mod server;
+mod sidecar;
 mod stat;
 mod storing;
 mod symlinks;
@@ -73,6 +74,7 @@ pub use self::scope::{Added, Depth, Folders, Reach, Scope};
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
+pub use self::sidecar::{Owed, Sidecar, SidecarChange, SidecarNameError, SidecarStep, Sidecars};
 pub use self::stat::FileStat;
 pub use self::storing::{Storing, StoringStep};
 pub use self::symlinks::Symlinks;
