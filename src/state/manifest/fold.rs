@@ -231,7 +231,7 @@ impl<'a> Changes<'a> {
             Decision::Attested => {
                 self.put(key, &Entry { status: EntryStatus::Attested, ..entry }, Content::Compact)?;
             }
-            Decision::SendAgain => self.remove(key),
+            Decision::SendAgain | Decision::Lost => self.remove(key),
         }
         Ok(())
     }
