@@ -209,7 +209,14 @@ impl Writer<'_> {
             self.commit(id, delivered.collect()).await?;
         }
         let leftovers = Leftovers::of(Vec::new());
-        let finished = RunFinished { run, counts: Counts::default(), stopped: None, leftovers, source: None };
+        let finished = RunFinished {
+            run,
+            counts: Counts::default(),
+            stopped: None,
+            leftovers,
+            source: None,
+            mounts: None,
+        };
         Ok(self.state.commit(id, vec![Record::RunFinished(finished)]).await?)
     }
 

@@ -104,8 +104,9 @@ async fn permit(shared: &Arc<Shared>, seen: &Seen) -> Result<Result<Permit, Trip
     });
     let (before, marker, approved) =
         looked.await.map_err(|_| DeliveryError::Internal("what deletes remote files died"))??;
-    let facts =
-        Facts { now: seen.source, before, known: seen.known, missing: seen.missing, marker, approved };
+    let Seen { source: now, known, missing, gone_mount, .. } = seen;
+    let gone_mount = gone_mount.as_ref();
+    let facts = Facts { now: *now, before, known: *known, missing: *missing, gone_mount, marker, approved };
     Ok(guard::check(seen.complete, &shared.delivery.job.deletes, &facts))
 }
 

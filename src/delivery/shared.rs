@@ -13,9 +13,9 @@ use super::failure::{DeliveryError, describe};
 use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
-    Entry, Event, Failure, FileProgress, ProofMethod, PublishWay, Publishing, Record, RelPath, RemotePath,
-    Removal, Retry, RetryBudget, RunId, Scope, Sidecars, StagedFile, Storing, Symlinks, TargetId, Twins,
-    WaitCause,
+    Entry, Event, Failure, FileProgress, Mount, ProofMethod, PublishWay, Publishing, Record, RelPath,
+    RemotePath, Removal, Retry, RetryBudget, RunId, Scope, Sidecars, StagedFile, Storing, Symlinks, TargetId,
+    Twins, WaitCause,
 };
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
@@ -163,6 +163,8 @@ struct Notes {
     storings: BTreeMap<RelPath, Storing>,
     /// Files that an earlier run had delivered, as this one found out.
     settled: BTreeSet<RelPath>,
+    /// The file systems below the source that are to be remembered, where that is news.
+    mounts: Option<Vec<Mount>>,
     /// The kinds of sidecars that this target ever had.
     sidecars: Sidecars,
     /// Files that this run has delivered and whose sidecars are owed.
@@ -263,6 +265,16 @@ impl Shared {
             remote.check_path(&self.destination(&beside))?;
         }
         Ok(())
+    }
+
+    /// What is mounted below the source is not what is remembered of it.
+    pub(super) fn saw_mounts(&self, mounts: Vec<Mount>) {
+        self.notes().mounts = Some(mounts);
+    }
+
+    /// What is to be remembered of what is mounted below the source, where that is news.
+    pub(super) fn mounts(&self) -> Option<Vec<Mount>> {
+        self.notes().mounts.clone()
     }
 
     /// The kinds of sidecars that may stand beside files: those that the job wants, and those that it

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditCounts, AuditKind, Basis, Counts, Decided, Digest, Failure, FileStat, JobName, ProofMethod,
+    AuditCounts, AuditKind, Basis, Counts, Decided, Digest, Failure, FileStat, JobName, Mount, ProofMethod,
     PublishWay, RelPath, RemotePath, RunId, RunsMissed, Scheduled, SidecarChange, Sidecars, SourceSeen,
     Storing, Target, Timestamp, TlsVersion, Triggers, Verified,
 };
@@ -482,6 +482,10 @@ pub struct RunFinished {
     /// What a complete scan saw of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceSeen>,
+    /// The file systems mounted below the source, as far as that is news: those that were there, and
+    /// those that are gone and whose files are still delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Vec<Mount>>,
 }
 
 /// Where temporary files may be left after a run.

@@ -11,6 +11,7 @@ mod diagnose;
 mod engine;
 mod hostile;
 mod lab;
+mod mounts;
 mod real_names;
 mod real_servers;
 mod real_ways_back;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{
-    Content, PACE, PARTIALS, SIDECARS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key,
+    Content, MOUNTS, PACE, PARTIALS, SIDECARS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key,
     owed_key, partial_key, presumed_key, retiring_key, staging_key, storing_key, trash_key,
 };
 use crate::domain::{
@@ -88,6 +88,9 @@ impl<'a> Changes<'a> {
             Record::RunFinished(finished) => {
                 if let Some(source) = &finished.source {
                     self.put(SOURCE.to_vec(), source, Content::Compact)?;
+                }
+                if let Some(mounts) = &finished.mounts {
+                    self.put(MOUNTS.to_vec(), mounts, Content::Json)?;
                 }
                 self.leave(&finished.leftovers)?;
                 self.keep_pace(at)?;

@@ -2,12 +2,12 @@
 
 use super::guard::{Guard, caught, store_fault};
 use super::value::{
-    Content, FIRST_PATH, INTENTS, OWED, PACE, PARTIALS, PRESUMED, RETIRINGS, SIDECARS, SOURCE, STAGINGS,
-    STOPPED_DELETES, STORINGS, TRASH, damaged, decode, owed_key,
+    Content, FIRST_PATH, INTENTS, MOUNTS, OWED, PACE, PARTIALS, PRESUMED, RETIRINGS, SIDECARS, SOURCE,
+    STAGINGS, STOPPED_DELETES, STORINGS, TRASH, damaged, decode, owed_key,
 };
 use crate::domain::{
-    Entry, GuardTripped, Owed, Pace, Presumed, Publishing, Reach, RelPath, RemotePath, Retiring, Scope,
-    Sidecars, SourceSeen, StagedFile, Storing, Timestamp,
+    Entry, GuardTripped, Mount, Owed, Pace, Presumed, Publishing, Reach, RelPath, RemotePath, Retiring,
+    Scope, Sidecars, SourceSeen, StagedFile, Storing, Timestamp,
 };
 use crate::state::error::{ManifestFault, StateError};
 
@@ -115,6 +115,11 @@ impl Manifest {
     /// What the last complete scan saw of the source.
     pub fn source_seen(&self) -> Result<Option<SourceSeen>, StateError> {
         self.single(SOURCE, Content::Compact)
+    }
+
+    /// The file systems that were mounted below the source when its files were delivered.
+    pub fn mounts(&self) -> Result<Vec<Mount>, StateError> {
+        Ok(self.single(MOUNTS, Content::Json)?.unwrap_or_default())
     }
 
     /// The last deletion that was stopped.

@@ -29,6 +29,8 @@ pub(super) const RETIRINGS: &[u8] = b"\0retiring\0";
 pub(super) const TRASH: &[u8] = b"\0trash\0";
 /// What the last complete scan saw of the source.
 pub(super) const SOURCE: &[u8] = b"\0source";
+/// The file systems that are mounted below the source.
+pub(super) const MOUNTS: &[u8] = b"\0mounts";
 /// The last deletion that was stopped.
 pub(super) const STOPPED_DELETES: &[u8] = b"\0guard";
 /// What presumed files begin with; the path's key follows.

@@ -198,6 +198,7 @@ fn finished(run: RunId, leftovers: &[&str]) -> Record {
         stopped: None,
         leftovers: Leftovers::of(leftovers.iter().map(|folder| remote(folder)).collect()),
         source: None,
+        mounts: None,
     })
 }
 
