@@ -50,8 +50,8 @@ pub(super) enum DeliveryError {
          might be lost; `overwrite: replace` would go on"
     )]
     CannotLook,
-    #[error("{refusal}{}", renames_not(refusal, *.over))]
-    RenameRefused { refusal: Refusal, over: bool },
+    #[error("{refusal}{}", renames_not(refusal, *.target))]
+    RenameRefused { refusal: Refusal, target: RenameTarget },
     #[error("the server said that it renamed the file, but did not; nothing was published")]
     NotRenamed,
     #[error("its path on the server is so long that no temporary name can stand beside it")]
@@ -134,6 +134,15 @@ pub(super) enum DeliveryError {
     Internal(&'static str),
 }
 
+/// What stood under the name that a refused rename was to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RenameTarget {
+    /// Nothing, as far as is known.
+    Free,
+    /// A file that could not make room either.
+    Taken,
+}
+
 impl From<FtpsError> for DeliveryError {
     fn from(error: FtpsError) -> Self {
         Self::Server(Box::new(error))
@@ -157,14 +166,14 @@ fn shown(refusal: Option<&Refusal>) -> String {
     refusal.map(|refusal| format!(" ({refusal})")).unwrap_or_default()
 }
 
-fn renames_not(refusal: &Refusal, over: bool) -> &'static str {
-    match (over, refusal.verb) {
-        (true, _) => "; the file that stands there could not make room either",
-        (false, "RNFR") if !refusal.is_passing() => {
+fn renames_not(refusal: &Refusal, target: RenameTarget) -> &'static str {
+    match (target, refusal.verb) {
+        (RenameTarget::Taken, _) => "; the file that stands there could not make room either",
+        (RenameTarget::Free, "RNFR") if !refusal.is_passing() => {
             "; where the server does not allow renames at all, `publish: direct` stores files under their final names \
              at once, where a reader may see half of one"
         }
-        (false, _) => "",
+        (RenameTarget::Free, _) => "",
     }
 }
 
@@ -370,25 +379,4 @@ impl DeliveryError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_not() {
-        for (code, file, class) in [
-            (450, ForFile::Again, FailureClass::Temporary),
-            (550, ForFile::GiveUp, FailureClass::Refused),
-            (553, ForFile::GiveUp, FailureClass::Refused),
-        ] {
-            let refusal = Refusal { verb: "RNTO", code, reply: format!("{code} no") };
-            for error in [
-                DeliveryError::RenameRefused { refusal: refusal.clone(), over: false },
-                DeliveryError::Unsettled { refusal: refusal.clone() },
-            ] {
-                let found = error.disposition();
-                assert_eq!((found.file, found.class), (file, class), "{error}");
-                assert_eq!((found.session, found.run), (ForSession::Keep, ForRun::GoOn), "{error}");
-            }
-        }
-    }
-}
+mod tests;
