@@ -13,7 +13,7 @@ use nightferry::domain::{
 };
 use nightferry::source::PlacePolicy;
 
-use super::bench::{Bench, cause};
+use super::bench::{Ahead, Bench, cause};
 
 fn both() -> Sidecars {
     Sidecar::ALL.into_iter().collect()
@@ -179,6 +179,34 @@ async fn a_drop_gets_each_done_once_whenever_the_server_dies() {
     cut_everywhere(Mode::Drop, true, Moment::Unanswered).await;
 }
 
+/// Only the sidecar is tried again, in the same run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_sidecar_is_mended_by_the_same_run() {
+    let (bench, _, came) = watched(Mode::Mirror, &["a"], |_, _| {});
+    bench.write("a.csv", "a");
+    bench.server.arm(Fault::on("STOR", Action::DropControl(Moment::Before)).nth(2));
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{report:#?}");
+    assert_eq!(*came.lock().unwrap(), ["/in/a.csv", "/in/a.csv.sha256", "/in/a.csv.done"]);
+}
+
+/// The old sidecars went for a new version that then was not published, and never will be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sidecars_come_back_where_nothing_came_of_the_new_version() {
+    let (bench, wrong, _) = watched(Mode::Mirror, &["a", "bb"], |_, _| {});
+    bench.write("a.csv", "a");
+    bench.run().await;
+    bench.write("a.csv", "bb");
+    bench.server.arm(Fault::on("RNFR", Action::Reply("553 no".into())));
+    assert_eq!(bench.run().await.counts.failed, 1);
+    assert_eq!(names(&bench), ["/in/a.csv"]);
+    bench.server.clear_faults();
+    bench.write("a.csv", "a");
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(names(&bench), ["/in/a.csv", "/in/a.csv.done", "/in/a.csv.sha256"]);
+    assert_eq!(*wrong.lock().unwrap(), Vec::<String>::new());
+}
+
 /// The consumer does not wait: for a file that is gone no sidecar comes any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_was_taken_gets_no_sidecars_later() {
@@ -304,6 +332,8 @@ async fn the_source_stays_until_its_sidecars_stand() {
     for mode in [Mode::Mirror, Mode::Drop] {
         let (mut bench, ..) = watched(mode, &["a"], |_, _| {});
         bench.job.after_delivery = AfterDelivery::Delete;
+        // So that the file is no longer too young to be trusted unread.
+        bench.clock = Arc::new(Ahead(1));
         bench.write("a.csv", "a");
         bench.server.arm(Fault::on("STOR", Action::Reply("553 no".into())).from(3));
         for _ in 0..2 {
