@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use nightferry::clock::Clock;
 use nightferry::domain::{
     Counts, Delivered, Digest, Evidence, FileStat, Leftovers, Publishing, Record, RelPath, RemotePath,
-    RunFinished, RunId, Sent, SessionFacts, Staging, Standing, Target, TargetId, Timestamp, TlsVersion,
-    VerifyPolicy, compare,
+    RunFinished, RunId, Sent, SessionFacts, Sidecars, Staging, Standing, Target, TargetId, Timestamp,
+    TlsVersion, VerifyPolicy, compare,
 };
 use nightferry::state::{State, verify_ledger};
 
@@ -209,7 +209,14 @@ impl Writer<'_> {
             self.commit(id, delivered.collect()).await?;
         }
         let leftovers = Leftovers::of(Vec::new());
-        let finished = RunFinished { run, counts: Counts::default(), stopped: None, leftovers, source: None };
+        let finished = RunFinished {
+            run,
+            counts: Counts::default(),
+            stopped: None,
+            leftovers,
+            source: None,
+            mounts: None,
+        };
         Ok(self.state.commit(id, vec![Record::RunFinished(finished)]).await?)
     }
 
@@ -244,6 +251,7 @@ impl Writer<'_> {
             modified: at.to_ftp(),
             standing: Standing::File { size: sent.size / 2, modified: at.to_ftp() },
             displaced: None,
+            sidecars: Sidecars::NONE,
             session: SessionFacts {
                 peer: "192.0.2.7:21".parse()?,
                 tls: TlsVersion::V1_3,

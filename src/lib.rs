@@ -80,9 +80,13 @@
 //! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
 //! | [Storing](domain::Storing) | the intent of a job with `publish: direct`: a file is about to be stored under its final name |
 //! | [Displaced](domain::Displaced) | of an old version: under a temporary name, because the server does not rename over files |
+//! | [Sidecar](domain::Sidecar) | a small file published beside a delivered one: `X.sha256`, `X.done` |
+//! | [Owed](domain::Owed) | of a sidecar: to be published, since its file is delivered |
+//! | Waived | of owed sidecars: not published, since their file is gone or they are not wanted any more |
 //! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
 //! | Attested | presumed, and a person said that the receiver has it: neither proved nor sent again |
+//! | [Lost](domain::Decision::Lost) | presumed, and a person said that the receiver has it not and that its source is gone: given up |
 //! | Verify | holding the server against the manifest; *missing* and *changed* files are to be sent again |
 //! | Adopt | making known what stands on the server already, proved equal to the source; found there, not sent |
 //! | Restore | bringing back what was delivered, each file *placed* only once its SHA-256 is proved |
@@ -134,6 +138,9 @@
 //!    proves it there; in doubt it compares, and stores it once more.
 //! 7. The delivery is made durable ([`domain::Delivered`]): proof, TLS version, cipher suite,
 //!    certificate, peer. Only now does it count.
+//!    Where the job wants [sidecars](domain::Sidecar), the delivery owes them from then on; they are published
+//!    the same way, `done` last, and those of an older version went before it was replaced
+//!    (`delivery::sidecars`). What the job asks for after a delivery comes after them.
 //! 8. **In doubt** after a crash, a lost reply or a lost connection: `delivery::settle`, the other
 //!    pure machine, looks at the temporary name. It stands: proved afresh and published. It is
 //!    gone and the final name holds its bytes: delivered. It is gone, and so is the rest: a

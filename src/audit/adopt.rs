@@ -13,7 +13,8 @@ use super::run::run;
 use super::verify::{in_doubt_failure, paths_in_doubt};
 use crate::domain::{
     AuditKind, AuditReport, Delivered, DifferenceKind, Evidence, Failure, FailureClass, FileStat, Mode,
-    Record, RelPath, RemotePath, RunId, Sent, SessionFacts, Timestamp, Verified, VerifyPolicy, compare,
+    Record, RelPath, RemotePath, RunId, Sent, SessionFacts, Sidecars, Timestamp, Verified, VerifyPolicy,
+    compare,
 };
 use crate::plan::{Action, plan};
 use crate::remote::Connection;
@@ -212,6 +213,7 @@ impl Adopt {
             verified,
             modified: facts.modified,
             publish: self.audit.job.publish,
+            sidecars: Sidecars::NONE,
             session: session.clone(),
         });
         let (size, method) = (verified.size(), verified.method());

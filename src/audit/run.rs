@@ -120,6 +120,7 @@ async fn close(mut book: Book, began: Instant) -> AuditReport {
         stopped: book.report.stopped.clone(),
         // Nothing was stored, and nobody looked for what others left.
         leftovers: Leftovers::AllStaged,
+        mounts: None,
         source: None,
     };
     let records = vec![Record::Audited(audited), Record::RunFinished(finished)];

@@ -13,7 +13,8 @@ use super::pool::Examine;
 use super::run::run;
 use crate::domain::{
     AuditKind, AuditReport, Delivered, DifferenceKind, Entry, EntryStatus, Evidence, Failure, FailureClass,
-    FoundDiffering, Mode, Record, RelPath, RunId, Sent, SessionFacts, Verified, VerifyPolicy, compare,
+    FoundDiffering, Mode, Record, RelPath, RunId, Sent, SessionFacts, Sidecars, Verified, VerifyPolicy,
+    compare,
 };
 use crate::remote::Connection;
 use crate::state::{Manifest, StateError};
@@ -197,6 +198,7 @@ impl Verify {
                 verified,
                 modified: facts.modified,
                 publish: self.audit.job.publish,
+                sidecars: Sidecars::NONE,
                 session: session.clone(),
             }))
         });

@@ -119,8 +119,11 @@ pub(super) enum Verb {
         #[arg(long, conflicts_with = "send_again", requires = "which")]
         delivered: bool,
         /// The receiver does not have them: the next sync sends them as new
-        #[arg(long, requires = "which")]
+        #[arg(long, conflicts_with = "lost", requires = "which")]
         send_again: bool,
+        /// The receiver does not have them, and their sources are gone: they are lost, and given up
+        #[arg(long, conflicts_with = "delivered", requires = "which")]
+        lost: bool,
     },
     /// Try everything that jobs need of a server, layer by layer; leaves nothing behind
     Doctor {

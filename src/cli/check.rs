@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::check_notify;
-use super::engine::carrying;
+use super::engine::{carrying, check_sendable};
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::timing;
@@ -21,7 +21,7 @@ use crate::domain::{
     TlsMode, TlsVersion, VerifyPolicy,
 };
 use crate::observe::{count, escaped};
-use crate::remote::{check_path, check_tls};
+use crate::remote::check_tls;
 use crate::source::{Filter, SourceRoot};
 
 /// Something that a run would stumble over.
@@ -212,7 +212,7 @@ fn check_names(job: &Job, server: &Server, findings: &mut Vec<Finding>) {
         if let Some(twin) = its_twins.iter().next() {
             twins.add(|| format!("`{path}` {twin}"));
         }
-        if let Err(error) = check_path(server, &job.destination.join(&path)) {
+        if let Err(error) = check_sendable(job, server, &path) {
             unsendable.add(|| format!("`{path}`: {error}"));
         }
     }

@@ -322,12 +322,18 @@ pub(super) fn ledger(config: &Config) -> Result<LedgerSummary, CliError> {
     Ok(verify_ledger(&config.agent.state_dir)?)
 }
 
+/// Whether a file of this path can be sent, and its sidecars; the error says why not.
+pub(super) fn check_sendable(job: &Job, server: &Server, path: &RelPath) -> Result<(), String> {
+    check_path(server, &job.destination.join(path)).map_err(|error| error.to_string())?;
+    job.sidecars.check_name(path).map_err(|error| error.to_string())
+}
+
 /// An action in the words of `nightferry plan`. `None` where there is nothing to say of a file.
 fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
     let planned = |action, name: String, size, reason: String| Some(Planned { action, name, size, reason });
     let file = |action, path: RelPath, stat: FileStat, reason: Reason, twins: &Twins| {
-        if let Err(error) = check_path(server, &job.destination.join(&path)) {
-            return planned(PlannedAction::Fail, path.to_string(), Some(stat.size), error.to_string());
+        if let Err(reason) = check_sendable(job, server, &path) {
+            return planned(PlannedAction::Fail, path.to_string(), Some(stat.size), reason);
         }
         let mut reason = reason.to_string();
         for twin in twins.iter() {

@@ -93,11 +93,12 @@ fn verb(arguments: &Arguments, output: &Output) -> Result<Exit, CliError> {
             let policy = if *overwrite { PlacePolicy::ReplaceOther } else { PlacePolicy::KeepOther };
             restore::run(&config?, job, paths, to, policy, output)
         }
-        Verb::Settle { job, paths, delivered, send_again, .. } => {
-            let asked = match (delivered, send_again) {
-                (true, _) => Asked::Decide(Decision::Attested),
-                (_, true) => Asked::Decide(Decision::SendAgain),
-                (false, false) => Asked::List,
+        Verb::Settle { job, paths, delivered, send_again, lost, .. } => {
+            let asked = match (delivered, send_again, lost) {
+                (true, ..) => Asked::Decide(Decision::Attested),
+                (_, true, _) => Asked::Decide(Decision::SendAgain),
+                (.., true) => Asked::Decide(Decision::Lost),
+                (false, false, false) => Asked::List,
             };
             settle::run(&config?, job, paths, asked, output)
         }

@@ -54,6 +54,7 @@ pub(super) fn run(
                 let (good, bad): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| match decision {
                     Decision::Attested => true,
                     Decision::SendAgain => file.source.can_be_sent(),
+                    Decision::Lost => !file.source.can_be_sent(),
                 });
                 let by = person();
                 let runtime = Runtime::new().map_err(CliError::Runtime)?;
@@ -63,7 +64,7 @@ pub(super) fn run(
                 if !bad.is_empty() {
                     exit = Exit::FilesFailed;
                     for file in bad {
-                        refused(file, output);
+                        refused(file, decision, output);
                     }
                 }
             }
@@ -163,7 +164,9 @@ fn choices(job: &Job, output: &Output) -> Result<(), CliError> {
     let delivered =
         format!("the receiver has it: it is not sent again, and counts as attested, not as delivered{stays}");
     let again = "the receiver does not have it: the next sync sends it as new".to_owned();
-    for (decision, effect) in [("--delivered", delivered), ("--send-again", again)] {
+    let lost = "the receiver does not have it, and its source is gone: it is lost, and no longer waited for"
+        .to_owned();
+    for (decision, effect) in [("--delivered", delivered), ("--send-again", again), ("--lost", lost)] {
         output.data(format_args!("  nightferry settle {name} {decision} PATH"))?;
         output.data(format_args!("      {}", wrapped(&effect, 6, output.data_width)))?;
     }
@@ -192,6 +195,7 @@ fn told(
     let verb = match decision {
         Decision::Attested => "attested",
         Decision::SendAgain => "send again",
+        Decision::Lost => "lost",
     };
     for file in files {
         output.data(format_args!("{verb:<10}  {}", escaped(file.path.as_str())))?;
@@ -201,26 +205,33 @@ fn told(
         Decision::Attested if job.after_delivery == AfterDelivery::Keep => "not sent again",
         Decision::Attested => "not sent again, and left in the source",
         Decision::SendAgain => "sent by the next sync",
+        Decision::Lost => "lost and given up",
     };
     let by = by.to_string();
     let line = format!("{}: {files} {effect}, as {} decided; {left} still presumed", job.name, escaped(&by));
     output.data(wrapped(&line, 0, output.data_width))
 }
 
-/// A file that cannot be sent again.
-fn refused(file: &PresumedFile, output: &Output) {
+/// A file of which that cannot be decided.
+fn refused(file: &PresumedFile, decision: Decision, output: &Output) {
     let why = match file.source {
         SourceNow::Gone => "its source is gone",
         SourceNow::NotAdmitted => "the job's patterns do not admit it",
-        SourceNow::Same | SourceNow::Changed => "it cannot be sent",
+        SourceNow::Same => "its source is there",
+        SourceNow::Changed => "its source is there, though changed",
     };
-    output.problem(
-        format_args!(
-            "{}: {why}, so that nothing could be sent again; not decided",
-            escaped(file.path.as_str())
+    let (effect, remedy) = match decision {
+        Decision::Lost => (
+            "so that it is not lost",
+            "decide `--send-again`: the next sync sends it; or delete the source first",
         ),
-        Some("put it back first, or decide `--delivered` if the receiver has it"),
-    );
+        Decision::Attested | Decision::SendAgain => (
+            "so that nothing could be sent again",
+            "put it back first, or decide `--delivered` if the receiver has it, `--lost` if not",
+        ),
+    };
+    output
+        .problem(format_args!("{}: {why}, {effect}; not decided", escaped(file.path.as_str())), Some(remedy));
 }
 
 fn as_json(file: &PresumedFile) -> Value {

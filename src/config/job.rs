@@ -10,7 +10,7 @@ use super::server::Servers;
 use super::{Surroundings, notify, triggers, watching};
 use crate::domain::{
     AfterDelivery, Deletes, Job, JobName, Mode, Overwrite, ParseNameError, PathError, PublishWay, RelPath,
-    RemoteDelete, RemotePath, ServerName, Symlinks, Target, TargetId, VerifyPolicy,
+    RemoteDelete, RemotePath, ServerName, Sidecar, Sidecars, Symlinks, Target, TargetId, VerifyPolicy,
 };
 
 const SYNC_INSTEAD: &str = "take it out, and start `nightferry sync` from cron or a systemd timer";
@@ -27,6 +27,7 @@ pub(super) const KEYS: Keys = Keys {
         "verify",
         "overwrite",
         "publish",
+        "sidecars",
         "after_delivery",
         "delete",
         "schedule",
@@ -107,6 +108,10 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
     let publish = section.optional_or("publish", PublishWay::default(), |value| {
         value.choice(&[("rename", PublishWay::Rename), ("direct", PublishWay::Direct)])
     });
+    let sidecars = section.optional_or("sidecars", Sidecars::NONE, |value| {
+        let kinds = [("sha256", Sidecar::Sha256), ("done", Sidecar::Done)];
+        Some(value.list(|item| item.choice(&kinds))?.into_iter().collect())
+    });
     let after_delivery = section
         .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder))
         .zip(source.as_ref())
@@ -135,6 +140,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         verify: verify?,
         overwrite: overwrite?,
         publish: publish?,
+        sidecars: sidecars?,
         after_delivery: after_delivery?,
         deletes: deletes?,
         timing: timing?,

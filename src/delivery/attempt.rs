@@ -6,6 +6,7 @@ use super::pump::Pump;
 use super::resume::go_on;
 use super::settle::{Case, Settle, SettleStep, Settled};
 use super::shared::{Shared, Work};
+use super::sidecars::{Strangers, Subject, take_down};
 use crate::domain::{
     Entry, FileProgress, FileStat, Publishing, Record, RelPath, RemotePath, Sent, StagedFile, Staging,
     Timestamp, Verified, Withdrawn,
@@ -106,10 +107,11 @@ async fn try_deliver(shared: &Shared, connection: &mut Connection, work: &Work) 
         temporary,
         stat,
         observed_at,
+        sidecars: shared.delivery.job.sidecars.clone(),
         session: connection.facts().clone(),
     };
     let spec = spec(shared, draft, sent, destination, proof, work.known.clone())?;
-    let published = publish(shared, connection, Publish::new(spec)).await;
+    let published = publish(shared, connection, Subject::File, Publish::new(spec)).await;
     if start == Start::Afresh { published } else { judge_resumed(shared, start, published) }
 }
 
@@ -145,7 +147,7 @@ pub(super) fn choose_proof(shared: &Shared, connection: &Connection) -> Result<P
     Proof::choose(shared.delivery.job.verify, offered)
 }
 
-fn spec(
+pub(super) fn spec(
     shared: &Shared,
     draft: Draft,
     sent: Sent,
@@ -274,14 +276,31 @@ pub(super) async fn make_folders(
     Ok(())
 }
 
-/// Proves and publishes what stands under a temporary name.
-async fn publish(
+/// Proves and publishes what stands under a temporary name. The sidecars of what stood under the final
+/// name go first: before the first intent of this attempt is durable.
+pub(super) async fn publish(
     shared: &Shared,
     connection: &mut Connection,
+    subject: Subject<'_>,
     mut machine: Publish,
 ) -> Result<Verified, Broken> {
+    let mut bare = match subject {
+        Subject::File => Bare::NotYet(machine.left()),
+        Subject::Sidecar { .. } => Bare::Yes,
+    };
     let (mut step, mut renamed_over, mut old_version) = (machine.start(), None, None);
     loop {
+        if let (Step::Commit(record), Bare::NotYet(_)) = (&step, &bare)
+            && let Record::Publishing(intent) = record.as_ref()
+        {
+            let (path, known, stored) = (&intent.path, machine.known(), machine.temporary());
+            let taken_down =
+                take_down(shared, connection, path, known, Some(stored), Strangers::AsOverwrite).await;
+            // The intent is not durable yet, unless it was before.
+            if let (Err(error), Bare::NotYet(left)) = (taken_down, std::mem::replace(&mut bare, Bare::Yes)) {
+                return Err(Broken { error, left });
+            }
+        }
         let size = machine.size();
         if machine.intent().is_some() {
             let seen = machine.renamed_over();
@@ -302,6 +321,9 @@ async fn publish(
                 return Ok(verified);
             }
             Step::Failed(error) => return Err(Broken { error, left: machine.left() }),
+            Step::Commit(record) => {
+                perform(shared, connection, Step::Commit(Box::new(subject.record(*record))), size).await
+            }
             step => perform(shared, connection, step, size).await,
         };
         step = match input {
@@ -309,6 +331,13 @@ async fn publish(
             Err(error) => return Err(Broken { error, left: machine.left() }),
         };
     }
+}
+
+/// Whether the final name has no sidecars beside it.
+enum Bare {
+    /// Not for certain; and what is left on the server if it does not come to that.
+    NotYet(Left),
+    Yes,
 }
 
 /// Keeps what a delivery showed of the server's renames over files.
@@ -374,6 +403,17 @@ pub(super) async fn settle(
     intent: Publishing,
     known: Option<Entry>,
 ) -> Result<Settled, Broken> {
+    settle_subject(shared, connection, Subject::File, intent, known).await
+}
+
+/// The same of an intent for this subject.
+pub(super) async fn settle_subject(
+    shared: &Shared,
+    connection: &mut Connection,
+    subject: Subject<'_>,
+    intent: Publishing,
+    known: Option<Entry>,
+) -> Result<Settled, Broken> {
     let destination = shared.destination(&intent.path);
     let proof = choose_proof(shared, connection)?;
     let size = intent.verified.size();
@@ -396,6 +436,10 @@ pub(super) async fn settle(
     let settled = loop {
         step = match step {
             SettleStep::Do(step) => {
+                let step = match step {
+                    Step::Commit(record) => Step::Commit(Box::new(subject.record(*record))),
+                    step => step,
+                };
                 machine.next(perform(shared, connection, step, size).await.map_err(in_doubt)?)
             }
             SettleStep::Known(settled) => break settled,
@@ -414,12 +458,13 @@ pub(super) async fn settle(
         temporary: intent.temporary.clone(),
         stat: intent.stat,
         observed_at: intent.observed_at,
+        sidecars: intent.sidecars.clone(),
         session: connection.facts().clone(),
     };
     let sent = Sent { size, digest: intent.verified.digest() };
     let spec = spec(shared, draft, sent, destination, proof, known).map_err(in_doubt)?;
     let machine = Publish::again(spec, intent.clone());
-    publish(shared, connection, machine).await.map(Settled::Delivered)
+    publish(shared, connection, subject, machine).await.map(Settled::Delivered)
 }
 
 impl Publish {

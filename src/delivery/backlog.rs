@@ -63,7 +63,7 @@ impl Hand {
         match work.kind {
             WorkKind::HashFirst => Self::Reading,
             WorkKind::Send | WorkKind::Settle(_) if is_large(work) => Self::Large,
-            WorkKind::Send | WorkKind::Settle(_) => Self::Small,
+            WorkKind::Send | WorkKind::Settle(_) | WorkKind::Sidecars => Self::Small,
         }
     }
 }

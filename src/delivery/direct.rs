@@ -18,8 +18,8 @@ use super::publish::{Input, OLDEST_TIME, PASSING_TIME, Proof, ServerHash, Step, 
 use super::settle::same_file;
 use crate::domain::{
     Basis, Delivered, Digest, Entry, Evidence, FileStat, Mode, Overwrite, Presumed, PublishWay, Record,
-    RelPath, RemotePath, RunId, Sent, SessionFacts, Standing, Storing, StoringStep, Timestamp, Verified,
-    VerifyPolicy, Withdrawn, compare,
+    RelPath, RemotePath, RunId, Sent, SessionFacts, Sidecars, Standing, Storing, StoringStep, Timestamp,
+    Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Refusal, Request};
 
@@ -38,6 +38,8 @@ pub(super) struct Spec {
     pub(super) policy: VerifyPolicy,
     pub(super) overwrite: Overwrite,
     pub(super) mode: Mode,
+    /// What the delivery will owe.
+    pub(super) sidecars: Sidecars,
     /// What was delivered there before.
     pub(super) known: Option<Entry>,
     /// An earlier upload whose end is not known.

@@ -1,6 +1,6 @@
 //! Why a file was not delivered, and what that means for the file, the session and the run.
 
-use crate::domain::{FailureClass, Mismatch, RemotePath, Twin};
+use crate::domain::{FailureClass, Mismatch, RemotePath, SidecarNameError, Twin};
 use crate::remote::{FtpsError, Refusal, Trouble};
 use crate::source::{RetireError, SourceError};
 use crate::state::StateError;
@@ -50,8 +50,8 @@ pub(super) enum DeliveryError {
          might be lost; `overwrite: replace` would go on"
     )]
     CannotLook,
-    #[error("{refusal}{}", renames_not(refusal, *.over))]
-    RenameRefused { refusal: Refusal, over: bool },
+    #[error("{refusal}{}", renames_not(refusal, *.target))]
+    RenameRefused { refusal: Refusal, target: RenameTarget },
     #[error("the server said that it renamed the file, but did not; nothing was published")]
     NotRenamed,
     #[error("its path on the server is so long that no temporary name can stand beside it")]
@@ -112,12 +112,35 @@ pub(super) enum DeliveryError {
          stands as {kept} beside it: look at both, then remove or rename the one under the final name"
     )]
     Stranded { path: String, kept: String },
+    #[error(
+        "{path} stands on the server ({}), and is not the sidecar of what was delivered there: it would vouch for the \
+         new file, which was not published; move it away, or give `overwrite: replace`", bytes(*.size)
+    )]
+    SidecarTaken { path: String, size: Option<u64> },
+    #[error(
+        "the sidecar {path} of the old version cannot be deleted ({refusal}), and would vouch for the new one, which \
+         was not published"
+    )]
+    SidecarStays { path: String, refusal: Refusal },
+    #[error("the file is delivered, but not its sidecar {name}: {source}")]
+    Sidecar { name: String, source: Box<DeliveryError> },
+    #[error(transparent)]
+    SidecarName(#[from] SidecarNameError),
     #[error("{refusal}")]
     NotNow { refusal: Refusal },
     #[error("an earlier attempt cannot be settled: {refusal}")]
     Unsettled { refusal: Refusal },
     #[error("a mistake in the program: {0}; please report it")]
     Internal(&'static str),
+}
+
+/// What stood under the name that a refused rename was to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RenameTarget {
+    /// Nothing, as far as is known.
+    Free,
+    /// A file that could not make room either.
+    Taken,
 }
 
 impl From<FtpsError> for DeliveryError {
@@ -135,18 +158,22 @@ impl PartialEq for DeliveryError {
 
 impl Eq for DeliveryError {}
 
+fn bytes(size: Option<u64>) -> String {
+    size.map_or_else(|| "it does not tell of how many bytes".to_owned(), |size| format!("{size} bytes"))
+}
+
 fn shown(refusal: Option<&Refusal>) -> String {
     refusal.map(|refusal| format!(" ({refusal})")).unwrap_or_default()
 }
 
-fn renames_not(refusal: &Refusal, over: bool) -> &'static str {
-    match (over, refusal.verb) {
-        (true, _) => "; the file that stands there could not make room either",
-        (false, "RNFR") if !refusal.is_passing() => {
+fn renames_not(refusal: &Refusal, target: RenameTarget) -> &'static str {
+    match (target, refusal.verb) {
+        (RenameTarget::Taken, _) => "; the file that stands there could not make room either",
+        (RenameTarget::Free, "RNFR") if !refusal.is_passing() => {
             "; where the server does not allow renames at all, `publish: direct` stores files under their final names \
              at once, where a reader may see half of one"
         }
-        (false, _) => "",
+        (RenameTarget::Free, _) => "",
     }
 }
 
@@ -264,6 +291,10 @@ impl DeliveryError {
             | Self::ChangedBetween
             | Self::StrangePart { .. }
             | Self::CutOff { .. }
+            | Self::SidecarTaken { .. }
+            | Self::SidecarStays { .. }
+            | Self::Sidecar { .. }
+            | Self::SidecarName(_)
             | Self::Internal(_) => false,
         }
     }
@@ -323,41 +354,29 @@ impl DeliveryError {
             | Self::Stranded { .. }
             | Self::CutOff { .. }
             | Self::StrangePart { .. }
+            | Self::SidecarTaken { .. }
+            | Self::SidecarName(_)
             | Self::NoTemporaryName
             | Self::Twin { .. }
             | Self::TwinUnknown { .. }
             | Self::NameAltered { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
-            Self::RenameRefused { refusal, .. } | Self::Unsettled { refusal } if refusal.is_passing() => {
+            // The file itself is delivered: only its sidecars are tried again.
+            Self::Sidecar { source, .. } => source.disposition(),
+            Self::RenameRefused { refusal, .. }
+            | Self::Unsettled { refusal }
+            | Self::SidecarStays { refusal, .. }
+                if refusal.is_passing() =>
+            {
                 new(File::Again, Session::Keep, Run::GoOn, Class::Temporary)
             }
-            Self::RenameRefused { .. } | Self::NoRename | Self::Unsettled { .. } => {
-                new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused)
-            }
+            Self::RenameRefused { .. }
+            | Self::NoRename
+            | Self::Unsettled { .. }
+            | Self::SidecarStays { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
             Self::Internal(_) => new(File::GiveUp, Session::Replace, Run::GoOn, Class::Other),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_refused_for_now_is_tried_again_and_what_is_refused_for_good_is_not() {
-        for (code, file, class) in [
-            (450, ForFile::Again, FailureClass::Temporary),
-            (550, ForFile::GiveUp, FailureClass::Refused),
-            (553, ForFile::GiveUp, FailureClass::Refused),
-        ] {
-            let refusal = Refusal { verb: "RNTO", code, reply: format!("{code} no") };
-            for error in [
-                DeliveryError::RenameRefused { refusal: refusal.clone(), over: false },
-                DeliveryError::Unsettled { refusal: refusal.clone() },
-            ] {
-                let found = error.disposition();
-                assert_eq!((found.file, found.class), (file, class), "{error}");
-                assert_eq!((found.session, found.run), (ForSession::Keep, ForRun::GoOn), "{error}");
-            }
-        }
-    }
-}
+mod tests;

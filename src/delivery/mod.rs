@@ -29,6 +29,7 @@ mod retire;
 mod run;
 mod settle;
 mod shared;
+mod sidecars;
 #[cfg(test)]
 mod tests;
 mod verdict;

@@ -11,7 +11,7 @@ use super::retire::check_place;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::waiting::waiting;
 use crate::domain::{
-    AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, RelPath, Scope, SourceSeen,
+    AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, Mount, RelPath, Scope, SourceSeen,
 };
 use crate::plan::guard::Missing;
 use crate::plan::{Action, CompleteScan, Reason, ScanEnd, plan};
@@ -54,9 +54,10 @@ pub(super) fn make_plan(
         }
     };
     let (filter, manifest) = prepare(shared).map_err(stop).ok()?;
+    let mut tally = Tally::begin(shared, &manifest).map_err(stop).ok()?;
     let scope = shared.scope();
     let scan = shared.root.scan_within(&filter, &scope, || shared.delivery.clock.now());
-    let (mut unchanged, mut not_reached, mut tally) = (0, 0, Tally::default());
+    let (mut unchanged, mut not_reached) = (0, 0);
     for action in plan(scan, manifest.entries_within(&scope), |path| filter.admits(path)) {
         if shared.cut_off.is_cancelled() {
             return None;
@@ -78,7 +79,7 @@ pub(super) fn make_plan(
                 Work { path, size: stat.size, known: Some(known), twins, kind: WorkKind::HashFirst }
             }
             Ok(Action::Unchanged { path }) => {
-                unchanged += u64::from(!shared.is_settled(&path));
+                unchanged += u64::from(!shared.is_settled(&path) && !unsettled.contains(&path));
                 hand_on(path);
                 continue;
             }
@@ -106,11 +107,10 @@ pub(super) fn make_plan(
             not_reached += 1;
         }
     }
+    tally.remember_mounts(shared, &scope);
     shared.backlog.complete();
     tell(Outcome::PlanComplete { unchanged });
-    if not_reached > 0 {
-        tell(Outcome::NotReached { files: not_reached });
-    }
+    tell(Outcome::NotReached { files: not_reached });
     // Of a part, what was not looked at is not known to be gone, and of what share it would be neither.
     if scope == Scope::All { tally.seen(&shared.root) } else { None }
 }
@@ -126,6 +126,13 @@ fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
     Ok((filter, manifest.map_err(|error| Failure::new(error.class(), describe(&error)))?))
 }
 
+/// Whether delivered files are missing from a file system that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    NoneMissing,
+    Missing,
+}
+
 /// What a complete scan saw, held against what is known.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -133,6 +140,8 @@ pub(super) struct Seen {
     /// Files that were delivered and that the job's patterns admit.
     pub(super) known: u64,
     pub(super) missing: Missing,
+    /// One that was mounted below the source, is not any more, and from which files are missing.
+    pub(super) gone_mount: Option<Mount>,
     pub(super) complete: CompleteScan,
 }
 
@@ -144,9 +153,28 @@ struct Tally {
     missing: u64,
     paths: Hasher,
     complete: Option<CompleteScan>,
+    /// File systems that are mounted below the source.
+    mounted: Vec<Mount>,
+    /// Those that were when files were delivered.
+    remembered: Vec<Mount>,
+    /// Those of them that are not any more.
+    gone: Vec<(Mount, Holds)>,
 }
 
 impl Tally {
+    /// Before the scan: what goes away while it goes on counts as mounted, and is missed.
+    fn begin(shared: &Shared, manifest: &Manifest) -> Result<Self, Failure> {
+        let mounted = shared.root.mounts().map_err(|error| {
+            let cause = format!("what is mounted below the source cannot be read: {error}");
+            Failure::new(FailureClass::Source, cause)
+        })?;
+        let remembered = manifest.mounts().map_err(|error| Failure::new(error.class(), describe(&error)))?;
+        let is_gone = |was: &&Mount| !mounted.iter().any(|now| now.is_same(was));
+        let gone =
+            remembered.iter().filter(is_gone).map(|mount| (mount.clone(), Holds::NoneMissing)).collect();
+        Ok(Self { mounted, remembered, gone, ..Self::default() })
+    }
+
     fn add(&mut self, action: &Action, root: &SourceRoot) {
         match action {
             Action::Send { known, .. } => {
@@ -177,6 +205,11 @@ impl Tally {
             Action::Missing { path, .. } => {
                 self.known += 1;
                 self.missing += 1;
+                for (mount, holds) in &mut self.gone {
+                    if mount.holds(path) {
+                        *holds = Holds::Missing;
+                    }
+                }
                 self.paths.update(path.as_str().as_bytes());
                 self.paths.update(b"\n");
             }
@@ -189,13 +222,29 @@ impl Tally {
         }
     }
 
+    /// Has those that are mounted kept in mind, and those that are gone, until a complete scan found that
+    /// nothing is missing from them.
+    fn remember_mounts(&self, shared: &Shared, scope: &Scope) {
+        let all_seen = self.complete.is_some() && *scope == Scope::All;
+        let kept = self.gone.iter().filter(|(_, holds)| !all_seen || *holds == Holds::Missing);
+        let mut mounts: Vec<_> = kept.map(|(mount, _)| mount.clone()).collect();
+        // Another one in the same folder must not make it forgotten.
+        mounts.extend(self.mounted.iter().cloned());
+        mounts.sort_by(|one, other| one.folder.cmp(&other.folder));
+        if mounts != self.remembered {
+            shared.saw_mounts(mounts);
+        }
+    }
+
     /// `None` after an incomplete scan.
     fn seen(self, root: &SourceRoot) -> Option<Seen> {
         let complete = self.complete?;
         let (device, filesystem) = root.place().ok()?;
         let source = SourceSeen { device, filesystem, files: self.files };
         let missing = Missing { files: self.missing, paths: self.paths.finish() };
-        Some(Seen { source, known: self.known, missing, complete })
+        let gone_mount = self.gone.into_iter().find(|(_, holds)| *holds == Holds::Missing);
+        let gone_mount = gone_mount.map(|(mount, _)| mount);
+        Some(Seen { source, known: self.known, missing, gone_mount, complete })
     }
 }
 

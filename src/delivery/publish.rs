@@ -5,7 +5,7 @@
 //! then the rename, then the durable delivery. The machine does no input or output, so every
 //! refusal and every crash point is a row of a table in its tests.
 
-use super::failure::DeliveryError;
+use super::failure::{DeliveryError, RenameTarget};
 use crate::domain::{
     Delivered, Displaced, Displacing, Entry, EntryStatus, Evidence, Mode, Overwrite, Publishing, Record,
     RemotePath, Standing, Verified, VerifyPolicy, Withdrawn, compare,
@@ -168,6 +168,11 @@ impl Publish {
     /// Where the bytes stand until they are published.
     pub(super) fn temporary(&self) -> &RemotePath {
         &self.spec.draft.temporary
+    }
+
+    /// What was delivered under the final name before.
+    pub(super) fn known(&self) -> Option<&Entry> {
+        self.spec.known.as_ref()
     }
 
     /// Bytes of the file.
@@ -459,11 +464,11 @@ impl Publish {
             // Some servers say 550 as well where they do not allow it.
             (A::Done, A::Refused(refusal) | A::Absent(refusal), T::Stands)
             | (A::Absent(refusal) | A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Stands) => {
-                self.fail(DeliveryError::RenameRefused { refusal, over: false })
+                self.fail(DeliveryError::RenameRefused { refusal, target: RenameTarget::Free })
             }
             // An earlier rename may have come through just now.
             (A::Refused(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
-                self.gone(DeliveryError::RenameRefused { refusal, over: false })
+                self.gone(DeliveryError::RenameRefused { refusal, target: RenameTarget::Free })
             }
             (A::Absent(refusal), A::Refused(_) | A::Absent(_), T::Gone) => {
                 self.gone(DeliveryError::Vanished { refusal })

@@ -12,7 +12,7 @@ use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
 use crate::domain::{
-    Entry, Failure, FailureClass, Publishing, Record, RelPath, RemotePath, StagedFile, Twins, Withdrawn,
+    Entry, Failure, FailureClass, Owed, Publishing, Record, RelPath, RemotePath, StagedFile, Twins, Withdrawn,
 };
 use crate::remote::{Ability, Answer, Connection, EntryKind, FtpsError, Request, Trouble};
 use crate::source::Filter;
@@ -31,7 +31,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
         Ok(left) => take_up(shared, left).await,
         Err(failure) => Err(failure),
     };
-    let Left { intents, folders, partials } = match read {
+    let Left { intents, folders, partials, owed } = match read {
         Ok(left) => left,
         Err(failure) => {
             shared.stop.cancel();
@@ -39,7 +39,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
             return None;
         }
     };
-    if intents.is_empty() && folders.is_empty() {
+    if intents.is_empty() && folders.is_empty() && owed.is_empty() {
         return Some(BTreeSet::new());
     }
     // Until they are swept, they may hold something.
@@ -55,20 +55,28 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
             break;
         }
     }
-    let still_open = left(shared).await;
+    let still_open = worker.put_up_sidecars().await;
     if let (Ok(still_open), false) = (&still_open, shared.stop.is_cancelled()) {
         let of_intents = still_open.intents.iter().flat_map(|(intent, _)| {
             let displaced = intent.displaced.iter().map(|displaced| &displaced.to);
             std::iter::once(&intent.temporary).chain(displaced)
         });
+        let of_owed = still_open.owed.iter().filter_map(|(_, owed)| owed.intent.as_ref());
+        let of_owed = of_owed.flat_map(|(_, intent)| {
+            let displaced = intent.displaced.iter().map(|displaced| &displaced.to);
+            std::iter::once(&intent.temporary).chain(displaced)
+        });
         let kept: Vec<&RemotePath> =
-            of_intents.chain(partials.iter().map(|partial| &partial.temporary)).collect();
+            of_intents.chain(partials.iter().map(|partial| &partial.temporary)).chain(of_owed).collect();
         worker.sweep(folders, &kept).await;
     }
     Box::pin(worker.end()).await;
     match still_open {
         Ok(left) if !shared.stop.is_cancelled() => {
-            Some(left.intents.into_iter().map(|(intent, _)| intent.path).collect())
+            let in_doubt = left.intents.into_iter().map(|(intent, _)| intent.path);
+            // Of those that are on their way their own upload tells.
+            let owing = left.owed.into_iter().map(|(path, _)| path);
+            Some(in_doubt.chain(owing.filter(|path| shared.storing(path).is_none())).collect())
         }
         Ok(_) | Err(_) => None,
     }
@@ -79,6 +87,7 @@ struct Left {
     intents: Vec<(Publishing, Option<Entry>)>,
     folders: Vec<RemotePath>,
     partials: Vec<StagedFile>,
+    owed: Vec<(RelPath, Owed)>,
 }
 
 /// Hands the parts of large files that can be gone on with to the run, and takes the others back:
@@ -118,15 +127,18 @@ fn can_go_on(shared: &Shared, partial: &StagedFile) -> bool {
         && shared.root.open_file(path).is_ok_and(|file| file.stat() == *stat)
 }
 
-async fn left(shared: &Shared) -> Result<Left, Failure> {
+async fn left(shared: &Arc<Shared>) -> Result<Left, Failure> {
     let (state, target) = (shared.delivery.state.clone(), shared.target);
+    let looking = Arc::clone(shared);
     let read = spawn_blocking(move || {
         let manifest = state.manifest(target)?;
         let with_entry = |intent: Publishing| Ok((manifest.get(&intent.path)?, intent));
         let intents = manifest.intents()?.into_iter().map(with_entry);
         let intents = intents.map(|found| found.map(|(entry, intent)| (intent, entry)));
         let intents = intents.collect::<Result<_, StateError>>()?;
-        Ok(Left { intents, folders: manifest.staged_folders()?, partials: manifest.partials()? })
+        looking.had_sidecars(manifest.sidecars()?);
+        let (folders, partials) = (manifest.staged_folders()?, manifest.partials()?);
+        Ok(Left { intents, folders, partials, owed: manifest.all_owed()? })
     });
     match read.await {
         Ok(Ok(left)) => Ok(left),
@@ -136,6 +148,29 @@ async fn left(shared: &Shared) -> Result<Left, Failure> {
 }
 
 impl Worker {
+    /// Publishes the sidecars that earlier runs owe, but for files that are themselves in doubt or on their
+    /// way. Returns what is left.
+    async fn put_up_sidecars(&mut self) -> Result<Left, Failure> {
+        let shared = self.shared();
+        let found = left(&shared).await?;
+        let in_doubt: BTreeSet<_> = found.intents.iter().map(|(intent, _)| &intent.path).collect();
+        let mut tried = false;
+        for (path, _) in &found.owed {
+            if shared.stop.is_cancelled() {
+                break;
+            }
+            if in_doubt.contains(path) || shared.storing(path).is_some() {
+                continue;
+            }
+            tried = true;
+            let (path, twins) = (path.clone(), Twins::NONE);
+            let work = Work { path, size: 0, known: None, twins, kind: WorkKind::Sidecars };
+            // It is the only one, so that nobody else could take it.
+            let _through = self.see_through(work).await;
+        }
+        if tried { left(&shared).await } else { Ok(found) }
+    }
+
     /// Deletes our temporary files in these folders, but for those that are `kept`. A folder in
     /// which that fails stays on the list for the next run.
     async fn sweep(&mut self, folders: Vec<RemotePath>, kept: &[&RemotePath]) {

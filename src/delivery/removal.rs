@@ -16,6 +16,7 @@ use super::kin::Kins;
 use super::planner::Seen;
 use super::publish::is_ours;
 use super::shared::{Outcome, Shared};
+use super::sidecars::{Strangers, take_down};
 use super::worker::{NoSession, Worker};
 use crate::domain::{
     Entry, EntryStatus, Event, Failure, FailureClass, GuardTripped, Hasher, Record, RelPath, RemoteDelete,
@@ -103,8 +104,9 @@ async fn permit(shared: &Arc<Shared>, seen: &Seen) -> Result<Result<Permit, Trip
     });
     let (before, marker, approved) =
         looked.await.map_err(|_| DeliveryError::Internal("what deletes remote files died"))??;
-    let facts =
-        Facts { now: seen.source, before, known: seen.known, missing: seen.missing, marker, approved };
+    let Seen { source: now, known, missing, gone_mount, .. } = seen;
+    let gone_mount = gone_mount.as_ref();
+    let facts = Facts { now: *now, before, known: *known, missing: *missing, gone_mount, marker, approved };
     Ok(guard::check(seen.complete, &shared.delivery.job.deletes, &facts))
 }
 
@@ -211,6 +213,10 @@ impl Remover {
             } else {
                 judge(answers, entry, shared.delivery.job.deletes.remote)
             };
+            if let Some(cause) = self.keeps_sidecars(path, entry, &verdict).await? {
+                not_removed(&shared, path, FailureClass::File, cause).await;
+                continue;
+            }
             match verdict {
                 Verdict::Ours => ours.push(path.clone()),
                 Verdict::Settled(removal) => record(&shared, path, removal).await?,
@@ -224,6 +230,33 @@ impl Remover {
             RemoteDelete::Keep => Ok(()),
             RemoteDelete::Delete => self.delete(&ours).await,
             RemoteDelete::Trash => self.trash(&ours).await,
+        }
+    }
+
+    /// Takes the sidecars of a file down that leaves the server, or is not the delivered one any more.
+    /// Returns why they stay.
+    async fn keeps_sidecars(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+        verdict: &Verdict,
+    ) -> Result<Option<String>, DeliveryError> {
+        let shared = self.worker.shared();
+        if matches!(verdict, Verdict::Unclear(_)) || shared.sidecar_kinds().is_empty() {
+            return Ok(None);
+        }
+        let connection = match self.worker.connection().await {
+            Ok(connection) => connection,
+            Err(NoSession::Stopped | NoSession::NotNeeded) => return Ok(Some("the run stops".to_owned())),
+            Err(NoSession::GaveUp(error)) => return Err(error),
+        };
+        match take_down(&shared, connection, path, Some(entry), None, Strangers::Stay).await {
+            Ok(()) => Ok(None),
+            Err(error @ DeliveryError::State(_)) => Err(error),
+            Err(error) => {
+                self.lost += u32::from(!connection.is_usable());
+                if self.lost > MAX_SESSIONS_LOST { Err(error) } else { Ok(Some(describe(&error))) }
+            }
         }
     }
 

@@ -40,7 +40,12 @@ pub(super) async fn retire(shared: &Arc<Shared>, path: &RelPath) {
 
 async fn try_retire(shared: &Arc<Shared>, path: &RelPath) -> Result<(), DeliveryError> {
     let (reader, wanted) = (Arc::clone(shared), path.clone());
-    let entry = blocking(move || Ok(reader.delivery.state.manifest(reader.target)?.get(&wanted)?)).await?;
+    let entry = blocking(move || {
+        let manifest = reader.delivery.state.manifest(reader.target)?;
+        // Not before its sidecars stand.
+        Ok(if manifest.owed(&wanted)?.is_some() { None } else { manifest.get(&wanted)? })
+    })
+    .await?;
     let Some(entry) = entry.filter(|entry| entry.status == EntryStatus::Delivered) else { return Ok(()) };
     let retiring = Retiring {
         run: shared.run,

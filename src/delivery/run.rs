@@ -20,8 +20,8 @@ use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    LimitCause, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, Scope, SourceSeen, Target,
-    Triggers, WaitingFile,
+    LimitCause, Mount, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, Scope, SourceSeen,
+    Target, Triggers, WaitingFile,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -228,7 +228,7 @@ async fn carry_out(shared: Arc<Shared>) -> CarriedOut {
     }
     let leftovers = if whole && !died { Leftovers::of(shared.leftovers()) } else { Leftovers::AllStaged };
     let end = if whole { End::Orderly } else { End::CutOff };
-    CarriedOut { leftovers, source, end }
+    CarriedOut { leftovers, source, mounts: shared.mounts(), end }
 }
 
 /// Whether all that was under way came to its end.
@@ -244,12 +244,15 @@ struct CarriedOut {
     leftovers: Leftovers,
     /// What a complete scan saw of the source.
     source: Option<SourceSeen>,
+    /// What is mounted below the source, where that is news.
+    mounts: Option<Vec<Mount>>,
     end: End,
 }
 
 impl CarriedOut {
     /// Of a run that ended before it looked.
-    const NOTHING: Self = Self { leftovers: Leftovers::AllStaged, source: None, end: End::Orderly };
+    const NOTHING: Self =
+        Self { leftovers: Leftovers::AllStaged, source: None, mounts: None, end: End::Orderly };
 }
 
 /// Deletes or moves the sources of delivered files, until nobody hands on any more.
@@ -422,13 +425,14 @@ impl Book {
 
     /// Records the end of the run.
     async fn close(mut self, carried_out: CarriedOut, began: Instant) -> RunReport {
-        let CarriedOut { leftovers, source, end: _ } = carried_out;
+        let CarriedOut { leftovers, source, mounts, end: _ } = carried_out;
         let finished = RunFinished {
             run: self.report.run,
             counts: self.report.counts,
             stopped: self.report.stopped.clone(),
             leftovers,
             source,
+            mounts,
         };
         let committed =
             self.delivery.state.commit(self.delivery.target.id(), vec![Record::RunFinished(finished)]).await;

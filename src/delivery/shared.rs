@@ -13,8 +13,9 @@ use super::failure::{DeliveryError, describe};
 use super::names::Names;
 use super::run::Delivery;
 use crate::domain::{
-    Entry, Event, Failure, FileProgress, ProofMethod, PublishWay, Publishing, Record, RelPath, RemotePath,
-    Removal, Retry, RetryBudget, RunId, Scope, StagedFile, Storing, Symlinks, TargetId, Twins, WaitCause,
+    Entry, Event, Failure, FileProgress, Mount, ProofMethod, PublishWay, Publishing, Record, RelPath,
+    RemotePath, Removal, Retry, RetryBudget, RunId, Scope, Sidecars, StagedFile, Storing, Symlinks, TargetId,
+    Twins, WaitCause,
 };
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
@@ -40,6 +41,8 @@ pub(super) enum WorkKind {
     HashFirst,
     /// Find out what became of an earlier run's intent, and no more.
     Settle(Box<Publishing>),
+    /// Publish the sidecars that an earlier run owes it, and no more.
+    Sidecars,
 }
 
 /// What the run is told.
@@ -160,6 +163,12 @@ struct Notes {
     storings: BTreeMap<RelPath, Storing>,
     /// Files that an earlier run had delivered, as this one found out.
     settled: BTreeSet<RelPath>,
+    /// The file systems below the source that are to be remembered, where that is news.
+    mounts: Option<Vec<Mount>>,
+    /// The kinds of sidecars that this target ever had.
+    sidecars: Sidecars,
+    /// Files that this run has delivered and whose sidecars are owed.
+    owing: BTreeMap<RelPath, Outcome>,
     /// How often files may still be tried again.
     retries: RetryBudget,
 }
@@ -246,9 +255,52 @@ impl Shared {
         self.notes().retries.take()
     }
 
-    /// Whether a file's path can be sent at all.
+    /// Whether a file's path can be sent at all, and those of its sidecars.
     pub(super) fn check_path(&self, path: &RelPath) -> Result<(), DeliveryError> {
-        Ok(self.delivery.remote.check_path(&self.destination(path))?)
+        let remote = &self.delivery.remote;
+        remote.check_path(&self.destination(path))?;
+        let sidecars = &self.delivery.job.sidecars;
+        sidecars.check_name(path)?;
+        for beside in sidecars.iter().filter_map(|sidecar| sidecar.beside(path)) {
+            remote.check_path(&self.destination(&beside))?;
+        }
+        Ok(())
+    }
+
+    /// What is mounted below the source is not what is remembered of it.
+    pub(super) fn saw_mounts(&self, mounts: Vec<Mount>) {
+        self.notes().mounts = Some(mounts);
+    }
+
+    /// What is to be remembered of what is mounted below the source, where that is news.
+    pub(super) fn mounts(&self) -> Option<Vec<Mount>> {
+        self.notes().mounts.clone()
+    }
+
+    /// The kinds of sidecars that may stand beside files: those that the job wants, and those that it
+    /// wanted once.
+    pub(super) fn sidecar_kinds(&self) -> Sidecars {
+        self.notes().sidecars.with(&self.delivery.job.sidecars)
+    }
+
+    /// What kinds of sidecars the target had so far.
+    pub(super) fn had_sidecars(&self, sidecars: Sidecars) {
+        self.notes().sidecars = sidecars;
+    }
+
+    /// A file is delivered, and has this outcome once its sidecars stand.
+    pub(super) fn owe(&self, path: RelPath, outcome: Outcome) {
+        self.notes().owing.insert(path, outcome);
+    }
+
+    /// Whether a file was delivered by this run, and its sidecars are owed.
+    pub(super) fn owes(&self, path: &RelPath) -> bool {
+        self.notes().owing.contains_key(path)
+    }
+
+    /// The outcome of a file whose sidecars stand now, or failed for this run.
+    pub(super) fn owes_no_more(&self, path: &RelPath) -> Option<Outcome> {
+        self.notes().owing.remove(path)
     }
 
     /// Tells that a file is given up.

@@ -14,6 +14,7 @@ use super::failure::{DeliveryError, describe};
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
+use super::sidecars::{Freshness, publish_owed};
 use super::verdict::{Setback, Tries, Verdict};
 use crate::domain::{
     Confirmed, EntryStatus, Event, Failure, PublishWay, Publishing, Record, RelPath, RemotePath, Verified,
@@ -219,7 +220,7 @@ impl Worker {
         let mut tries = Tries::FIRST;
         let mut intent = match &work.kind {
             WorkKind::Settle(intent) => Some(intent.clone()),
-            WorkKind::Send | WorkKind::HashFirst => None,
+            WorkKind::Send | WorkKind::HashFirst | WorkKind::Sidecars => None,
         };
         loop {
             if intent.is_none() && matches!(work.kind, WorkKind::Settle(_)) {
@@ -259,22 +260,30 @@ impl Worker {
         if let Some(intent) = intent {
             let settled = settle(&shared, connection, *intent, work.known.clone()).await;
             match (settled.map_err(Setback::Attempt)?, &work.kind) {
-                (Settled::Delivered(_), WorkKind::Settle(_)) => {
+                // What it owes is seen to with that of other files.
+                (Settled::Delivered(_), WorkKind::Settle(_) | WorkKind::Sidecars) => {
                     shared.settled(path.clone());
                     return Ok(Outcome::Settled { path });
                 }
                 (Settled::Delivered(verified), WorkKind::Send | WorkKind::HashFirst) => {
-                    return Ok(delivered(path, verified, PublishWay::Rename));
+                    let outcome = delivered(path.clone(), verified, PublishWay::Rename);
+                    return with_sidecars(&shared, connection, path, outcome).await;
                 }
                 // The plan tells of what is presumed, and decides about what came to nothing.
-                (Settled::Presumed | Settled::Withdrawn | Settled::Stands, WorkKind::Settle(_)) => {
-                    return Ok(Outcome::Withdrawn);
-                }
+                (
+                    Settled::Presumed | Settled::Withdrawn | Settled::Stands,
+                    WorkKind::Settle(_) | WorkKind::Sidecars,
+                ) => return Ok(Outcome::Withdrawn),
                 (Settled::Presumed, WorkKind::Send | WorkKind::HashFirst) => {
                     return Ok(Outcome::Presumed { path });
                 }
                 (Settled::Withdrawn | Settled::Stands, WorkKind::Send | WorkKind::HashFirst) => {}
             }
+        }
+        if matches!(work.kind, WorkKind::Sidecars) || shared.owes(&path) {
+            let published = publish_owed(&shared, connection, &path, Freshness::Earlier).await;
+            published.map_err(Setback::Attempt)?;
+            return Ok(shared.owes_no_more(&path).unwrap_or(Outcome::Withdrawn));
         }
         check_name(&shared, connection, work).await.map_err(Setback::Attempt)?;
         // What was begun straight is ended so, also where the job says otherwise by now.
@@ -283,10 +292,13 @@ impl Worker {
             PublishWay::Rename => deliver(&shared, connection, work).await.map(direct::Ended::Delivered),
             PublishWay::Direct => direct::deliver(&shared, connection, work).await,
         };
-        Ok(match ended.map_err(Setback::Attempt)? {
-            direct::Ended::Delivered(verified) => delivered(path, verified, publish),
-            direct::Ended::Presumed => Outcome::Presumed { path },
-        })
+        match ended.map_err(Setback::Attempt)? {
+            direct::Ended::Delivered(verified) => {
+                let outcome = delivered(path.clone(), verified, publish);
+                with_sidecars(&shared, connection, path, outcome).await
+            }
+            direct::Ended::Presumed => Ok(Outcome::Presumed { path }),
+        }
     }
 
     /// The session, opened if there is none; what could not be deleted earlier is tried again.
@@ -376,6 +388,25 @@ impl Worker {
     async fn give_up(&self, path: &RelPath, error: DeliveryError) {
         self.shared.give_up(path, &error).await;
     }
+}
+
+/// The outcome of a file that was delivered just now, once its sidecars stand.
+async fn with_sidecars(
+    shared: &Arc<Shared>,
+    connection: &mut Connection,
+    path: RelPath,
+    outcome: Outcome,
+) -> Result<Outcome, Setback> {
+    if shared.delivery.job.sidecars.is_empty() {
+        return Ok(outcome);
+    }
+    shared.owe(path.clone(), outcome);
+    let published = publish_owed(shared, connection, &path, Freshness::JustDelivered).await;
+    published.map_err(Setback::Attempt)?;
+    shared
+        .owes_no_more(&path)
+        .ok_or(DeliveryError::Internal("a file has no outcome"))
+        .map_err(|error| Setback::Attempt(error.into()))
 }
 
 fn delivered(path: RelPath, verified: Verified, publish: PublishWay) -> Outcome {

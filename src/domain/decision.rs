@@ -33,6 +33,9 @@ pub enum Decision {
     Attested,
     /// The receiver does not have it: the next run sends it as if nothing were known of it.
     SendAgain,
+    /// The receiver does not have it, and it cannot be sent again: its source is gone. It is lost, and no
+    /// longer waited for; what appears under its name is a new file.
+    Lost,
 }
 
 /// Who started a command, as the system knows it.

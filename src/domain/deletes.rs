@@ -69,9 +69,14 @@ impl SourceSeen {
     /// Whether both stand on the same file system. Where both have an id, that decides: the disk that
     /// comes next gets the device number of the one before.
     pub fn same_place(&self, other: &Self) -> bool {
-        match (self.filesystem, other.filesystem) {
-            (0, _) | (_, 0) => self.device == other.device,
-            (one, another) => one == another,
-        }
+        same_filesystem((self.device, self.filesystem), (other.device, other.filesystem))
+    }
+}
+
+/// Whether two devices with these file systems are the same one.
+pub(super) const fn same_filesystem(one: (u64, u64), other: (u64, u64)) -> bool {
+    match (one.1, other.1) {
+        (0, _) | (_, 0) => one.0 == other.0,
+        (one, other) => one == other,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Deletes, JobName, Notify, RemotePath, ServerName, Symlinks, Timing, VerifyPolicy, Watching};
+use super::{
+    Deletes, JobName, Notify, RemotePath, ServerName, Sidecars, Symlinks, Timing, VerifyPolicy, Watching,
+};
 use serde::{Deserialize, Serialize};
 
 /// A source folder, a server, a destination folder, and what to do.
@@ -30,6 +32,8 @@ pub struct Job {
     pub overwrite: Overwrite,
     /// How files come under their final names.
     pub publish: PublishWay,
+    /// What is published beside each delivered file.
+    pub sidecars: Sidecars,
     /// What becomes of a source file once its delivery is durable.
     pub after_delivery: AfterDelivery,
     /// What becomes of remote files whose source is gone.

@@ -16,6 +16,7 @@ mod exit;
 mod expect;
 mod ids;
 mod job;
+mod mount;
 mod network;
 mod notify;
 mod pace;
@@ -27,6 +28,7 @@ mod schedule;
 mod scheduled;
 mod scope;
 mod server;
+mod sidecar;
 mod stat;
 mod storing;
 mod symlinks;
@@ -45,6 +47,7 @@ pub use self::audit::{
 pub use self::bandwidth::{Bandwidth, BandwidthHours, ParseRateError, Rate};
 pub use self::charset::Charset;
 pub use self::decision::{Decided, Decision, Person};
+use self::deletes::same_filesystem;
 pub use self::deletes::{Deletes, RemoteDelete, SourceSeen};
 pub use self::digest::{Digest, Hasher, ParseDigestError};
 pub use self::entry::{Entry, EntryStatus, Found};
@@ -54,6 +57,7 @@ pub use self::exit::Exit;
 pub use self::expect::{DailyExpectation, Deliveries, Expectation, Late, Punctuality, RunSuccess};
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{AfterDelivery, Job, Mode, Overwrite, PublishWay};
+pub use self::mount::Mount;
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::notify::{
     Email, FileNames, HookUrl, MailAddress, Notify, Occasion, ParseMailAddressError, ParseUrlError, Ping,
@@ -81,6 +85,7 @@ pub use self::scope::{Added, Depth, Folders, Reach, Scope};
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
+pub use self::sidecar::{Owed, Sidecar, SidecarChange, SidecarNameError, SidecarStep, Sidecars};
 pub use self::stat::FileStat;
 pub use self::storing::{Storing, StoringStep};
 pub use self::symlinks::Symlinks;

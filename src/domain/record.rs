@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditCounts, AuditKind, Basis, Counts, Decided, Digest, Failure, FileStat, JobName, ProofMethod,
-    PublishWay, RelPath, RemotePath, RunId, RunsMissed, Scheduled, SourceSeen, Storing, Target, Timestamp,
-    TlsVersion, Triggers, Verified,
+    AuditCounts, AuditKind, Basis, Counts, Decided, Digest, Failure, FileStat, JobName, Mount, ProofMethod,
+    PublishWay, RelPath, RemotePath, RunId, RunsMissed, Scheduled, SidecarChange, Sidecars, SourceSeen,
+    Storing, Target, Timestamp, TlsVersion, Triggers, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -34,6 +34,8 @@ pub enum Record {
     Decided(Decided),
     /// A file was read and found to hold what was delivered.
     Confirmed(Confirmed),
+    /// Something happened to the sidecars of a file.
+    Sidecar(SidecarChange),
     /// What was begun for a file came to nothing; it will be sent again, if it is still there.
     Withdrawn(Withdrawn),
     /// A delivered source file is about to be deleted or moved.
@@ -85,6 +87,7 @@ impl Record {
             | Self::Presumed(Presumed { run, .. })
             | Self::Decided(Decided { run, .. })
             | Self::Confirmed(Confirmed { run, .. })
+            | Self::Sidecar(SidecarChange { run, .. })
             | Self::Withdrawn(Withdrawn { run, .. })
             | Self::Retiring(Retiring { run, .. })
             | Self::Retired(Retired { run, .. })
@@ -172,6 +175,9 @@ pub struct Publishing {
     /// once for each step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub displaced: Option<Displaced>,
+    /// The sidecars that its delivery will owe.
+    #[serde(default, skip_serializing_if = "Sidecars::is_empty")]
+    pub sidecars: Sidecars,
     /// The session in which it was proved.
     pub session: SessionFacts,
 }
@@ -233,6 +239,9 @@ pub struct Delivered {
     /// have seen half of it.
     #[serde(default, skip_serializing_if = "PublishWay::is_rename")]
     pub publish: PublishWay,
+    /// The sidecars that it owes from now on: they are to be published beside it.
+    #[serde(default, skip_serializing_if = "Sidecars::is_empty")]
+    pub sidecars: Sidecars,
     /// The session in which it was proved.
     pub session: SessionFacts,
 }
@@ -240,9 +249,9 @@ pub struct Delivered {
 impl From<Publishing> for Delivered {
     /// What an intent becomes once the final name is known to hold its bytes.
     fn from(intent: Publishing) -> Self {
-        let Publishing { run, path, stat, observed_at, verified, modified, session, .. } = intent;
+        let Publishing { run, path, stat, observed_at, verified, modified, sidecars, session, .. } = intent;
         let publish = PublishWay::Rename;
-        Self { run, path, stat, observed_at, verified, modified, publish, session }
+        Self { run, path, stat, observed_at, verified, modified, publish, sidecars, session }
     }
 }
 
@@ -473,6 +482,10 @@ pub struct RunFinished {
     /// What a complete scan saw of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceSeen>,
+    /// The file systems mounted below the source, as far as that is news: those that were there, and
+    /// those that are gone and whose files are still delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Vec<Mount>>,
 }
 
 /// Where temporary files may be left after a run.

@@ -4,11 +4,11 @@
 //! deletion needs a [`Permit`], which only [`check`] makes.
 
 use super::CompleteScan;
-use crate::domain::{Deletes, Digest, RunId, SourceSeen};
+use crate::domain::{Deletes, Digest, Mount, RelPath, RunId, SourceSeen};
 
 /// What is known when the question is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct Facts<'a> {
     /// What the scan of this run saw.
     pub now: SourceSeen,
     /// What the last complete scan saw.
@@ -17,6 +17,9 @@ pub struct Facts {
     pub known: u64,
     /// Those of them that the scan did not find.
     pub missing: Missing,
+    /// A file system below the source that was there when files were delivered from it, is not any more,
+    /// and from which some of them are missing.
+    pub gone_mount: Option<&'a Mount>,
     /// Whether the marker stands in the source; `None` where the job names none.
     pub marker: Option<Marker>,
     /// What a person approved.
@@ -110,6 +113,15 @@ pub enum Tripped {
         "the source stands on another file system than in the last run: it may not be mounted, or another disk is"
     )]
     OtherMount,
+    /// A file system below the source is not mounted any more.
+    #[error(
+        "what was mounted on `{folder}` in the source is not there any more, and files were delivered from it: it may \
+         have to be mounted again"
+    )]
+    MountGone {
+        /// The folder below the source.
+        folder: RelPath,
+    },
     /// More than `max_files`.
     #[error(
         "{missing} delivered files are gone from the source, more than `delete.max_files: {limit}` allows"
@@ -144,6 +156,7 @@ impl Tripped {
             | Self::NotAsApproved { .. }
             | Self::NotTheLast { .. }
             | Self::Empty { .. }
+            | Self::MountGone { .. }
             | Self::OtherMount => true,
             Self::NoMarker => false,
         }
@@ -160,7 +173,7 @@ impl Tripped {
 }
 
 /// Whether the files that a complete scan did not find may be deleted on the server.
-pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts) -> Result<Permit, Tripped> {
+pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts<'_>) -> Result<Permit, Tripped> {
     if facts.marker == Some(Marker::Missing) {
         return Err(Tripped::NoMarker);
     }
@@ -183,6 +196,9 @@ pub fn check(_: CompleteScan, policy: &Deletes, facts: &Facts) -> Result<Permit,
     if before.is_some_and(|before| !before.same_place(&now)) {
         return Err(Tripped::OtherMount);
     }
+    if let Some(mount) = facts.gone_mount {
+        return Err(Tripped::MountGone { folder: mount.folder.clone() });
+    }
     if missing.files > policy.max_files {
         return Err(Tripped::TooManyFiles { missing: missing.files, limit: policy.max_files });
     }
@@ -201,19 +217,20 @@ mod tests {
         Missing { files, paths: Digest::of(&files.to_be_bytes()) }
     }
 
-    fn facts(files: u64, known: u64) -> Facts {
+    fn facts(files: u64, known: u64) -> Facts<'static> {
         let seen = SourceSeen { device: 1, filesystem: 7, files: known - files };
         Facts {
             now: seen,
             before: Some(seen),
             known,
             missing: missing(files),
+            gone_mount: None,
             marker: None,
             approved: Approval::None,
         }
     }
 
-    fn ask(policy: &Deletes, facts: &Facts) -> Result<(), Tripped> {
+    fn ask(policy: &Deletes, facts: &Facts<'_>) -> Result<(), Tripped> {
         check(CompleteScan::new(), policy, facts).map(|_| ())
     }
 
@@ -255,6 +272,16 @@ mod tests {
         let unmarked = Facts { marker: Some(Marker::Missing), ..facts(1, 100) };
         assert_eq!(ask(&policy, &unmarked), Err(Tripped::NoMarker));
         assert_eq!(ask(&policy, &Facts { marker: Some(Marker::Stands), ..unmarked }), Ok(()));
+    }
+
+    #[test]
+    fn a_disk_that_is_gone_from_below_deletes_nothing_unless_approved() {
+        let folder = RelPath::new("disk2").unwrap();
+        let mount = Mount { folder: folder.clone(), device: 3, filesystem: 9 };
+        let gone = Facts { gone_mount: Some(&mount), ..facts(1, 100) };
+        assert_eq!(ask(&Deletes::default(), &gone), Err(Tripped::MountGone { folder }));
+        let approved = Facts { approved: Approval::Of(missing(1)), ..gone };
+        assert_eq!(ask(&Deletes::default(), &approved), Ok(()));
     }
 
     #[test]

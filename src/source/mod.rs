@@ -13,6 +13,7 @@
 mod error;
 mod file;
 mod filter;
+mod mounts;
 mod place;
 mod retire;
 mod root;

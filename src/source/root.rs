@@ -118,14 +118,19 @@ impl SourceRoot {
     pub(super) fn folder_of(&self, path: &RelPath) -> Result<Option<OwnedFd>, Errno> {
         let opened = match path.folder() {
             None => self.open_again(),
-            Some(folder) => match openat2(&self.folder, folder.as_str(), FOLDER, Mode::empty(), BENEATH) {
-                Err(Errno::NOSYS | Errno::PERM) => folder_step_by_step(self.folder.as_fd(), &folder),
-                opened => opened,
-            },
+            Some(folder) => self.open_folder_at(&folder),
         };
         match opened {
             Err(Errno::NOENT) => Ok(None),
             opened => opened.map(Some),
+        }
+    }
+
+    /// Opens a folder below this one.
+    pub(super) fn open_folder_at(&self, folder: &RelPath) -> Result<OwnedFd, Errno> {
+        match openat2(&self.folder, folder.as_str(), FOLDER, Mode::empty(), BENEATH) {
+            Err(Errno::NOSYS | Errno::PERM) => folder_step_by_step(self.folder.as_fd(), folder),
+            opened => opened,
         }
     }
 

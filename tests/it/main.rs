@@ -13,6 +13,7 @@ mod engine;
 mod hostile;
 mod lab;
 mod manual;
+mod mounts;
 mod real_names;
 mod real_servers;
 mod real_ways_back;

@@ -7,6 +7,7 @@ mod kill;
 mod motion;
 mod proof;
 mod resume;
+mod sidecars;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

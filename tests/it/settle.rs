@@ -228,6 +228,31 @@ fn an_attested_file_stays_in_the_source() {
     assert_told(&clinic.run("sync"), 0, &["1 not proved, but the receiver has them"]);
 }
 
+/// A drop file whose source is gone and that never came: given up, on record, and waited for no more.
+#[test]
+fn a_lost_file_is_given_up() {
+    let clinic = Clinic::new("");
+    clinic.leave_in_doubt(&["a.csv", "b.csv"]);
+    assert_told(&clinic.run("sync"), 3, &["2 most likely delivered"]);
+    fs::remove_file(clinic.report("a.csv")).unwrap();
+    assert_told(
+        &clinic.run("settle daily"),
+        0,
+        &["--lost PATH the receiver does not have it, and its source is gone"],
+    );
+    let told = ["lost a.csv", "1 file lost and given up", "1 still presumed", "b.csv: its source is there"];
+    assert_told(&clinic.run("settle daily --all --lost"), 3, &told);
+    let decisions = clinic.decisions();
+    assert_eq!((decisions.len(), &decisions[0]["event"]["decision"]), (1, &"lost".into()));
+    // Also from the ledger alone.
+    fs::remove_dir_all(clinic.home.path().join("state/manifest")).unwrap();
+    assert_told(&clinic.run("sync"), 3, &["1 most likely delivered"]);
+    // What comes under its name later is new.
+    fs::write(clinic.report("a.csv"), "content of a.csv").unwrap();
+    assert_told(&clinic.run("sync"), 3, &["1 file sent"]);
+    assert_eq!(clinic.times_taken("a.csv"), 2);
+}
+
 #[test]
 fn mistakes_decide_nothing() {
     let clinic = Clinic::new("");
@@ -246,6 +271,10 @@ fn mistakes_decide_nothing() {
         ("settle daily b.csv no --delivered", 2, "nothing is presumed under `no`; nothing was decided"),
         ("settle daily ../b.csv --delivered", 2, "no path below the job's source"),
         ("settle daily b.csv --send-again", 3, "its source is gone"),
+        ("settle daily a-report.csv --lost", 3, "its source is there, so that it is not lost"),
+        ("settle daily --all --lost --delivered", 2, "cannot be used with"),
+        ("settle daily --all --lost --send-again", 2, "cannot be used with"),
+        ("settle daily --lost", 2, "required"),
     ] {
         assert_told(&clinic.run(arguments), code, &[words]);
     }

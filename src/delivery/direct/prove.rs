@@ -125,9 +125,10 @@ impl Direct {
     }
 
     pub(super) fn record(&mut self, verified: Verified, modified: Option<String>) -> DirectStep {
-        let Spec { run, path, stat, observed_at, session, .. } = self.spec.clone();
+        let Spec { run, path, stat, observed_at, sidecars, session, .. } = self.spec.clone();
         let publish = PublishWay::Direct;
-        let delivered = Delivered { run, path, stat, observed_at, verified, modified, publish, session };
+        let delivered =
+            Delivered { run, path, stat, observed_at, verified, modified, publish, sidecars, session };
         self.phase = Phase::Recording(verified);
         commit(Record::Delivered(delivered))
     }

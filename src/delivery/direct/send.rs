@@ -10,6 +10,7 @@ use crate::delivery::failure::{DeliveryError, describe};
 use crate::delivery::publish::{ServerHash, Step};
 use crate::delivery::pump::Pump;
 use crate::delivery::shared::{Outcome, Shared, Work};
+use crate::delivery::sidecars::{Strangers, take_down};
 use crate::domain::{
     Failure, FileProgress, FileStat, Record, RemotePath, Sent, Storing, Timestamp, Verified, Withdrawn,
 };
@@ -48,6 +49,8 @@ pub(in crate::delivery) async fn deliver(
             DirectStep::Do(Step::Failed(error)) => return Err(error.into()),
             DirectStep::Do(Step::Commit(record)) => {
                 if let Record::Storing(storing) = record.as_ref() {
+                    let known = work.known.as_ref();
+                    take_down(shared, connection, &work.path, known, None, Strangers::AsOverwrite).await?;
                     // Before it is durable, since it may be when the answer is lost.
                     shared.keep_storing(storing.clone());
                 }
@@ -100,6 +103,7 @@ fn spec(
         policy: job.verify,
         overwrite: job.overwrite,
         mode: job.mode,
+        sidecars: job.sidecars.clone(),
         known: work.known.clone(),
         open: shared.storing(&work.path),
         sizes: if connection.features().has("SIZE") { Sizes::Offered } else { Sizes::Missing },

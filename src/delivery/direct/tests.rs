@@ -130,6 +130,7 @@ impl World {
             policy: if proof == Proof::Size { VerifyPolicy::Size } else { VerifyPolicy::Auto },
             overwrite,
             mode,
+            sidecars: Sidecars::NONE,
             known,
             open: self.open(),
             sizes: Sizes::Offered,

@@ -6,7 +6,7 @@
 //! another file.
 
 use super::{Phase, Publish, RenameOver, Step};
-use crate::delivery::failure::DeliveryError;
+use crate::delivery::failure::{DeliveryError, RenameTarget};
 use crate::delivery::settle::same_file;
 use crate::domain::{Displaced, Displacing, Overwrite, Publishing, RemotePath, Standing};
 use crate::remote::{Answer, Refusal, Request};
@@ -76,7 +76,7 @@ impl Publish {
             [A::Done, A::Refused(refusal) | A::Absent(refusal), A::Absent(_), ..]
             | [A::Refused(refusal), _, A::Absent(_), ..] => {
                 let refusal = self.refused_over.clone().unwrap_or_else(|| refusal.clone());
-                self.withdraw(DeliveryError::RenameRefused { refusal, over: true })
+                self.withdraw(DeliveryError::RenameRefused { refusal, target: RenameTarget::Taken })
             }
             [A::Unsupported, _, A::Absent(_) | A::Unsupported, ..] => self.withdraw(DeliveryError::NoRename),
             _ => Step::Failed(DeliveryError::InDoubt),

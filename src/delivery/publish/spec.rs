@@ -2,8 +2,8 @@
 
 use crate::delivery::failure::DeliveryError;
 use crate::domain::{
-    Entry, FileStat, Mode, Overwrite, Publishing, RelPath, RemotePath, RunId, Sent, SessionFacts, Standing,
-    Timestamp, Verified, VerifyPolicy,
+    Entry, FileStat, Mode, Overwrite, Publishing, RelPath, RemotePath, RunId, Sent, SessionFacts, Sidecars,
+    Standing, Timestamp, Verified, VerifyPolicy,
 };
 
 /// How the proof is got from this server.
@@ -74,6 +74,8 @@ pub(in crate::delivery) struct Draft {
     pub(in crate::delivery) temporary: RemotePath,
     pub(in crate::delivery) stat: FileStat,
     pub(in crate::delivery) observed_at: Timestamp,
+    /// Those that the delivery will owe.
+    pub(in crate::delivery) sidecars: Sidecars,
     pub(in crate::delivery) session: SessionFacts,
 }
 
@@ -84,7 +86,7 @@ impl Draft {
         modified: Option<String>,
         standing: Standing,
     ) -> Publishing {
-        let Self { run, path, temporary, stat, observed_at, session } = self;
+        let Self { run, path, temporary, stat, observed_at, sidecars, session } = self;
         let displaced = None;
         Publishing {
             run,
@@ -96,6 +98,7 @@ impl Draft {
             modified,
             standing,
             displaced,
+            sidecars,
             session,
         }
     }

@@ -6,7 +6,7 @@ mod refusals;
 use super::*;
 use crate::delivery::memory::{Consumer, Memory};
 use crate::delivery::settle::{Case, Settle, SettleStep, Settled};
-use crate::domain::{Digest, FileStat, Presumed, RelPath, RunId, Sent, SessionFacts, Timestamp};
+use crate::domain::{Digest, FileStat, Presumed, RelPath, RunId, Sent, SessionFacts, Sidecars, Timestamp};
 
 const OLD: &[u8] = b"old content";
 const NEW: &[u8] = b"new content";
@@ -239,6 +239,7 @@ impl World {
             temporary,
             stat: stat(self.mtime),
             observed_at: Timestamp::from_unix(1_800_000_000, 0),
+            sidecars: Sidecars::NONE,
             session: SessionFacts {
                 peer: ([127, 0, 0, 1], 21).into(),
                 tls: crate::domain::TlsVersion::V1_3,

@@ -18,8 +18,8 @@ use crate::clock::SystemClock;
 use crate::delivery::{Delivery, run};
 use crate::domain::{
     Backoff, Bandwidth, Charset, Event, Exit, Job, Network, PublishWay, RemotePath, RunReport, Scope,
-    SecretRef, Server, Symlinks, Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger, Triggers, Trust,
-    VerifyPolicy,
+    SecretRef, Server, Sidecars, Symlinks, Target, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger,
+    Triggers, Trust, VerifyPolicy,
 };
 use crate::remote::{Deadlines, Profiles, Remote};
 use crate::state::State;
@@ -406,6 +406,7 @@ fn job(policy: &Policy, source: &Path) -> Job {
         verify: VerifyPolicy::Auto,
         overwrite: policy.overwrite,
         publish: PublishWay::Rename,
+        sidecars: Sidecars::NONE,
         after_delivery: policy.after.clone(),
         deletes: policy.deletes(),
         symlinks: Symlinks::default(),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{
-    Content, PACE, PARTIALS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key, partial_key,
-    presumed_key, retiring_key, staging_key, storing_key, trash_key,
+    Content, MOUNTS, PACE, PARTIALS, SIDECARS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key,
+    owed_key, partial_key, presumed_key, retiring_key, staging_key, storing_key, trash_key,
 };
 use crate::domain::{
-    Basis, Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Pace, Presumed,
-    ProofMethod, Record, RelPath, Remembered, RemotePath, StagedFile, Timestamp, Verified,
+    Basis, Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Owed, Pace, Presumed,
+    ProofMethod, Record, RelPath, Remembered, RemotePath, SidecarChange, SidecarStep, Sidecars, StagedFile,
+    Timestamp, Verified,
 };
 use crate::state::error::ManifestFault;
 
@@ -47,6 +48,8 @@ impl<'a> Changes<'a> {
             }
             Record::Storing(storing) => {
                 self.put(storing_key(&storing.path), storing, Content::Json)?;
+                // For what is about to be lost no sidecar may stand any more.
+                self.remove(owed_key(&storing.path));
                 // What was delivered there is about to be lost.
                 self.doubt(&storing.path, EntryStatus::FoundChanged)?;
             }
@@ -64,6 +67,7 @@ impl<'a> Changes<'a> {
                     self.put(key, &entry, Content::Compact)?;
                 }
             }
+            Record::Sidecar(change) => self.change_sidecars(change)?,
             Record::FoundMissing(found) => self.doubt(&found.path, EntryStatus::FoundMissing)?,
             Record::FoundChanged(found) => self.doubt(&found.path, EntryStatus::FoundChanged)?,
             Record::Withdrawn(withdrawn) => self.close(&withdrawn.path),
@@ -71,19 +75,12 @@ impl<'a> Changes<'a> {
                 self.put(retiring_key(&retiring.path), retiring, Content::Json)?;
             }
             Record::Retained(retained) => self.remove(retiring_key(&retained.path)),
-            Record::Retired(retired) => {
-                self.remove(retiring_key(&retired.path));
-                let key = retired.path.to_key();
-                match (retired.remembered, self.get::<Entry>(&key, Content::Compact)?) {
-                    (Remembered::AsOurs, Some(mut entry)) => {
-                        entry.status = EntryStatus::Retired;
-                        self.put(key, &entry, Content::Compact)?;
-                    }
-                    (Remembered::AsOurs, None) | (Remembered::Nothing, _) => self.remove(key),
-                }
-            }
+            Record::Retired(retired) => self.retire(&retired.path, retired.remembered)?,
             Record::Trashing(trashing) => self.put(trash_key(&trashing.to), &at, Content::Compact)?,
-            Record::Removed(removed) => self.remove(removed.path.to_key()),
+            Record::Removed(removed) => {
+                self.remove(owed_key(&removed.path));
+                self.remove(removed.path.to_key());
+            }
             Record::TrashEmptied(emptied) => self.remove(trash_key(&emptied.from)),
             Record::GuardTripped(tripped) => {
                 self.put(STOPPED_DELETES.to_vec(), tripped, Content::Json)?;
@@ -92,9 +89,27 @@ impl<'a> Changes<'a> {
                 if let Some(source) = &finished.source {
                     self.put(SOURCE.to_vec(), source, Content::Compact)?;
                 }
+                if let Some(mounts) = &finished.mounts {
+                    self.put(MOUNTS.to_vec(), mounts, Content::Json)?;
+                }
                 self.leave(&finished.leftovers)?;
                 self.keep_pace(at)?;
             }
+        }
+        Ok(())
+    }
+
+    /// A source file was deleted or moved.
+    fn retire(&mut self, path: &RelPath, remembered: Remembered) -> Result<(), ManifestFault> {
+        self.remove(retiring_key(path));
+        self.remove(owed_key(path));
+        let key = path.to_key();
+        match (remembered, self.get::<Entry>(&key, Content::Compact)?) {
+            (Remembered::AsOurs, Some(mut entry)) => {
+                entry.status = EntryStatus::Retired;
+                self.put(key, &entry, Content::Compact)?;
+            }
+            (Remembered::AsOurs, None) | (Remembered::Nothing, _) => self.remove(key),
         }
         Ok(())
     }
@@ -118,6 +133,8 @@ impl<'a> Changes<'a> {
         entry.status = EntryStatus::Presumed;
         self.put(presumed.path.to_key(), &entry, Content::Compact)?;
         self.close(&presumed.path);
+        // What was taken waits for none.
+        self.remove(owed_key(&presumed.path));
         self.put(presumed_key(&presumed.path), presumed, Content::Json)
     }
 
@@ -146,6 +163,9 @@ impl<'a> Changes<'a> {
         let key = delivered.path.to_key();
         let mut entry = entry(&delivered.verified, delivered.stat, delivered.observed_at, at);
         entry.modified.clone_from(&delivered.modified);
+        if let Record::Delivered(_) = record {
+            self.owe(delivered)?;
+        }
         if let Record::Adopted(_) = record {
             let known = self.get::<Entry>(&key, Content::Compact)?;
             // Found sound; that its source is gone on purpose stays true.
@@ -156,6 +176,48 @@ impl<'a> Changes<'a> {
         self.put(key, &entry, Content::Compact)?;
         self.close(&delivered.path);
         self.remove(presumed_key(&delivered.path));
+        Ok(())
+    }
+
+    /// A delivery owes its sidecars, and those of an earlier one are not wanted any more.
+    fn owe(&mut self, delivered: &Delivered) -> Result<(), ManifestFault> {
+        let sidecars = delivered.sidecars.clone();
+        if sidecars.is_empty() {
+            self.remove(owed_key(&delivered.path));
+            return Ok(());
+        }
+        let ever = self.get::<Sidecars>(SIDECARS, Content::Json)?.unwrap_or_default();
+        let now = ever.with(&sidecars);
+        if now != ever {
+            self.put(SIDECARS.to_vec(), &now, Content::Json)?;
+        }
+        let owed = Owed { digest: delivered.verified.digest(), sidecars, intent: None };
+        self.put(owed_key(&delivered.path), &owed, Content::Json)
+    }
+
+    /// Something happened to the sidecars of a file.
+    fn change_sidecars(&mut self, change: &SidecarChange) -> Result<(), ManifestFault> {
+        let key = owed_key(&change.path);
+        let before = self.get::<Owed>(&key, Content::Json)?;
+        let after = match (&change.step, before) {
+            (SidecarStep::TakingDown { sidecars, digest }, before) => {
+                let owed = before.map_or(Sidecars::NONE, |before| before.sidecars);
+                Some(Owed { digest: *digest, sidecars: owed.with(sidecars), intent: None })
+            }
+            (SidecarStep::Waived { .. }, _) | (_, None) => None,
+            (SidecarStep::Publishing { sidecar, intent }, Some(before)) => {
+                Some(Owed { intent: Some((*sidecar, intent.clone())), ..before })
+            }
+            (SidecarStep::Withdrawn { .. }, Some(before)) => Some(Owed { intent: None, ..before }),
+            (SidecarStep::Stands { sidecar, .. } | SidecarStep::Taken { sidecar }, Some(mut before)) => {
+                before.sidecars.remove(*sidecar);
+                Some(Owed { intent: None, ..before })
+            }
+        };
+        if let Some(owed) = after.filter(|owed| !owed.sidecars.is_empty()) {
+            return self.put(key, &owed, Content::Json);
+        }
+        self.remove(key);
         Ok(())
     }
 
@@ -172,7 +234,7 @@ impl<'a> Changes<'a> {
             Decision::Attested => {
                 self.put(key, &Entry { status: EntryStatus::Attested, ..entry }, Content::Compact)?;
             }
-            Decision::SendAgain => self.remove(key),
+            Decision::SendAgain | Decision::Lost => self.remove(key),
         }
         Ok(())
     }

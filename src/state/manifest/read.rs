@@ -2,12 +2,12 @@
 
 use super::guard::{Guard, caught, store_fault};
 use super::value::{
-    Content, FIRST_PATH, INTENTS, PACE, PARTIALS, PRESUMED, RETIRINGS, SOURCE, STAGINGS, STOPPED_DELETES,
-    STORINGS, TRASH, damaged, decode,
+    Content, FIRST_PATH, INTENTS, MOUNTS, OWED, PACE, PARTIALS, PRESUMED, RETIRINGS, SIDECARS, SOURCE,
+    STAGINGS, STOPPED_DELETES, STORINGS, TRASH, damaged, decode, owed_key,
 };
 use crate::domain::{
-    Entry, GuardTripped, Pace, Presumed, Publishing, Reach, RelPath, RemotePath, Retiring, Scope, SourceSeen,
-    StagedFile, Storing, Timestamp,
+    Entry, GuardTripped, Mount, Owed, Pace, Presumed, Publishing, Reach, RelPath, RemotePath, Retiring,
+    Scope, Sidecars, SourceSeen, StagedFile, Storing, Timestamp,
 };
 use crate::state::error::{ManifestFault, StateError};
 
@@ -69,6 +69,25 @@ impl Manifest {
         self.single(PACE, Content::Compact)
     }
 
+    /// The sidecars that are owed to a file.
+    pub fn owed(&self, path: &RelPath) -> Result<Option<Owed>, StateError> {
+        self.single(&owed_key(path), Content::Json)
+    }
+
+    /// The files to which sidecars are owed, ordered by path: those that a run was at when it was cut
+    /// off, and those whose sidecars failed.
+    pub fn all_owed(&self) -> Result<Vec<(RelPath, Owed)>, StateError> {
+        self.reserved(OWED, |key, value| {
+            let path = key.strip_prefix(OWED).and_then(|path| RelPath::from_key(path).ok());
+            Ok((path.ok_or_else(|| damaged(key))?, decode(key, value, Content::Json)?))
+        })
+    }
+
+    /// The kinds of sidecars that were ever owed to files of this target, and may stand on the server.
+    pub fn sidecars(&self) -> Result<Sidecars, StateError> {
+        Ok(self.single(SIDECARS, Content::Json)?.unwrap_or_default())
+    }
+
     /// The source files whose deleting or moving was begun and not ended, ordered by path.
     pub fn retirings(&self) -> Result<Vec<Retiring>, StateError> {
         self.reserved(RETIRINGS, |key, value| decode(key, value, Content::Json))
@@ -96,6 +115,11 @@ impl Manifest {
     /// What the last complete scan saw of the source.
     pub fn source_seen(&self) -> Result<Option<SourceSeen>, StateError> {
         self.single(SOURCE, Content::Compact)
+    }
+
+    /// The file systems that were mounted below the source when its files were delivered.
+    pub fn mounts(&self) -> Result<Vec<Mount>, StateError> {
+        Ok(self.single(MOUNTS, Content::Json)?.unwrap_or_default())
     }
 
     /// The last deletion that was stopped.

@@ -17,6 +17,10 @@ pub(super) const FIRST_PATH: &[u8] = &[1];
 pub(super) const INTENTS: &[u8] = b"\0intent\0";
 /// What begun uploads to final names begin with; the path's key follows.
 pub(super) const STORINGS: &[u8] = b"\0storing\0";
+/// What owed sidecars begin with; the path's key of their file follows.
+pub(super) const OWED: &[u8] = b"\0owed\0";
+/// The kinds of sidecars that were ever owed to a file of the target.
+pub(super) const SIDECARS: &[u8] = b"\0sidecars";
 /// What open stagings begin with; the folder follows.
 pub(super) const STAGINGS: &[u8] = b"\0staging\0";
 /// What begun retirements of source files begin with; the path's key follows.
@@ -25,6 +29,8 @@ pub(super) const RETIRINGS: &[u8] = b"\0retiring\0";
 pub(super) const TRASH: &[u8] = b"\0trash\0";
 /// What the last complete scan saw of the source.
 pub(super) const SOURCE: &[u8] = b"\0source";
+/// The file systems that are mounted below the source.
+pub(super) const MOUNTS: &[u8] = b"\0mounts";
 /// The last deletion that was stopped.
 pub(super) const STOPPED_DELETES: &[u8] = b"\0guard";
 /// What presumed files begin with; the path's key follows.
@@ -60,6 +66,10 @@ pub(super) fn intent_key(path: &RelPath) -> Vec<u8> {
 
 pub(super) fn storing_key(path: &RelPath) -> Vec<u8> {
     [STORINGS, &path.to_key()].concat()
+}
+
+pub(super) fn owed_key(path: &RelPath) -> Vec<u8> {
+    [OWED, &path.to_key()].concat()
 }
 
 pub(super) fn retiring_key(path: &RelPath) -> Vec<u8> {

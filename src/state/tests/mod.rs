@@ -20,8 +20,8 @@ use super::*;
 use crate::domain::{
     AuditCounts, AuditKind, Audited, Confirmed, Counts, Delivered, Depth, Digest, Entry, EntryStatus,
     Evidence, Failed, Failure, FailureClass, FileStat, Folders, FoundDiffering, Leftovers, Presumed,
-    Publishing, RelPath, RemotePath, RunFinished, RunId, Scope, Sent, SessionFacts, StagedFile, Staging,
-    Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
+    Publishing, RelPath, RemotePath, RunFinished, RunId, Scope, Sent, SessionFacts, Sidecars, StagedFile,
+    Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
 };
 
 /// A clock that moves a second a look, and numbers that count up.
@@ -148,6 +148,7 @@ fn publishing(run: RunId, path: &str, version: u64) -> Publishing {
             Standing::File { size: version, modified: None }
         },
         displaced: None,
+        sidecars: Sidecars::NONE,
         session: session(),
     }
 }
@@ -197,6 +198,7 @@ fn finished(run: RunId, leftovers: &[&str]) -> Record {
         stopped: None,
         leftovers: Leftovers::of(leftovers.iter().map(|folder| remote(folder)).collect()),
         source: None,
+        mounts: None,
     })
 }
 

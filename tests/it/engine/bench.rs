@@ -13,8 +13,8 @@ use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     AfterDelivery, AuditReport, Backoff, Bandwidth, Charset, Deletes, Event, FileProgress, HeldToWindows,
     Job, Mode, Network, Overwrite, PublishWay, RelPath, RemoteDelete, RemotePath, RunId, RunReport, Scope,
-    SecretRef, Server, Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy, TlsVersions, Trigger,
-    Triggers, Trust, VerifyPolicy,
+    SecretRef, Server, Sidecar, Sidecars, Symlinks, Target, Timestamp, Timing, TlsMode, TlsPolicy,
+    TlsVersions, Trigger, Triggers, Trust, VerifyPolicy,
 };
 use nightferry::remote::{Ability, Deadlines, Profile, Profiles, Remote};
 use nightferry::source::{PlacePolicy, RestoreFolder};
@@ -103,6 +103,7 @@ impl Bench {
             verify: VerifyPolicy::Auto,
             overwrite: Overwrite::Refuse,
             publish: PublishWay::Rename,
+            sidecars: Sidecars::NONE,
             after_delivery: AfterDelivery::Keep,
             deletes: Deletes::default(),
             timing: Timing::default(),
@@ -373,6 +374,7 @@ impl Bench {
             let ours = command.contains(TEMPORARY);
             match command.split(' ').next().unwrap() {
                 "DELE" if self.job.deletes.remote != RemoteDelete::Keep => {}
+                "DELE" if Sidecar::ALL.iter().any(|sidecar| command.ends_with(sidecar.suffix())) => {}
                 "STOR" | "MFMT" if self.job.publish == PublishWay::Direct => {}
                 "STOR" | "DELE" | "MFMT" => assert!(ours, "{command}\n{transcript}"),
                 // Onto itself: the end of a question.

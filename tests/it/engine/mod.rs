@@ -26,6 +26,7 @@ mod resume;
 mod retire;
 mod runs;
 mod scopes;
+mod sidecars;
 mod strangers;
 mod tls;
 mod trust;

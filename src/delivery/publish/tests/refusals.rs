@@ -156,7 +156,7 @@ fn a_rename_that_failed_is_taken_back() {
     let from = |answer| [("RenameFrom", answer, Done::NotAtAll)];
     let to = |answer| [("RenameTo", answer, Done::NotAtAll)];
     let refused_over =
-        "RenameRefused { refusal: Refusal { verb: \"RNTO\", code: 553, reply: \"553 no\" }, over: true";
+        "RenameRefused { refusal: Refusal { verb: \"RNTO\", code: 553, reply: \"553 no\" }, target: Taken";
     check(HASHED, Nothing, &to(absent("RNTO")), "RenameRefused { refusal: Refusal { verb: \"RNTO\"");
     check(HASHED, Nothing, &to(refused("RNTO", 553)), "RenameRefused");
     check(HASHED, OurOldVersion, &to(refused("RNTO", 553)), refused_over);

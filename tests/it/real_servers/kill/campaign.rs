@@ -45,6 +45,10 @@ impl Kind {
         Self::MirrorKeep,
     ];
 
+    pub(super) fn has_sidecars(self) -> bool {
+        matches!(self, Self::MirrorKeep | Self::MirrorTrash)
+    }
+
     fn is_drop(self) -> bool {
         matches!(self, Self::DropKeep | Self::DropDelete | Self::DropMove)
     }
@@ -55,6 +59,7 @@ impl Kind {
             Step::Trashing => self == Self::MirrorTrash,
             Step::Removed | Step::FinalVanishes => matches!(self, Self::MirrorTrash | Self::MirrorDelete),
             Step::Presumed => self.is_drop(),
+            Step::SidecarChanges | Step::SidecarAppears => self.has_sidecars(),
             Step::TemporaryGrows => self == Self::Large,
             Step::Confirmed => !matches!(self, Self::DropDelete | Self::DropMove),
             _ => true,
@@ -72,6 +77,8 @@ pub(super) const STRANGERS: [(&str, &str); 3] = [
 
 /// Folders of the source; the last one is not on the server at first.
 const FOLDERS: [&str; 4] = ["", "a/", "a/deep/", "late/"];
+/// What some jobs have besides.
+const SIDECARS: &str = "sidecars: [sha256, done]";
 const WATCHED: [&str; 3] = ["", "a", "a/deep"];
 
 /// No run of a handful of files takes longer, on whatever machine.
@@ -126,8 +133,9 @@ impl Campaign {
             Kind::DropMove => {
                 vec!["mode: drop".to_owned(), format!("after_delivery: {{move_to: {}}}", moved.display())]
             }
-            Kind::MirrorKeep | Kind::Large => vec![],
-            Kind::MirrorTrash => vec![deletes("trash")],
+            Kind::Large => vec![],
+            Kind::MirrorKeep => vec![SIDECARS.to_owned()],
+            Kind::MirrorTrash => vec![SIDECARS.to_owned(), deletes("trash")],
             Kind::MirrorDelete => vec![deletes("delete")],
         };
         for line in &lines {

@@ -46,7 +46,9 @@ const STEPS: [Step; 10] = [
 ];
 
 /// What a run does before and beside that, where there is something to do.
-const RARE: [Step; 10] = [
+const RARE: [Step; 12] = [
+    Step::SidecarChanges,
+    Step::SidecarAppears,
     Step::TemporaryGrows,
     Step::TemporarySwept,
     Step::Confirmed,

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use nightferry::domain::{Digest, RelPath, Sidecar};
 use walkdir::WalkDir;
 
 use super::campaign::{Kind, STRANGERS};
 use super::journal::{Journal, Source};
 use super::office::Taken;
-use super::watch::{Claim, digest};
+use super::watch::{Claim, digest, sidecar_of};
 
 /// A source file that is gone was taken by the office, or stands whole on the server: true at
 /// every moment.
@@ -102,6 +103,15 @@ pub(super) fn mirror_is_true(kind: Kind, journal: &Journal, source: &Source, arr
     let mut there: BTreeSet<String> = files(arrivals).into_iter().collect();
     for (path, version) in source.placed() {
         there.remove(path);
+        for sidecar in Sidecar::ALL.into_iter().filter(|_| kind.has_sidecars()) {
+            let name = format!("{path}{}", sidecar.suffix());
+            let content = sidecar
+                .content(&RelPath::new(path.as_str()).unwrap(), Digest::of(&journal.content(path, *version)));
+            if fs::read(arrivals.join(&name)).ok() != Some(content) {
+                faults.push(format!("{name} does not say what it should"));
+            }
+            there.remove(&name);
+        }
         let stored = fs::read(arrivals.join(path)).unwrap_or_default();
         if !arrivals.join(path).exists() {
             faults.push(format!("lost: {path}, version {version}"));
@@ -120,6 +130,15 @@ pub(super) fn mirror_is_true(kind: Kind, journal: &Journal, source: &Source, arr
         };
         if STRANGERS.iter().any(|(stranger, _)| *stranger == path) {
             continue;
+        }
+        // Of a file that stays, they stay.
+        if let (Some((sidecar, of)), Kind::MirrorKeep) = (sidecar_of(&path), kind) {
+            let content = fs::read(arrivals.join(of)).unwrap_or_default();
+            if journal.version(of, &content).is_some()
+                && stored == sidecar.content(&RelPath::new(of).unwrap(), Digest::of(&content))
+            {
+                continue;
+            }
         }
         if !allowed || journal.version(name, &stored).is_none() {
             faults.push(format!("on the server, and should not be: {path}, {} bytes", stored.len()));

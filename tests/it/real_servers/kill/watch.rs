@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nightferry::domain::Digest;
+use nightferry::domain::{Digest, RelPath, Sidecar};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use serde_json::Value;
@@ -25,6 +26,9 @@ pub(super) enum Step {
     Publishing,
     FinalAppears,
     Delivered,
+    /// A record of sidecars.
+    SidecarChanges,
+    SidecarAppears,
     Confirmed,
     Presumed,
     Withdrawn,
@@ -44,6 +48,7 @@ impl Step {
             "staging" => Self::Staging,
             "publishing" => Self::Publishing,
             "delivered" => Self::Delivered,
+            "sidecar" => Self::SidecarChanges,
             "confirmed" => Self::Confirmed,
             "presumed" => Self::Presumed,
             "withdrawn" => Self::Withdrawn,
@@ -148,6 +153,16 @@ impl Watch {
         if name.starts_with(".pureftpd-rename.") {
             return None;
         }
+        let name = path.strip_prefix(&self.arrivals).unwrap().to_str().unwrap().to_owned();
+        if let Some((sidecar, of)) = sidecar_of(&name) {
+            if what.contains(ReadFlags::MOVED_TO) {
+                self.look_at_sidecar(sidecar, of);
+                return Some(Step::SidecarAppears);
+            }
+            if what.intersects(ReadFlags::MOVED_FROM | ReadFlags::DELETE) {
+                return None;
+            }
+        }
         if what.contains(ReadFlags::MOVED_TO) {
             self.look_at_final(&path);
             return Some(Step::FinalAppears);
@@ -166,6 +181,27 @@ impl Watch {
         let name = path.strip_prefix(&self.arrivals).unwrap().to_str().unwrap();
         if self.journal.version(name, &content).is_none() {
             self.faults.push(format!("{name} is not whole under its final name: {} bytes", content.len()));
+        }
+    }
+
+    /// Whoever sees a sidecar must find the file beside it that it speaks of: as long as it stands.
+    fn look_at_sidecar(&mut self, sidecar: Sidecar, of: &str) {
+        let there = self.arrivals.join(format!("{of}{}", sidecar.suffix()));
+        let facts =
+            || fs::metadata(&there).map(|facts| (facts.ino(), facts.ctime(), facts.ctime_nsec())).ok();
+        let (before, says) = (facts(), fs::read(&there).unwrap_or_default());
+        let content = fs::read(self.arrivals.join(of)).unwrap_or_default();
+        // It may be gone already, for the next version.
+        if before.is_none() || facts() != before {
+            return;
+        }
+        if self.journal.version(of, &content).is_none() {
+            self.faults
+                .push(format!("{sidecar} of {of} stands beside {} bytes that are not whole", content.len()));
+        }
+        let path = RelPath::new(of).unwrap();
+        if says != sidecar.content(&path, Digest::of(&content)) {
+            self.faults.push(format!("{sidecar} of {of} lies: {}", String::from_utf8_lossy(&says)));
         }
     }
 
@@ -204,6 +240,11 @@ impl Watch {
         }
         Some(step)
     }
+}
+
+/// Of which file a name is the sidecar.
+pub(super) fn sidecar_of(name: &str) -> Option<(Sidecar, &str)> {
+    Sidecar::ALL.into_iter().find_map(|sidecar| Some((sidecar, name.strip_suffix(sidecar.suffix())?)))
 }
 
 /// A content's SHA-256 as the ledger writes it.
