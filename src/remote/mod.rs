@@ -12,13 +12,13 @@ mod profile;
 mod request;
 mod server;
 
-pub use self::connection::{Connection, Incoming, MAX_NAMES};
+pub use self::connection::{Along, Connection, Incoming, MAX_NAMES};
 pub use self::limit::{Haste, Permit, Share};
 pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError, Unopened, check_path, check_tls};
 pub use crate::ftps::{
-    ArgumentError, Deadlines, Download, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal,
-    Trouble, Upload,
+    ArgumentError, Closing, Deadlines, Download, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified,
+    Renewal, Trouble, Upload,
 };
