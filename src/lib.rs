@@ -101,6 +101,8 @@
 //! | [Occasion](domain::Occasion) | what a receiver asks to hear of: `start`, `success`, `failure`, `recovery`, `guard`, `late` |
 //! | Receiver | who is told: an entry of `notify` ([`Notify`](domain::Notify)) |
 //! | [Late](domain::Late) | of a job: something expected of it has not come, though nothing need have failed |
+//! | Ahead | of a worker's next file: taken, opened or begun before the present one is through |
+//! | Overlap | of a transfer: begun or ended in one write with other commands |
 //! | Follower | whoever asked the agent for a run, and is told of it |
 //! | [Event](domain::Event) | something that happened, for those who watch; not kept |
 //!
@@ -136,6 +138,9 @@
 //!    A job with `publish: direct` has neither temporary name nor rename: `delivery::direct` looks,
 //!    makes its intent durable ([`domain::Storing`]), stores the file under its final name, and
 //!    proves it there; in doubt it compares, and stores it once more.
+//!    Meanwhile the next small file is taken and opened (`delivery::ahead`): its folders and its port
+//!    ride in one write with the proof, its `STOR` in one write with the rename, so that a file takes
+//!    four round trips. It gets its own proof, intent and rename all the same.
 //! 7. The delivery is made durable ([`domain::Delivered`]): proof, TLS version, cipher suite,
 //!    certificate, peer. Only now does it count.
 //!    Where the job wants [sidecars](domain::Sidecar), the delivery owes them from then on; they are published

@@ -4,7 +4,7 @@ use super::failure::AuditError;
 use crate::domain::{
     Evidence, Failure, FailureClass, Mismatch, ProofMethod, RemotePath, Sent, Verified, VerifyPolicy, compare,
 };
-use crate::remote::{Answer, Connection, FtpsError, Incoming, Refusal, Request};
+use crate::remote::{Answer, Closing, Connection, FtpsError, Incoming, Refusal, Request};
 
 /// What is told of a name without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ async fn read_back(
     path: &RemotePath,
     size: u64,
 ) -> Result<Result<Evidence, Unproved>, AuditError> {
-    match connection.read_back(path, size).await {
+    match connection.read_back(path, size, Closing::Awaited).await {
         Ok(Incoming { size, digest }) => Ok(Ok(Evidence::ReadBack { size, digest })),
         Err(error) if connection.is_usable() => Ok(Err(refused(error))),
         Err(error) => Err(error.into()),

@@ -1,7 +1,8 @@
 //! One attempt to deliver one file on one session.
 
+use super::ahead::{Ahead, HeadStart, Moment};
 use super::failure::DeliveryError;
-use super::publish::{Draft, Input, Proof, Publish, RenameOver, ServerHash, Spec, Step};
+use super::publish::{Draft, Input, Proof, Publish, RenameOver, ServerHash, Spec, Step, Turn};
 use super::pump::Pump;
 use super::resume::go_on;
 use super::settle::{Case, Settle, SettleStep, Settled};
@@ -11,7 +12,9 @@ use crate::domain::{
     Entry, FileProgress, FileStat, Publishing, Record, RelPath, RemotePath, Sent, StagedFile, Staging,
     Timestamp, Verified, Withdrawn,
 };
-use crate::remote::{Ability, Answer, Connection, FtpsError, Refusal, Request, Trouble, Upload};
+use crate::remote::{
+    Ability, Along, Answer, Closing, Connection, FtpsError, Refusal, Request, Trouble, Upload,
+};
 
 /// Why an attempt failed, and what it left on the server.
 #[derive(Debug)]
@@ -59,14 +62,16 @@ pub(super) enum Start {
     Whole,
 }
 
-/// Delivers a file: stage, prove, publish, record. Not cancel safe: what is dropped midway is
-/// settled, gone on with or swept by the next run.
+/// Delivers a file: stage, prove, publish, record. The next one may be taken and begun on the way.
+/// Not cancel safe: what is dropped midway is settled, gone on with or swept by the next run.
 pub(super) async fn deliver(
     shared: &Shared,
     connection: &mut Connection,
     work: &Work,
+    head_start: HeadStart,
+    ahead: &mut Ahead,
 ) -> Result<Verified, Broken> {
-    let delivered = try_deliver(shared, connection, work).await;
+    let delivered = try_deliver(shared, connection, work, head_start, ahead).await;
     let Some(partial) = shared.partial(&work.path) else { return delivered };
     match delivered {
         Err(Broken { error, left: Left::Temporary(temporary) }) if temporary == partial.temporary => {
@@ -91,14 +96,20 @@ pub(super) async fn deliver(
     }
 }
 
-async fn try_deliver(shared: &Shared, connection: &mut Connection, work: &Work) -> Result<Verified, Broken> {
+async fn try_deliver(
+    shared: &Shared,
+    connection: &mut Connection,
+    work: &Work,
+    head_start: HeadStart,
+    ahead: &mut Ahead,
+) -> Result<Verified, Broken> {
     let destination = shared.destination(&work.path);
     let proof = choose_proof(shared, connection)?;
     // The time comes first, so that a later change never seems older than the look.
     let observed_at = shared.delivery.clock.now();
     let staged = match shared.partial(&work.path) {
         Some(partial) => go_on(shared, connection, &partial, observed_at).await?,
-        None => stage(shared, connection, work, &destination, observed_at).await?,
+        None => head_start.stage(shared, connection, work, observed_at).await?,
     };
     let Staged { temporary, stat, observed_at, sent, start } = staged;
     let draft = Draft {
@@ -111,7 +122,7 @@ async fn try_deliver(shared: &Shared, connection: &mut Connection, work: &Work) 
         session: connection.facts().clone(),
     };
     let spec = spec(shared, draft, sent, destination, proof, work.known.clone())?;
-    let published = publish(shared, connection, Subject::File, Publish::new(spec)).await;
+    let published = publish(shared, connection, Subject::File, Publish::new(spec), ahead).await;
     if start == Start::Afresh { published } else { judge_resumed(shared, start, published) }
 }
 
@@ -166,7 +177,7 @@ pub(super) fn spec(
 }
 
 /// Stores the file under a fresh temporary name beside its final one.
-async fn stage(
+pub(super) async fn stage(
     shared: &Shared,
     connection: &mut Connection,
     work: &Work,
@@ -188,13 +199,14 @@ async fn stage(
     // From here on something may stand there, whatever the server answered.
     let left = |error: DeliveryError| Broken { error, left: Left::Temporary(temporary.clone()) };
     let refused = |error| left(not_stored(shared, destination, error));
+    let closing = connection.closing();
     let upload = connection.upload(&temporary).await.map_err(refused)?;
-    let sent = transfer(shared, &work.path, pump, upload).await.map_err(left)?;
+    let sent = transfer(shared, &work.path, pump, upload, closing).await.map_err(left)?;
     Ok(Staged { temporary, stat, observed_at, sent, start: Start::Afresh })
 }
 
 /// Whether an interrupted upload of a file is to be gone on with.
-fn is_resumable(shared: &Shared, stat: FileStat) -> bool {
+pub(super) fn is_resumable(shared: &Shared, stat: FileStat) -> bool {
     stat.size >= shared.delivery.resume_from && shared.delivery.remote.resume() != Ability::No
 }
 
@@ -204,6 +216,7 @@ pub(super) async fn transfer(
     path: &RelPath,
     mut pump: Pump,
     mut upload: Upload<'_>,
+    closing: Closing,
 ) -> Result<Sent, DeliveryError> {
     while let Some(buffer) = pump.next().await {
         upload.write(&buffer).await?;
@@ -212,7 +225,7 @@ pub(super) async fn transfer(
     }
     let read = pump.finish().await;
     // Also after a failed read, so that the session can go on.
-    let finished = upload.finish().await;
+    let finished = upload.finish(if read.is_ok() { closing } else { Closing::Awaited }).await;
     let sent = read?;
     finished?;
     Ok(sent)
@@ -258,31 +271,40 @@ pub(super) async fn make_folders(
     if !missing.is_empty() {
         let requests: Vec<_> = missing.iter().cloned().map(Request::MakeFolder).collect();
         // Servers refuse folders that exist in many ways; whether it is there is found by STOR.
-        for batch in requests.chunks(Shared::MAX_FOLDERS_AT_ONCE) {
-            let answers = connection.perform(batch, 0).await?;
-            for (request, answer) in batch.iter().zip(answers) {
-                if let (Request::MakeFolder(folder), Answer::Refused(refusal) | Answer::Absent(refusal)) =
-                    (request, answer)
-                {
-                    if refusal.is_passing() {
-                        return Err(DeliveryError::NotNow { refusal });
-                    }
-                    shared.folder_refused(folder.clone(), refusal.reply);
-                }
-            }
+        for (folders, batch) in
+            missing.chunks(Shared::MAX_FOLDERS_AT_ONCE).zip(requests.chunks(Shared::MAX_FOLDERS_AT_ONCE))
+        {
+            // What follows is an upload.
+            let answers = connection.perform_along(batch, 0, Along::Port).await?;
+            shared.take_in_folders(folders.to_vec(), answers)?;
         }
-        shared.folders_made(missing);
     }
     Ok(())
 }
 
 /// Proves and publishes what stands under a temporary name. The sidecars of what stood under the final
-/// name go first: before the first intent of this attempt is durable.
+/// name go first: before the first intent of this attempt is durable. Where that fails, a next file that
+/// was begun meanwhile is stored first, so that the session can go on.
 pub(super) async fn publish(
     shared: &Shared,
     connection: &mut Connection,
     subject: Subject<'_>,
+    machine: Publish,
+    ahead: &mut Ahead,
+) -> Result<Verified, Broken> {
+    let published = drive(shared, connection, subject, machine, ahead).await;
+    if published.is_err() && connection.is_storing() {
+        ahead.finish(shared, connection).await;
+    }
+    published
+}
+
+async fn drive(
+    shared: &Shared,
+    connection: &mut Connection,
+    subject: Subject<'_>,
     mut machine: Publish,
+    ahead: &mut Ahead,
 ) -> Result<Verified, Broken> {
     let mut bare = match subject {
         Subject::File => Bare::NotYet(machine.left()),
@@ -301,7 +323,7 @@ pub(super) async fn publish(
                 return Err(Broken { error, left });
             }
         }
-        let size = machine.size();
+        let (size, turn) = (machine.size(), machine.turn());
         if machine.intent().is_some() {
             let seen = machine.renamed_over();
             if seen == Some(RenameOver::Refused) && renamed_over != seen {
@@ -310,21 +332,44 @@ pub(super) async fn publish(
             renamed_over = seen.or(renamed_over);
             old_version = machine.old_version();
         }
-        let input = match step {
-            Step::Done(verified) => {
+        let input = match (step, turn) {
+            (Step::Done(verified), _) => {
                 if renamed_over == Some(RenameOver::Replaces) {
                     learn_rename_over(shared, RenameOver::Replaces);
                 }
                 if let Some(old_version) = old_version {
+                    ahead.finish(shared, connection).await;
                     clear_old_version(shared, connection, old_version).await;
                 }
                 return Ok(verified);
             }
-            Step::Failed(error) => return Err(Broken { error, left: machine.left() }),
-            Step::Commit(record) => {
+            (Step::Failed(error), _) => return Err(Broken { error, left: machine.left() }),
+            (Step::Perform(requests), Turn::Proof(Proof::ReadBack)) => {
+                let answers = connection.perform_along(&requests, size, Along::Port).await;
+                answers.map(Input::Answers).map_err(DeliveryError::from)
+            }
+            (Step::Perform(requests), Turn::Proof(Proof::Hash | Proof::Size)) => {
+                ahead.prepare(shared, connection, size).await;
+                let answers = ahead.perform(shared, connection, requests, size, Moment::Proof).await;
+                answers.map(Input::Answers).map_err(DeliveryError::from)
+            }
+            (Step::Perform(requests), Turn::Rename) => {
+                ahead.prepare(shared, connection, 0).await;
+                let answers = ahead.perform(shared, connection, requests, size, Moment::Rename).await;
+                answers.map(Input::Answers).map_err(DeliveryError::from)
+            }
+            (Step::ReadBack(path), _) => {
+                ahead.finish(shared, connection).await;
+                let closing = connection.closing();
+                read_back(connection, &path, size, closing).await
+            }
+            (Step::Commit(record), _) => {
                 perform(shared, connection, Step::Commit(Box::new(subject.record(*record))), size).await
             }
-            step => perform(shared, connection, step, size).await,
+            (step, _) => {
+                ahead.finish(shared, connection).await;
+                perform(shared, connection, step, size).await
+            }
         };
         step = match input {
             Ok(input) => machine.next(input),
@@ -370,11 +415,7 @@ pub(super) async fn perform(
 ) -> Result<Input, DeliveryError> {
     Ok(match step {
         Step::Perform(requests) => Input::Answers(connection.perform(&requests, size).await?),
-        Step::ReadBack(path) => match connection.read_back(&path, size).await {
-            Ok(incoming) => Input::Incoming(incoming),
-            Err(error) if error.trouble() == Trouble::Refused => Input::Unreadable(refusal_in(error)?),
-            Err(error) => return Err(error.into()),
-        },
+        Step::ReadBack(path) => read_back(connection, &path, size, Closing::Awaited).await?,
         Step::Commit(record) => {
             shared.commit(*record).await?;
             Input::Committed
@@ -383,6 +424,20 @@ pub(super) async fn perform(
             return Err(DeliveryError::Internal("a delivery went on after its end"));
         }
     })
+}
+
+/// Reads a file back for its proof, which is in the bytes and not in what the server says at the end.
+async fn read_back(
+    connection: &mut Connection,
+    path: &RemotePath,
+    size: u64,
+    closing: Closing,
+) -> Result<Input, DeliveryError> {
+    match connection.read_back(path, size, closing).await {
+        Ok(incoming) => Ok(Input::Incoming(incoming)),
+        Err(error) if error.trouble() == Trouble::Refused => Ok(Input::Unreadable(refusal_in(error)?)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a server refused.
@@ -464,7 +519,7 @@ pub(super) async fn settle_subject(
     let sent = Sent { size, digest: intent.verified.digest() };
     let spec = spec(shared, draft, sent, destination, proof, known).map_err(in_doubt)?;
     let machine = Publish::again(spec, intent.clone());
-    publish(shared, connection, subject, machine).await.map(Settled::Delivered)
+    publish(shared, connection, subject, machine, &mut Ahead::never()).await.map(Settled::Delivered)
 }
 
 impl Publish {

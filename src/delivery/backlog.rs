@@ -202,6 +202,14 @@ impl Backlog {
         }
     }
 
+    /// The next file for a worker that is not through with its last one; it is in its hand from then on.
+    /// None where another session is free for it, or about to be, or where a large one is next.
+    pub(super) fn take_ahead(&self) -> Option<Work> {
+        let work = self.lanes().take_ahead()?;
+        self.room.notify_one();
+        Some(work)
+    }
+
     /// Returns once no file waits to be delivered. Cancel safe.
     pub(super) async fn none_to_deliver(&self) {
         loop {
@@ -284,10 +292,30 @@ impl Lanes {
         Some(Next::Read(work))
     }
 
+    /// Whether a large file comes before a small one: half of the sessions are for large files; where
+    /// that is none, they take turns.
+    fn is_turn_of_large(&self) -> bool {
+        self.large_in_hand < self.sessions / 2 || self.small_since_large >= SMALL_BETWEEN_LARGE
+    }
+
+    fn take_ahead(&mut self) -> Option<Work> {
+        let large = !self.large.is_empty() && self.is_turn_of_large();
+        let waiting = u64::try_from(self.small.len()).unwrap_or(u64::MAX);
+        let to_send = self.small.front().is_some_and(|work| matches!(work.kind, WorkKind::Send));
+        if large || !to_send || waiting <= self.without_a_file() {
+            return None;
+        }
+        self.deliver()
+    }
+
+    /// Sessions each of which takes one file as soon as it can.
+    fn without_a_file(&self) -> u64 {
+        self.sessions.saturating_sub(self.in_hand.saturating_sub(self.reading))
+    }
+
     fn deliver(&mut self) -> Option<Work> {
-        // Half of the sessions are for large files; where that is none, they take turns.
-        let turn = self.large_in_hand < self.sessions / 2 || self.small_since_large >= SMALL_BETWEEN_LARGE;
-        let work = if self.small.is_empty() || turn { self.large.pop_last() } else { None };
+        let work =
+            if self.small.is_empty() || self.is_turn_of_large() { self.large.pop_last() } else { None };
         let work = if let Some((_, work)) = work {
             self.large_in_hand += 1;
             self.small_since_large = 0;
@@ -313,8 +341,7 @@ impl Lanes {
 
     /// Whether one session more saves time.
     fn pays(&self) -> bool {
-        // Each of these takes one file as soon as it can.
-        let without_a_file = self.sessions.saturating_sub(self.in_hand.saturating_sub(self.reading));
+        let without_a_file = self.without_a_file();
         let files = u64::try_from(self.small.len() + self.large.len()).unwrap_or(u64::MAX);
         let soon = self.sessions.saturating_mul(FILES_A_LOGIN).saturating_add(without_a_file);
         files > without_a_file && self.weight > soon
@@ -404,6 +431,26 @@ mod tests {
         }
         let turns = format!("L{}", "s".repeat(16)).repeat(3);
         assert_eq!(order, format!("{turns}{}", "L".repeat(45)));
+    }
+
+    #[test]
+    fn a_file_is_taken_ahead_only_where_no_other_session_is_free_for_it() {
+        let backlog = backlog(&[("a", SMALL), ("b", SMALL), ("c", SMALL), ("d", SMALL), ("e", LARGE_BYTES)]);
+        assert!(opens(&backlog) && opens(&backlog));
+        let [large, _small] = [delivers(&backlog).unwrap(), delivers(&backlog).unwrap()];
+        assert!(is_large(&large));
+        assert_eq!(backlog.take_ahead().unwrap().path.as_str(), "b");
+        backlog.offer(file("f", LARGE_BYTES)).unwrap();
+        backlog.out_of_hand(Hand::of(&large));
+        assert!(backlog.take_ahead().is_none(), "a large one is next");
+        assert!(is_large(&delivers(&backlog).unwrap()));
+        assert_eq!(backlog.take_ahead().unwrap().path.as_str(), "c");
+        for _ in 0..3 {
+            backlog.out_of_hand(Hand::Small);
+        }
+        assert!(backlog.take_ahead().is_none(), "the other session is free for the last one");
+        assert_eq!(delivers(&backlog).unwrap().path.as_str(), "d");
+        assert!(backlog.take_ahead().is_none());
     }
 
     #[test]

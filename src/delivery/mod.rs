@@ -9,6 +9,7 @@
 //! [`Event`](crate::domain::Event)s.
 
 mod absence;
+mod ahead;
 mod attempt;
 mod backlog;
 mod decide;

@@ -13,7 +13,7 @@ use super::attempt::{Broken, Left, prepare_folder};
 use super::failure::DeliveryError;
 use super::shared::{Shared, Work};
 use crate::domain::{RelPath, RemotePath, Twin, TwinKind};
-use crate::remote::{Ability, Answer, Connection, FtpsError, Profile, Request, Trouble};
+use crate::remote::{Ability, Answer, Closing, Connection, FtpsError, Profile, Request, Trouble};
 
 /// Letters beyond ASCII, of which one is looked for: the first that the server's charset has. It
 /// comes decomposed as well, where its charset has that.
@@ -85,13 +85,29 @@ pub(super) async fn check_name(
     connection: &mut Connection,
     work: &Work,
 ) -> Result<(), Broken> {
+    if is_in_question(shared, work) {
+        find_out(shared, connection, &work.path).await?;
+    }
+    Ok(judge_name(shared, work)?)
+}
+
+/// Whether a file's name is known to be kept, without a question.
+pub(super) fn is_sure_of_name(shared: &Shared, work: &Work) -> bool {
+    let asked = !is_in_question(shared, work) || shared.names.found().is_some();
+    asked && judge_name(shared, work).is_ok()
+}
+
+/// Whether the server has to be asked before a file can be sent, unless the run has asked it.
+fn is_in_question(shared: &Shared, work: &Work) -> bool {
     let profile = shared.delivery.remote.profile();
     let unsure_of_twins = work.twins.iter().any(|twin| told_apart(&profile, twin) == Ability::Unknown);
     let unsure_of_name =
         profile.names != Ability::Yes && Trait::ALL.iter().any(|one| one.is_in(work.path.as_str()));
-    if unsure_of_twins || unsure_of_name {
-        find_out(shared, connection, &work.path).await?;
-    }
+    unsure_of_twins || unsure_of_name
+}
+
+/// What is known of a file's name.
+fn judge_name(shared: &Shared, work: &Work) -> Result<(), DeliveryError> {
     let found = shared.names.found().unwrap_or_default();
     let known = shared.delivery.remote.profile();
     let known = Profile {
@@ -102,13 +118,13 @@ pub(super) async fn check_name(
     for twin in work.twins.iter() {
         match told_apart(&known, twin) {
             Ability::Yes => {}
-            Ability::No => return Err(DeliveryError::Twin { twin: twin.clone() }.into()),
-            Ability::Unknown => return Err(DeliveryError::TwinUnknown { twin: twin.clone() }.into()),
+            Ability::No => return Err(DeliveryError::Twin { twin: twin.clone() }),
+            Ability::Unknown => return Err(DeliveryError::TwinUnknown { twin: twin.clone() }),
         }
     }
     match found.altered {
         Some(Altered { sent, came_back, what }) if what.iter().any(|one| one.is_in(work.path.as_str())) => {
-            Err(DeliveryError::NameAltered { sent, came_back }.into())
+            Err(DeliveryError::NameAltered { sent, came_back })
         }
         Some(_) | None => Ok(()),
     }
@@ -217,7 +233,7 @@ async fn store_sample(
     let without = samples.last();
     for sample in with_letter.into_iter().chain(without) {
         let stored = match connection.upload(&sample.path).await {
-            Ok(upload) => upload.finish().await.map(|_| ()),
+            Ok(upload) => upload.finish(Closing::Awaited).await,
             Err(error) => Err(error),
         };
         match stored {

@@ -51,6 +51,17 @@ pub(super) enum Input {
     Committed,
 }
 
+/// How far a file is, for whoever sends the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It is about to be proved, so.
+    Proof(Proof),
+    /// It is about to get its name.
+    Rename,
+    /// Neither.
+    Between,
+}
+
 /// The machine. Drive it with [`start`](Publish::start) and then [`next`](Publish::next) until
 /// it is done or has failed.
 #[derive(Debug)]
@@ -178,6 +189,15 @@ impl Publish {
     /// Bytes of the file.
     pub(super) fn size(&self) -> u64 {
         self.spec.sent.size
+    }
+
+    /// How far it is, with the step that was given last.
+    pub(super) const fn turn(&self) -> Turn {
+        match self.phase {
+            Phase::Asking => Turn::Proof(self.spec.proof),
+            Phase::Renaming => Turn::Rename,
+            _ => Turn::Between,
+        }
     }
 
     /// Starts.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::absence::folder_is_gone;
+use super::ahead::HeadStart;
 use super::direct;
 use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared, Work, WorkKind};
@@ -50,7 +51,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
         let size = intent.verified.size();
         let work = Work { path, size, known, twins, kind: WorkKind::Settle(Box::new(intent)) };
         // It is the only one, so that nobody else could take it.
-        let _through = worker.see_through(work).await;
+        let _through = worker.see_through(work, HeadStart::None).await;
         if shared.stop.is_cancelled() {
             break;
         }
@@ -166,7 +167,7 @@ impl Worker {
             let (path, twins) = (path.clone(), Twins::NONE);
             let work = Work { path, size: 0, known: None, twins, kind: WorkKind::Sidecars };
             // It is the only one, so that nobody else could take it.
-            let _through = self.see_through(work).await;
+            let _through = self.see_through(work, HeadStart::None).await;
         }
         if tried { left(&shared).await } else { Ok(found) }
     }

@@ -15,7 +15,7 @@ use super::failure::DeliveryError;
 use super::pump::{Pump, Skipped};
 use super::shared::Shared;
 use crate::domain::{FileProgress, RemotePath, StagedFile, Timestamp};
-use crate::remote::{Ability, Answer, Connection, FtpsError, Refusal, Request};
+use crate::remote::{Ability, Answer, Closing, Connection, FtpsError, Refusal, Request};
 
 /// How often a server is asked for the size of a file that still grows: the process that served
 /// the lost session writes what it has received, which is done within seconds. Two of them must
@@ -58,7 +58,7 @@ pub(super) async fn go_on(
         let upload = connection.upload_from(temporary, at).await;
         let upload = upload.map_err(|error| left(refused(shared, error)))?;
         shared.emit(path, resumed);
-        (transfer(shared, path, pump, upload).await.map_err(left)?, Start::Resumed)
+        (transfer(shared, path, pump, upload, Closing::Awaited).await.map_err(left)?, Start::Resumed)
     };
     Ok(Staged { temporary: temporary.clone(), stat: *stat, observed_at, sent, start })
 }

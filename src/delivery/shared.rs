@@ -17,6 +17,7 @@ use crate::domain::{
     RemotePath, Removal, Retry, RetryBudget, RunId, Scope, Sidecars, StagedFile, Storing, Symlinks, TargetId,
     Twins, WaitCause,
 };
+use crate::remote::Answer;
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
 
@@ -350,14 +351,24 @@ impl Shared {
         missing
     }
 
-    /// The server has answered to the wish for these folders.
-    pub(super) fn folders_made(&self, folders: Vec<RemotePath>) {
-        self.notes().made.extend(folders);
-    }
-
-    /// The server has refused to make a folder, which may mean that it exists.
-    pub(super) fn folder_refused(&self, folder: RemotePath, reply: String) {
-        self.notes().refused.insert(folder, reply);
+    /// Takes in what the server answered to the wish for these folders. A refusal may mean that one
+    /// exists: whether it is there is found by `STOR`.
+    pub(super) fn take_in_folders(
+        &self,
+        folders: Vec<RemotePath>,
+        answers: Vec<Answer>,
+    ) -> Result<(), DeliveryError> {
+        let mut notes = self.notes();
+        for (folder, answer) in folders.into_iter().zip(answers) {
+            if let Answer::Refused(refusal) | Answer::Absent(refusal) = answer {
+                if refusal.is_passing() {
+                    return Err(DeliveryError::NotNow { refusal });
+                }
+                notes.refused.insert(folder.clone(), refusal.reply);
+            }
+            notes.made.insert(folder);
+        }
+        Ok(())
     }
 
     /// What was answered when a folder was asked for, if that was a refusal.

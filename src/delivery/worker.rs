@@ -6,6 +6,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use super::absence::is_gone;
+use super::ahead::{Ahead, HeadStart, NextFile};
 use super::attempt::{deliver, settle};
 use super::backlog::{Hand, Next, Readiness};
 use super::direct;
@@ -34,6 +35,8 @@ pub(super) struct Worker {
     place: Option<Place>,
     /// Temporary files that could not be deleted yet.
     litter: Vec<RemotePath>,
+    /// The file that comes next.
+    ahead: Ahead,
     /// Where delivered files go whose source may be deleted or moved.
     retirements: Option<async_channel::Sender<RelPath>>,
 }
@@ -44,6 +47,13 @@ pub(super) enum Seen {
     Through,
     /// Another worker has to do it: there is no session for this one.
     HandedBack(Work),
+}
+
+/// Whether a worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GoOn {
+    Yes,
+    No,
 }
 
 /// Why there is no session.
@@ -67,7 +77,8 @@ enum Errand {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, session: None, place: None, litter: Vec::new(), retirements: None }
+        let ahead = Ahead::default();
+        Self { shared, session: None, place: None, litter: Vec::new(), ahead, retirements: None }
     }
 
     /// The same, handing on files whose delivery is durable.
@@ -95,19 +106,20 @@ impl Worker {
 
     /// Works until the backlog has ended or the run stops.
     pub(super) async fn work(mut self) {
-        while let Some(next) = Box::pin(self.next()).await {
+        loop {
+            if let Some(NextFile { work, start }) = self.taken_ahead() {
+                match self.deliver(work, start).await {
+                    GoOn::Yes => continue,
+                    GoOn::No => break,
+                }
+            }
+            let Some(next) = Box::pin(self.next()).await else { break };
             match next {
                 Next::Read(work) => self.read(work).await,
-                Next::Deliver(work) => {
-                    let hand = Hand::of(&work);
-                    match self.see_through(work).await {
-                        Seen::Through => self.shared.backlog.out_of_hand(hand),
-                        Seen::HandedBack(work) => {
-                            self.shared.backlog.put_back(hand, work);
-                            break;
-                        }
-                    }
-                }
+                Next::Deliver(work) => match self.deliver(work, HeadStart::None).await {
+                    GoOn::Yes => {}
+                    GoOn::No => break,
+                },
                 Next::Open => {
                     self.place = Some(Place::new(&self.shared));
                     match self.open(Errand::Backlog).await {
@@ -120,6 +132,51 @@ impl Worker {
             }
         }
         Box::pin(self.end()).await;
+    }
+
+    /// Delivers a file in hand.
+    async fn deliver(&mut self, work: Work, start: HeadStart) -> GoOn {
+        let hand = Hand::of(&work);
+        match self.see_through(work, start).await {
+            Seen::Through => {
+                self.shared.backlog.out_of_hand(hand);
+                GoOn::Yes
+            }
+            Seen::HandedBack(work) => {
+                self.shared.backlog.put_back(hand, work);
+                GoOn::No
+            }
+        }
+    }
+
+    /// The file that comes next, if this session can still see to it; what is only open goes back where
+    /// the run stops or another job waits for the session.
+    fn taken_ahead(&mut self) -> Option<NextFile> {
+        let next = self.ahead.take()?;
+        let session = self.session.as_ref().filter(|session| session.connection.is_usable());
+        let goes_on = session.is_some_and(|session| {
+            let stops = || self.shared.stop.is_cancelled();
+            next.start.is_begun() || !(stops() || session.connection.permit().is_wanted_elsewhere())
+        });
+        if goes_on {
+            return Some(next);
+        }
+        self.give_back(next);
+        None
+    }
+
+    /// Gives a file back that was taken ahead: another worker can have it, or this one again.
+    fn give_back(&mut self, next: NextFile) {
+        let NextFile { work, start } = next;
+        self.litter.extend(start.into_temporary());
+        self.shared.backlog.put_back(Hand::of(&work), work);
+    }
+
+    /// After a setback the next file may have to wait: it goes back unless the server has it already.
+    fn release_ahead(&mut self) {
+        let Some(next) = self.ahead.take() else { return };
+        let usable = self.session.as_ref().is_some_and(|session| session.connection.is_usable());
+        if usable && next.start.is_begun() { self.ahead.keep(next) } else { self.give_back(next) }
     }
 
     /// What to do next; `None` when the run stops. A session that another job waits for is given up
@@ -156,6 +213,9 @@ impl Worker {
 
     /// Closes the session, after a last try to clean up.
     pub(super) async fn end(mut self) {
+        if let Some(next) = self.ahead.take() {
+            self.give_back(next);
+        }
         self.clean_up().await;
         for temporary in self.litter {
             if let Some(folder) = temporary.folder() {
@@ -216,7 +276,8 @@ impl Worker {
     }
 
     /// Brings a file to an outcome, trying again where that may help.
-    pub(super) async fn see_through(&mut self, work: Work) -> Seen {
+    pub(super) async fn see_through(&mut self, work: Work, start: HeadStart) -> Seen {
+        let mut start = Some(start);
         let mut tries = Tries::FIRST;
         let mut intent = match &work.kind {
             WorkKind::Settle(intent) => Some(intent.clone()),
@@ -228,14 +289,17 @@ impl Worker {
                 self.shared.tell(Outcome::Withdrawn).await;
                 return Seen::Through;
             }
-            let setback = match self.try_once(&work, intent.take()).await {
+            let start = start.take().unwrap_or(HeadStart::None);
+            let setback = match Box::pin(self.try_once(&work, intent.take(), start)).await {
                 Ok(outcome) => {
                     self.done(outcome).await;
                     return Seen::Through;
                 }
                 Err(setback) => setback,
             };
-            match self.judge(&work.path, setback, &mut tries).await {
+            let verdict = self.judge(&work.path, setback, &mut tries).await;
+            self.release_ahead();
+            match verdict {
                 Verdict::Again { intent: unsettled } => intent = unsettled,
                 Verdict::GiveUp { error } => {
                     self.give_up(&work.path, error).await;
@@ -250,11 +314,19 @@ impl Worker {
         }
     }
 
-    async fn try_once(&mut self, work: &Work, intent: Option<Box<Publishing>>) -> Result<Outcome, Setback> {
+    async fn try_once(
+        &mut self,
+        work: &Work,
+        intent: Option<Box<Publishing>>,
+        start: HeadStart,
+    ) -> Result<Outcome, Setback> {
         let shared = Arc::clone(&self.shared);
-        let connection = match self.connection().await {
-            Ok(connection) => connection,
-            Err(why) => return Err(Setback::NoSession { why, intent }),
+        if let Err(why) = self.connection().await {
+            self.litter.extend(start.into_temporary());
+            return Err(Setback::NoSession { why, intent });
+        }
+        let Self { session: Some(Inside { connection, .. }), ahead, .. } = self else {
+            return Err(Setback::Attempt(DeliveryError::Internal("a session was lost on the way").into()));
         };
         let path = work.path.clone();
         if let Some(intent) = intent {
@@ -285,11 +357,16 @@ impl Worker {
             published.map_err(Setback::Attempt)?;
             return Ok(shared.owes_no_more(&path).unwrap_or(Outcome::Withdrawn));
         }
-        check_name(&shared, connection, work).await.map_err(Setback::Attempt)?;
+        if !start.is_begun() {
+            check_name(&shared, connection, work).await.map_err(Setback::Attempt)?;
+        }
         // What was begun straight is ended so, also where the job says otherwise by now.
         let publish = shared.storing(&path).map_or(shared.delivery.job.publish, |_| PublishWay::Direct);
         let ended = match publish {
-            PublishWay::Rename => deliver(&shared, connection, work).await.map(direct::Ended::Delivered),
+            PublishWay::Rename => {
+                let delivered = deliver(&shared, connection, work, start, ahead).await;
+                delivered.map(direct::Ended::Delivered)
+            }
             PublishWay::Direct => direct::deliver(&shared, connection, work).await,
         };
         match ended.map_err(Setback::Attempt)? {

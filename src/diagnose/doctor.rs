@@ -104,7 +104,7 @@ pub async fn examine(
     if stop.is_cancelled() {
         doctor.exit = doctor.exit.worst(Exit::Interrupted);
     }
-    doctor.finish().await
+    Box::pin(doctor.finish()).await
 }
 
 /// What goes on after a failure: nothing that depends on it.

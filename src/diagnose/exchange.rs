@@ -10,7 +10,7 @@ use super::finding::Check;
 use super::work::{FIRST, SECOND};
 use crate::domain::{Digest, RemotePath};
 use crate::ftps::FtpsError;
-use crate::remote::{Ability, Answer, Request};
+use crate::remote::{Ability, Answer, Closing, Request};
 
 /// How long a batch may take. A server that has lost a part of it never answers, and each command
 /// of it was answered by itself before.
@@ -85,7 +85,7 @@ impl Doctor<'_> {
         let whole = [first_part(), second_part()].concat();
         let size = whole.len() as u64;
         let same = match self.ready().await.and_then(|()| self.connection()) {
-            Ok(connection) => connection.read_back(&path, size).await,
+            Ok(connection) => connection.read_back(&path, size, Closing::Awaited).await,
             Err(error) => Err(error),
         };
         let same = match same {
@@ -113,7 +113,7 @@ impl Doctor<'_> {
         self.ready().await?;
         let mut upload = self.connection()?.upload_from(path, OFFSET as u64).await?;
         upload.write(second_part()).await?;
-        upload.finish().await?;
+        upload.finish(Closing::Awaited).await?;
         self.count();
         Ok(())
     }

@@ -50,6 +50,13 @@ pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Ser
         ("connections", connections(profile.connections, server)),
         ("idle limit", idle(profile.idle_seconds)),
     ]);
+    let overlap = [
+        "jobs begin the next file before the last one is through",
+        "lost or mixed up: jobs begin a file once the last one is through",
+    ];
+    if profile.overlap != Ability::Unknown {
+        rows.push(("next file", ability(profile.overlap, overlap)));
+    }
     if profile.crowds == Ability::No {
         let text = "sessions get lost beside each other in active mode: jobs open one at a time there";
         rows.push(("active mode", text.to_owned()));

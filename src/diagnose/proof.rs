@@ -6,7 +6,7 @@ use super::remedy::refusal_help;
 use super::work::FIRST;
 use crate::domain::{Digest, Evidence, Exit, ProofMethod, RemotePath, Sent, VerifyPolicy, compare};
 use crate::ftps::FtpsError;
-use crate::remote::{Answer, Refusal, Request};
+use crate::remote::{Answer, Closing, Refusal, Request};
 
 impl Doctor<'_> {
     /// Whether the job needs this proof, as far as is known.
@@ -69,7 +69,7 @@ impl Doctor<'_> {
     pub(super) async fn read_back(&mut self, path: &RemotePath) -> Result<(), Halt> {
         let check = Check::ReadBack;
         let incoming = match self.ready().await.and_then(|()| self.connection()) {
-            Ok(connection) => connection.read_back(path, FIRST.len() as u64).await,
+            Ok(connection) => connection.read_back(path, FIRST.len() as u64, Closing::Awaited).await,
             Err(error) => Err(error),
         };
         match incoming {

@@ -5,7 +5,7 @@ use super::finding::Check;
 use super::remedy::refusal_help;
 use crate::domain::{AgentId, Exit, RemotePath};
 use crate::ftps::{DataHandshake, FtpsError, HashSupport};
-use crate::remote::{Answer, Refusal, Request};
+use crate::remote::{Answer, Closing, Refusal, Request};
 
 /// What is stored first, and what replaces it: of different sizes, so that they can be told apart.
 pub(super) const FIRST: &[u8] = &[b'n'; 1_000];
@@ -156,7 +156,7 @@ impl Doctor<'_> {
         }
         let mut upload = self.connection()?.upload(path).await?;
         upload.write(bytes).await?;
-        upload.finish().await?;
+        upload.finish(Closing::Awaited).await?;
         self.count();
         Ok(())
     }

@@ -196,12 +196,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// The verb of [`Command::User`].
+    pub(super) const USER: &str = "USER";
+
+    /// The verb of [`Command::Pass`].
+    pub(super) const PASS: &str = "PASS";
+
     /// The verb, for messages.
     pub fn verb(&self) -> &'static str {
         match self {
             Self::AuthTls => "AUTH TLS",
-            Self::User(_) => "USER",
-            Self::Pass(_) => "PASS",
+            Self::User(_) => Self::USER,
+            Self::Pass(_) => Self::PASS,
             Self::Pbsz => "PBSZ 0",
             Self::ProtPrivate => "PROT P",
             Self::TypeImage => "TYPE I",

@@ -71,6 +71,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
         if let Some(error) = self.unasked() {
             return Err(error);
         }
+        self.send_behind(commands, limit).await
+    }
+
+    /// The same while the reply to something earlier is still to come. Not cancel safe.
+    pub(super) async fn send_behind(
+        &mut self,
+        commands: &[Command],
+        limit: Duration,
+    ) -> Result<(), FtpsError> {
         let step = Step::Command(commands.first().map_or("nothing", Command::verb));
         let mut bytes = Zeroizing::new(Vec::with_capacity(512));
         for command in commands {
@@ -119,6 +128,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Control<S> {
             self.parser.feed(bytes)?;
         }
         Ok(())
+    }
+
+    /// Whether a reply has begun to come. Cancel safe.
+    pub(super) async fn begins_to_answer(&mut self) -> Result<bool, FtpsError> {
+        self.take_in_what_is_there().await?;
+        Ok(!self.parser.is_empty())
     }
 
     /// A reply, or a part of one, that came though nobody asked for it.

@@ -22,6 +22,15 @@ pub(super) struct DataConnection {
     kind: Option<HandshakeKind>,
 }
 
+/// How the server's side of a data connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DataEnd {
+    /// With `close_notify`: the server has done with it.
+    Clean,
+    /// Otherwise.
+    Cut,
+}
+
 /// What a data connection must prove about its other end.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
@@ -111,10 +120,16 @@ impl DataConnection {
         }
     }
 
-    /// Reads until the end or an error; neither matters after a shutdown. Takes fresh tickets
+    /// Reads until the end or an error; neither is a failure after a shutdown. Takes fresh tickets
     /// in on the way.
-    pub(super) async fn drain(&mut self) {
+    pub(super) async fn drain(&mut self) -> DataEnd {
         let mut rest = [0; 512];
-        while matches!(self.stream.read(&mut rest).await, Ok(1..)) {}
+        loop {
+            match self.stream.read(&mut rest).await {
+                Ok(0) => return DataEnd::Clean,
+                Ok(_) => {}
+                Err(_) => return DataEnd::Cut,
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::error::{FtpsError, Step};
 use super::limits::{MAX_LISTING_BYTES, MAX_LISTING_TIME};
 use super::listing::{Entry, Form, Listed, ListingReader};
 use super::reply::{Reply, ReplyKind};
-use super::session::Session;
+use super::session::{Closing, Session};
 
 /// Whoever takes the entries of a listing, one by one.
 pub type EntrySink<'s> = &'s mut (dyn FnMut(Entry) + Send);
@@ -192,7 +192,8 @@ impl Session {
         sink: EntrySink<'_>,
     ) -> Result<Attempt, FtpsError> {
         let mut reader = ListingReader::new(form, self.charset());
-        match self.fetch(command, MAX_LISTING_BYTES, |piece| reader.feed(piece, sink)).await {
+        match self.fetch(command, MAX_LISTING_BYTES, Closing::Awaited, |piece| reader.feed(piece, sink)).await
+        {
             // More than the limit: the session is in the middle of the exchange.
             Ok(bytes) if bytes > MAX_LISTING_BYTES => {
                 Err(FtpsError::TooLong { what: "bytes", limit: MAX_LISTING_BYTES })

@@ -11,7 +11,7 @@ use super::connect::connect;
 use super::control::{ClearControl, Control, TlsControl};
 use super::data::Identity;
 use super::error::{FtpsError, Step};
-use super::features::{Features, HashSupport};
+use super::features::Features;
 use super::limits::Deadlines;
 use super::look::{LookAt, look};
 use super::reply::{Reply, ReplyKind};
@@ -28,7 +28,7 @@ pub enum TlsStart {
     Implicit,
 }
 
-/// How a session is set up after its login.
+/// How a session is logged in and set up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Pace {
     /// By one write, in one round trip.
@@ -59,7 +59,7 @@ pub struct Endpoint {
     pub tls: TlsSettings,
     /// The encoding of paths, and of all texts of the control connection.
     pub charset: Charset,
-    /// How a session is set up.
+    /// How a session is logged in and set up.
     pub pace: Pace,
     /// The login name.
     pub user: Argument,
@@ -136,12 +136,7 @@ impl Session {
         let Setup { features, home } = login(&mut control, endpoint, note).await?;
         let identity = Identity { config, name, certificate: info.certificate_der.clone(), offer };
         let mut session = Session::new(control, identity, jar, info, endpoint.charset, *deadlines, data);
-        let choose_hash = features.hash() == HashSupport::Hash;
         session.set_up(features, home);
-        if choose_hash {
-            // Refused, HASH answers by another algorithm, which is no proof and noticed as such.
-            session.ask(Command::OptsHashSha256).await?;
-        }
         Ok(session)
     }
 }
@@ -204,40 +199,36 @@ struct Setup {
     home: Option<Argument>,
 }
 
-/// Logs in and sets the session up, step by step where an answer decides what may follow.
+/// Logs in and sets the session up: all in one write, and so in one round trip, or step by step.
 async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -> Result<Setup, FtpsError> {
     let limit = endpoint.deadlines.reply;
-    let reply = ask(control, Command::User(endpoint.user.clone()), limit).await?;
-    let reply = match reply.code() {
-        331 => ask(control, Command::Pass(endpoint.password.clone()), limit).await?,
-        _ => reply,
-    };
-    match (reply.code(), reply.kind()) {
-        (_, ReplyKind::Done) => note(Milestone::LoggedIn(reply)),
-        (332, _) => return Err(FtpsError::AccountWanted { reply }),
-        _ => return Err(FtpsError::LoginRefused { reply }),
-    }
-    // These need nothing of each other: one write, one round trip.
+    // FEAT comes last: vsftpd 3.0.3 writes its answer in pieces, each of which waits for the one before.
     let mut setup = vec![Command::Pbsz, Command::ProtPrivate, Command::TypeImage];
     if endpoint.charset == Charset::UTF_8 {
         setup.push(Command::OptsUtf8);
     }
     setup.extend([Command::Pwd, Command::Feat]);
-    let batch = match endpoint.pace {
-        Pace::OneWrite => setup.len(),
-        Pace::StepByStep => 1,
-    };
-    let mut replies = Vec::with_capacity(setup.len());
-    for commands in setup.chunks(batch) {
-        control.send(commands, limit).await?;
-        for command in commands {
-            let verb = command.verb();
-            let reply = control.final_reply(Step::Command(verb), limit).await?;
-            if answers_another(command, &reply) {
-                return Err(FtpsError::Unexpected { verb, reply });
-            }
-            replies.push((verb, reply));
+    match endpoint.pace {
+        Pace::OneWrite => {
+            let (user, password) = (endpoint.user.clone(), endpoint.password.clone());
+            let mut all = vec![Command::User(user), Command::Pass(password)];
+            all.extend(setup.iter().cloned());
+            control.send(&all, limit).await?;
+            note(Milestone::LoggedIn(log_in_ahead(control, limit).await?));
         }
+        Pace::StepByStep => note(Milestone::LoggedIn(log_in(control, endpoint, limit).await?)),
+    }
+    let mut replies = Vec::with_capacity(setup.len());
+    for command in &setup {
+        if endpoint.pace == Pace::StepByStep {
+            control.send(std::slice::from_ref(command), limit).await?;
+        }
+        let verb = command.verb();
+        let reply = control.final_reply(Step::Command(verb), limit).await?;
+        if answers_another(command, &reply) {
+            return Err(FtpsError::Unexpected { verb, reply });
+        }
+        replies.push((verb, reply));
     }
     let mut replies = replies.into_iter();
     for refusal in [protection_refused as fn(_, _) -> _, protection_refused, refused] {
@@ -254,6 +245,51 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -
     let home = answers.next().and_then(|reply| home_of(&reply, endpoint.charset));
     let features = answers.next().map(|reply| Features::parse(&reply)).unwrap_or_default();
     Ok(Setup { features, home })
+}
+
+/// Logs in, the password once it is asked for. Returns the reply that ended the login.
+async fn log_in(control: &mut TlsControl, endpoint: &Endpoint, limit: Duration) -> Result<Reply, FtpsError> {
+    let reply = ask(control, Command::User(endpoint.user.clone()), limit).await?;
+    let reply = match reply.code() {
+        331 => ask(control, Command::Pass(endpoint.password.clone()), limit).await?,
+        _ => reply,
+    };
+    match (reply.code(), reply.kind()) {
+        (_, ReplyKind::Done) => Ok(reply),
+        (332, _) => Err(FtpsError::AccountWanted { reply }),
+        _ => Err(FtpsError::LoginRefused { reply }),
+    }
+}
+
+/// Takes the replies to a user name and a password that went in one write with what follows them.
+/// What cannot be the reply to them is an answer to something else: a wrong password must never be
+/// told of a server that only mixes things up.
+async fn log_in_ahead(control: &mut TlsControl, limit: Duration) -> Result<Reply, FtpsError> {
+    let user = Command::USER;
+    let named = control.final_reply(Step::Command(user), limit).await?;
+    match (named.code(), named.kind()) {
+        (331, _) | (_, ReplyKind::Done) => {}
+        (332, _) => return Err(FtpsError::AccountWanted { reply: named }),
+        (_, ReplyKind::Transient | ReplyKind::Permanent) => {
+            return Err(FtpsError::LoginRefused { reply: named });
+        }
+        (_, ReplyKind::Preliminary | ReplyKind::Continue) => {
+            return Err(FtpsError::Unexpected { verb: user, reply: named });
+        }
+    }
+    let verb = Command::PASS;
+    let reply = control.final_reply(Step::Command(verb), limit).await?;
+    match (named.code(), reply.code(), reply.kind()) {
+        // Logged in already, by a certificate: whatever it says of a password then (230, 202, 503).
+        (code, _, _) if code != 331 => Ok(named),
+        (_, 202 | 230 | 232, _) => Ok(reply),
+        (_, 332, _) => Err(FtpsError::AccountWanted { reply }),
+        // It did not see that a user was named before, or reads no password before it has asked for it.
+        (_, 500..=504, _) | (_, _, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue) => {
+            Err(FtpsError::Unexpected { verb, reply })
+        }
+        (_, _, ReplyKind::Transient | ReplyKind::Permanent) => Err(FtpsError::LoginRefused { reply }),
+    }
 }
 
 /// Whether a reply is none to this command of the set-up: `PWD` alone is answered by 257, and `FEAT`

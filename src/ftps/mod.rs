@@ -10,6 +10,8 @@
 //!   connection.
 //! - Data connections lead to the control connection's peer (unless a server's own word for the
 //!   address is to be followed), and resume its TLS session or show its certificate.
+//! - Where transfers overlap with other commands (`session::ahead`), each command is still answered in
+//!   its place, and nothing is sent between `STOR` and the bytes.
 //! - Each exchange has a deadline, each answer a limit ([`Deadlines`], `limits.rs`).
 //! - The reply that ends an upload proves nothing about what was stored.
 
@@ -45,7 +47,7 @@ pub use self::listing::{Entry, EntryKind, Listed, Modified};
 pub use self::login::{Endpoint, Milestone, Noted, Pace, TlsStart};
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};
+pub use self::session::{Along, Closing, DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};
 pub use self::tls::{
     Authorities, CertificateFacts, Defect, Distrust, Flaw, OwnCertificate, Policy, SignedBy, TlsError,
     TlsOptions, TlsSettings, TlsSettingsError, Version,

@@ -1,5 +1,6 @@
 //! A session: a control connection under TLS, logged in, with its data connections.
 
+mod ahead;
 mod transfer;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,6 +10,8 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
+pub use self::ahead::Along;
+use self::ahead::{Begun, Reserved};
 pub(super) use self::transfer::DataPlan;
 pub use self::transfer::{DataFacts, DataHandshake};
 use super::charset::Charset;
@@ -16,7 +19,7 @@ use super::command::{Argument, Command};
 use super::control::TlsControl;
 use super::data::{DataConnection, Identity};
 use super::error::{FtpsError, Step};
-use super::features::Features;
+use super::features::{Features, HashSupport};
 use super::limits::Deadlines;
 use super::list::{Hidden, Lister};
 use super::passive::pasv_host;
@@ -25,6 +28,16 @@ use super::tls::{CertificateFacts, SessionJar, Version};
 
 /// Bytes of the buffer for what is fetched: what the stall deadline is for.
 const FETCH_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Whether the reply that ends a transfer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It is.
+    Awaited,
+    /// Not where the data connection has ended cleanly: the next exchange takes it, and fails with it
+    /// where it is a refusal.
+    Owed,
+}
 
 /// What is known of an open session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +69,17 @@ impl SessionInfo {
 enum State {
     /// Any exchange.
     Ready,
+    /// Only the upload that was begun along with other commands.
+    Storing,
     /// Nothing: an exchange is under way, or was given up midway.
     Busy,
+}
+
+/// Whether the server was told by which algorithm `HASH` is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HashChoice {
+    Due,
+    Told,
 }
 
 /// A session with a server. Every public future that is dropped before its end leaves the
@@ -77,6 +99,13 @@ pub struct Session {
     data: DataPlan,
     last_data: Option<DataFacts>,
     state: State,
+    /// A port for the next transfer.
+    reserved: Option<Reserved>,
+    /// The upload that was begun along with other commands.
+    begun: Option<Begun>,
+    hash: HashChoice,
+    /// The command of a transfer whose final reply is still to come.
+    owed: Option<&'static str>,
     /// TLS tickets that had come in when the login was done; more come with data connections.
     tickets_at_login: u64,
 }
@@ -104,6 +133,10 @@ impl Session {
             data,
             last_data: None,
             state: State::Ready,
+            reserved: None,
+            begun: None,
+            owed: None,
+            hash: HashChoice::Due,
             tickets_at_login: 0,
         }
     }
@@ -152,7 +185,10 @@ impl Session {
 
     /// Whether another exchange is possible.
     pub fn is_usable(&self) -> bool {
-        self.state == State::Ready
+        match self.state {
+            State::Ready | State::Storing => true,
+            State::Busy => false,
+        }
     }
 
     /// Sends commands in one write, and takes their replies in order. A refusal is a reply like
@@ -167,20 +203,7 @@ impl Session {
         commands: &[Command],
         limit: Duration,
     ) -> Result<Vec<Reply>, FtpsError> {
-        self.begin()?;
-        self.control.send(commands, self.deadlines.reply).await?;
-        let mut replies = Vec::with_capacity(commands.len());
-        for command in commands {
-            replies.push(self.control.final_reply(Step::Command(command.verb()), limit).await?);
-        }
-        match self.control.unasked() {
-            None => self.state = State::Ready,
-            // The answers hold; only the session has ended.
-            Some(FtpsError::Closing { .. }) => {}
-            // One reply too many: which of them belong to which command is not known.
-            Some(error) => return Err(error),
-        }
-        Ok(replies)
+        self.exchange_along(commands, Along::Nothing, limit).await
     }
 
     /// Sends one command; a refusal is a reply like any other.
@@ -197,6 +220,14 @@ impl Session {
         if reply.kind() == ReplyKind::Done { Ok(reply) } else { Err(FtpsError::Refused { verb, reply }) }
     }
 
+    /// What must be said before the first `HASH`, in the same write: by which algorithm it is to answer.
+    /// Refused, it answers by another one, which is no proof and noticed as such.
+    pub fn hash_choice(&mut self) -> Option<Command> {
+        let due = self.features.hash() == HashSupport::Hash && self.hash == HashChoice::Due;
+        self.hash = HashChoice::Told;
+        due.then_some(Command::OptsHashSha256)
+    }
+
     /// Gives the session up: what the server says cannot be told apart any more.
     pub fn abandon(&mut self) {
         self.state = State::Busy;
@@ -205,13 +236,16 @@ impl Session {
     fn begin(&mut self) -> Result<(), FtpsError> {
         match std::mem::replace(&mut self.state, State::Busy) {
             State::Ready => Ok(()),
-            State::Busy => Err(FtpsError::Abandoned),
+            State::Storing | State::Busy => Err(FtpsError::Abandoned),
         }
     }
 
     /// Begins to store a file under `path`. The caller writes its bytes and then calls
     /// [`Upload::finish`].
     pub async fn upload(&mut self, path: Argument) -> Result<Upload<'_>, FtpsError> {
+        if self.state == State::Storing {
+            return self.go_on_storing(&path).await.unwrap_or(Err(FtpsError::Abandoned));
+        }
         let data = self.open_data(Command::Stor(path)).await?;
         Ok(Upload { session: self, data })
     }
@@ -250,6 +284,7 @@ impl Session {
         &mut self,
         command: Command,
         limit: u64,
+        closing: Closing,
         mut sink: impl FnMut(&[u8]) -> Result<(), FtpsError>,
     ) -> Result<u64, FtpsError> {
         let verb = command.verb();
@@ -269,7 +304,10 @@ impl Session {
             }
             sink(piece)?;
         }
-        self.close_data(data, verb).await?;
+        match closing {
+            Closing::Awaited => self.close_data(data, verb).await.map(drop)?,
+            Closing::Owed => self.close_data_early(data, verb).await?,
+        }
         Ok(total)
     }
 
@@ -339,8 +377,11 @@ impl Upload<'_> {
 
     /// Ends the upload: `close_notify`, FIN, drain, and the server's reply. A `2xx` means only
     /// that the server is content: it is no proof of what it stored.
-    pub async fn finish(self) -> Result<Reply, FtpsError> {
-        self.session.close_data(self.data, "STOR").await
+    pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
+        match closing {
+            Closing::Awaited => self.session.close_data(self.data, "STOR").await.map(drop),
+            Closing::Owed => self.session.close_data_early(self.data, "STOR").await,
+        }
     }
 }
 
@@ -364,9 +405,14 @@ impl Download<'_> {
         self.data.fill(buffer, self.session.deadlines.stall).await
     }
 
-    /// Ends the download once all was read: the server says whether that was all.
-    pub async fn finish(self) -> Result<Reply, FtpsError> {
-        self.session.close_data(self.data, "RETR").await
+    /// Ends the download once all was read: the server says whether that was all. With
+    /// [`Closing::Owed`] the reply is taken with those to the next commands: the caller must know by
+    /// other means what the bytes are worth.
+    pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
+        match closing {
+            Closing::Awaited => self.session.close_data(self.data, "RETR").await.map(drop),
+            Closing::Owed => self.session.close_data_early(self.data, "RETR").await,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lessons::Lessons;
+use super::lessons::{Lessons, Overlap};
 use super::limit::Permit;
 use super::profile::Ability;
 use super::request::{Answer, Request, answer, argument, commands, is_plausible};
@@ -12,11 +12,25 @@ use super::throttle::Throttle;
 use super::transfer::{Download, Upload};
 use crate::domain::{Digest, RemotePath, SessionFacts};
 use crate::ftps::{
-    Argument, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed, ReplyKind, Session,
+    self, Argument, Closing, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed,
+    ReplyKind, Session,
 };
 
 /// Most names that [`Connection::names`] holds: with names of 100 bytes, 12 MiB.
 pub const MAX_NAMES: usize = 100_000;
+
+/// What goes along with what is asked, for the sake of the next transfer, where the server was not
+/// seen to mind.
+#[derive(Clone, Copy, Debug)]
+pub enum Along<'p> {
+    /// Nothing.
+    Nothing,
+    /// A port for it is asked for.
+    Port,
+    /// It is begun: a file is stored under this path, at the port that was asked for before. Where
+    /// there is none, one is asked for.
+    Store(&'p RemotePath),
+}
 
 /// A session with a server. It counts against the server's limit for as long as it lives.
 #[derive(Debug)]
@@ -25,6 +39,7 @@ pub struct Connection {
     facts: SessionFacts,
     lessons: Lessons,
     pipelining: Ability,
+    overlap: Ability,
     permit: Permit,
     ways: Ways,
 }
@@ -51,10 +66,11 @@ impl Connection {
         facts: SessionFacts,
         lessons: Lessons,
         pipelining: Ability,
+        overlap: Ability,
         permit: Permit,
         ways: Ways,
     ) -> Self {
-        Self { session, facts, lessons, pipelining, permit, ways }
+        Self { session, facts, lessons, pipelining, overlap, permit, ways }
     }
 
     /// With whom and how it speaks.
@@ -64,7 +80,7 @@ impl Connection {
 
     /// Whether the server can tell the SHA-256 of a file.
     pub fn has_hash(&self) -> bool {
-        self.session.features().hash() != crate::ftps::HashSupport::None
+        self.session.features().hash() != ftps::HashSupport::None
     }
 
     /// The leave to have it, under its server's limit.
@@ -95,8 +111,38 @@ impl Connection {
     /// Asks several things in one write, or one after another where the server was seen not to
     /// take that, and gives the answers in the same order. `size` is the
     /// size of the largest file that the server may have to hash. An error means that the
-    /// session is lost. Not cancel safe.
+    /// session is lost, but for a refusal, which is that of an upload whose end was not waited for. Not
+    /// cancel safe.
     pub async fn perform(&mut self, requests: &[Request], size: u64) -> Result<Vec<Answer>, FtpsError> {
+        self.perform_along(requests, size, Along::Nothing).await
+    }
+
+    /// The same, with what helps the next transfer in the same write. Not cancel safe.
+    pub async fn perform_along(
+        &mut self,
+        requests: &[Request],
+        size: u64,
+        along: Along<'_>,
+    ) -> Result<Vec<Answer>, FtpsError> {
+        let along = if self.overlaps() { along } else { Along::Nothing };
+        let ends = self.session.is_owed();
+        let asked = self.ask(requests, size, along).await;
+        match (&asked, along) {
+            (Err(error), Along::Store(_)) => self.lessons.note_lost_overlap(Overlap::Begin, error),
+            (Err(error), Along::Port) => self.lessons.note_lost_overlap(Overlap::End, error),
+            (Err(error), Along::Nothing) if ends => self.lessons.note_lost_overlap(Overlap::End, error),
+            (Ok(_), _) if ends => self.lessons.note_overlap(Overlap::End),
+            _ => {}
+        }
+        asked
+    }
+
+    async fn ask(
+        &mut self,
+        requests: &[Request],
+        size: u64,
+        along: Along<'_>,
+    ) -> Result<Vec<Answer>, FtpsError> {
         let (features, home) = (self.session.features(), self.session.home());
         let hash = features.hash();
         let charset = self.session.charset();
@@ -104,17 +150,35 @@ impl Connection {
             .iter()
             .map(|request| commands(request, features, home, charset))
             .collect::<Result<_, _>>()?;
-        let batch: Vec<Command> = commands.iter().flatten().cloned().collect();
+        let choice = if requests.iter().any(|request| matches!(request, Request::Hash(_))) {
+            self.session.hash_choice()
+        } else {
+            None
+        };
+        let first = usize::from(choice.is_some());
+        let batch: Vec<Command> = choice.into_iter().chain(commands.iter().flatten().cloned()).collect();
         let limit = self.session.deadlines().for_hashing(size);
         let mut replies = Vec::with_capacity(batch.len());
         match self.pipelining {
-            Ability::Unknown | Ability::Yes => replies = self.session.exchange_within(&batch, limit).await?,
+            Ability::Unknown | Ability::Yes => {
+                let path = match along {
+                    Along::Store(path) => Some(self.argument(path)?),
+                    Along::Port | Along::Nothing => None,
+                };
+                let along = match (along, &path) {
+                    (Along::Store(_), Some(path)) => ftps::Along::Store(path),
+                    (Along::Port, _) => ftps::Along::Port,
+                    (Along::Store(_) | Along::Nothing, _) => ftps::Along::Nothing,
+                };
+                replies = self.session.exchange_along(&batch, along, limit).await?;
+            }
             Ability::No => {
                 for command in batch.chunks(1) {
                     replies.extend(self.session.exchange_within(command, limit).await?);
                 }
             }
         }
+        replies.drain(..first.min(replies.len()));
         let mut replies = replies.into_iter();
         let mut answers = Vec::with_capacity(requests.len());
         for (request, commands) in requests.iter().zip(&commands) {
@@ -140,15 +204,46 @@ impl Connection {
         self.session.deadlines().reply
     }
 
+    /// Whether the next transfer is begun before the last one is known to be over, as far as the
+    /// server was not seen to mind: only where we open data connections.
+    pub fn overlaps(&self) -> bool {
+        self.pipelining != Ability::No
+            && self.overlap != Ability::No
+            && self.session.is_passive()
+            && self.lessons.may_overlap()
+    }
+
+    /// Whether the reply that ends a transfer is waited for, as far as the server was not seen to mind.
+    pub fn closing(&self) -> Closing {
+        if self.overlaps() { Closing::Owed } else { Closing::Awaited }
+    }
+
+    /// Whether the next transfer has a port already.
+    pub fn has_port(&self) -> bool {
+        self.session.has_port()
+    }
+
+    /// Whether an upload was begun along with what was asked last: nothing else can be asked before it
+    /// is over.
+    pub fn is_storing(&self) -> bool {
+        self.session.is_storing()
+    }
+
     /// Asks in one write from now on, whatever was learned: to learn it.
     pub fn pipeline(&mut self) {
         self.pipelining = Ability::Unknown;
     }
 
-    /// Begins to store a file. Not cancel safe.
+    /// Begins to store a file, or goes on with one that was begun. Not cancel safe.
     pub async fn upload(&mut self, path: &RemotePath) -> Result<Upload<'_>, FtpsError> {
         let path = self.argument(path)?;
+        let begun = self.session.is_storing();
         let upload = self.session.upload(path).await;
+        match &upload {
+            Ok(_) if begun => self.lessons.note_overlap(Overlap::Begin),
+            Err(error) if begun => self.lessons.note_lost_overlap(Overlap::Begin, error),
+            Ok(_) | Err(_) => {}
+        }
         let upload = upload.inspect_err(|error| self.lessons.note_failure(error))?;
         self.lessons.note(upload.session());
         Ok(Upload::new(upload, &self.ways.up))
@@ -188,8 +283,13 @@ impl Connection {
     /// Reads a file back that should have `size` bytes. One that has more is not read to its
     /// end, which there may not be: then the session is lost, and what comes back is more than
     /// `size` and less than the file. Not cancel safe.
-    pub async fn read_back(&mut self, path: &RemotePath, size: u64) -> Result<Incoming, FtpsError> {
-        let read = self.download(path).await?.digest(size).await;
+    pub async fn read_back(
+        &mut self,
+        path: &RemotePath,
+        size: u64,
+        closing: Closing,
+    ) -> Result<Incoming, FtpsError> {
+        let read = self.download(path).await?.digest(size, closing).await;
         self.noted(read)
     }
 

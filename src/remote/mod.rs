@@ -14,7 +14,7 @@ mod server;
 mod throttle;
 mod transfer;
 
-pub use self::connection::{Connection, Incoming, MAX_NAMES};
+pub use self::connection::{Along, Connection, Incoming, MAX_NAMES};
 pub use self::limit::{Haste, Permit, Share};
 pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
@@ -22,5 +22,6 @@ pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError, Unopened, check_path, check_tls};
 pub use self::transfer::{Download, Upload};
 pub use crate::ftps::{
-    ArgumentError, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal, Trouble,
+    ArgumentError, Closing, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal,
+    Trouble,
 };

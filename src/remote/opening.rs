@@ -2,7 +2,7 @@
 
 use super::lessons::Lessons;
 use super::profile::Ability;
-use crate::ftps::{Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step};
+use crate::ftps::{Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step, TlsStart};
 
 /// Opens a session; where the server loses or mixes up what comes in one write, another one step by
 /// step. Returns whether commands may go in one write, as far as is known.
@@ -11,9 +11,16 @@ pub(super) async fn open(
     lessons: &Lessons,
     note: Noted<'_>,
 ) -> Result<(Session, Ability), FtpsError> {
-    let mut is_setting_up = false;
+    let (mut is_setting_up, mut is_logged_in) = (false, false);
     let opened = Session::open_noting(endpoint, &mut |milestone| {
-        is_setting_up = matches!(milestone, Milestone::LoggedIn(_));
+        // The last one before the login; with implicit TLS the greeting comes behind the handshake.
+        is_setting_up = matches!(
+            (&milestone, endpoint.start),
+            (Milestone::Secured(_), TlsStart::Explicit)
+                | (Milestone::Greeted(_), TlsStart::Implicit)
+                | (Milestone::LoggedIn(_), _)
+        );
+        is_logged_in |= matches!(milestone, Milestone::LoggedIn(_));
         note(milestone);
     })
     .await;
@@ -28,7 +35,8 @@ pub(super) async fn open(
     };
     let slow = Endpoint { pace: Pace::StepByStep, ..endpoint.clone() };
     let mut tell_the_rest = |milestone| {
-        if milestone == Milestone::Protected {
+        if milestone == Milestone::Protected || (matches!(milestone, Milestone::LoggedIn(_)) && !is_logged_in)
+        {
             note(milestone);
         }
     };
@@ -39,7 +47,7 @@ pub(super) async fn open(
 
 /// Whether an error may come of several commands in one write: replies are missing, too many, or to
 /// something else. A refusal is an answer.
-fn may_come_of_haste(error: &FtpsError) -> bool {
+pub(super) fn may_come_of_haste(error: &FtpsError) -> bool {
     matches!(
         error,
         FtpsError::Timeout { step: Step::Command(_), .. }

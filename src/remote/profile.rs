@@ -33,6 +33,8 @@ pub struct Profile {
     pub names: Ability,
     /// Whether it takes commands that are sent before the last one was answered.
     pub pipelining: Ability,
+    /// Whether it bears that a transfer is begun before it has told the end of the last one.
+    pub overlap: Ability,
     /// Whether it serves several sessions in active mode at once
     /// ([`Uncalled::Ended`](crate::ftps::Uncalled::Ended)).
     pub crowds: Ability,

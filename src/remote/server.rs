@@ -324,7 +324,8 @@ impl Remote {
             certificate: crate::domain::Digest::from_bytes(info.certificate),
         };
         info!(server = %self.server.name, peer = %facts.peer, tls = %facts.tls, cipher = facts.cipher, "Session opened.");
-        Connection::new(session, facts, self.lessons.clone(), pipelining, permit, self.ways.clone())
+        let (overlap, ways) = (self.profile().overlap, self.ways.clone());
+        Connection::new(session, facts, self.lessons.clone(), pipelining, overlap, permit, ways)
     }
 
     /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the

@@ -3,7 +3,7 @@
 use super::connection::Incoming;
 use super::throttle::Throttle;
 use crate::domain::Hasher;
-use crate::ftps::{self, FtpsError, Reply};
+use crate::ftps::{self, Closing, FtpsError};
 
 /// What is read at once of a file that is read back: as much as the stall deadline is for.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
@@ -36,8 +36,8 @@ impl<'a> Upload<'a> {
 
     /// Ends the upload: `close_notify`, FIN, drain, and the server's reply. A `2xx` means only
     /// that the server is content: it is no proof of what it stored.
-    pub async fn finish(self) -> Result<Reply, FtpsError> {
-        self.inner.finish().await
+    pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
+        self.inner.finish(closing).await
     }
 }
 
@@ -65,7 +65,7 @@ impl<'a> Download<'a> {
 
     /// Reads a file that should have `size` bytes, and ends the download. Where more come, the rest
     /// is not read, and the session is lost.
-    pub(super) async fn digest(mut self, size: u64) -> Result<Incoming, FtpsError> {
+    pub(super) async fn digest(mut self, size: u64, closing: Closing) -> Result<Incoming, FtpsError> {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut total = 0_u64;
@@ -82,12 +82,12 @@ impl<'a> Download<'a> {
                 return Ok(Incoming { size: total, digest: hasher.finish() });
             }
         }
-        self.finish().await?;
+        self.inner.finish(closing).await?;
         Ok(Incoming { size: total, digest: hasher.finish() })
     }
 
     /// Ends the download once all was read: the server says whether that was all.
-    pub async fn finish(self) -> Result<Reply, FtpsError> {
-        self.inner.finish().await
+    pub async fn finish(self) -> Result<(), FtpsError> {
+        self.inner.finish(Closing::Awaited).await
     }
 }

@@ -14,7 +14,7 @@ use crate::delivery::sidecars::{Strangers, take_down};
 use crate::domain::{
     Failure, FileProgress, FileStat, Record, RemotePath, Sent, Storing, Timestamp, Verified, Withdrawn,
 };
-use crate::remote::{Connection, FtpsError};
+use crate::remote::{Closing, Connection, FtpsError};
 use crate::source::{Filter, SourceError, hash_beginning, hash_file};
 
 /// How a delivery ended well.
@@ -142,7 +142,7 @@ async fn store(
             return if begun { Upload::Refused(error) } else { Upload::Broken(error) };
         }
     };
-    match transfer(shared, &work.path, pump, upload).await {
+    match transfer(shared, &work.path, pump, upload, Closing::Awaited).await {
         Ok(sent) => Upload::Whole(sent),
         Err(error) => Upload::Broken(error),
     }

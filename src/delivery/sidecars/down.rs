@@ -7,7 +7,7 @@ use crate::delivery::shared::Shared;
 use crate::domain::{
     Digest, Entry, Overwrite, ProofMethod, RelPath, RemotePath, Sent, SidecarStep, VerifyPolicy,
 };
-use crate::remote::{Answer, Connection, Request, Trouble};
+use crate::remote::{Answer, Closing, Connection, Request, Trouble};
 
 /// What becomes of what stands under the name of a sidecar and is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ pub(super) async fn holds(
     {
         return Ok(proved(*digest == sent.digest, ProofMethod::ServerHash));
     }
-    match connection.read_back(there, size).await {
+    match connection.read_back(there, size, Closing::Awaited).await {
         Ok(read) => Ok(proved((read.size, read.digest) == (sent.size, sent.digest), ProofMethod::ReadBack)),
         Err(error) if error.trouble() == Trouble::Refused => Ok(None),
         Err(error) => Err(error.into()),

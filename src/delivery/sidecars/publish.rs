@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::down::holds;
 use super::{Subject, commit, place};
+use crate::delivery::ahead::Ahead;
 use crate::delivery::attempt::{
     Broken, Left, choose_proof, make_folders, prepare_folder, publish, settle_subject, spec,
 };
@@ -17,7 +18,7 @@ use crate::domain::{
     Digest, Entry, EntryStatus, FileStat, FoundDiffering, Mode, Overwrite, Owed, PublishWay, Record, RelPath,
     RemotePath, Sent, Sidecar, SidecarStep, Sidecars, Standing,
 };
-use crate::remote::{Answer, Connection, Request};
+use crate::remote::{Answer, Closing, Connection, Request};
 
 /// Since when it is known that the file stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +221,7 @@ async fn by_rename(
     };
     let spec = spec(shared, draft, sent, destination, proof, None)?;
     let subject = Subject::Sidecar { of: file, sidecar };
-    publish(shared, connection, subject, Publish::new(spec)).await.map(drop)
+    publish(shared, connection, subject, Publish::new(spec), &mut Ahead::never()).await.map(drop)
 }
 
 /// Under its name at once: what stands there was taken down, or is a beginning of it.
@@ -288,6 +289,6 @@ async fn store(connection: &mut Connection, there: &RemotePath, content: &[u8]) 
     if !content.is_empty() {
         upload.write(content).await?;
     }
-    upload.finish().await?;
+    upload.finish(Closing::Awaited).await?;
     Ok(())
 }

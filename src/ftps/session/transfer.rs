@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,7 +12,7 @@ use super::{Session, State};
 use crate::ftps::active::Listener;
 use crate::ftps::command::Command;
 use crate::ftps::connect::no_answer;
-use crate::ftps::data::DataConnection;
+use crate::ftps::data::{DataConnection, DataEnd};
 use crate::ftps::error::{FtpsError, Renewal, Step, Uncalled};
 use crate::ftps::limits::{EXCUSE_PATIENCE, MAX_PASSIVE_ATTEMPTS, PASSIVE_RETRY_DELAY};
 use crate::ftps::passive::{epsv_port, pasv_address};
@@ -56,6 +56,8 @@ pub(in crate::ftps) struct DataPlan {
     passive: PassiveVerb,
     /// What the server took in place of what it refused for good.
     learned: Option<PassiveVerb>,
+    /// What was refused for good when it was asked for in advance.
+    refused: Option<PassiveVerb>,
     active: ActiveVerb,
 }
 
@@ -68,17 +70,45 @@ enum ActiveVerb {
 }
 
 impl DataPlan {
+    /// Who opens data connections.
+    pub(super) fn way(&self) -> &DataWay {
+        &self.way
+    }
+
+    /// What asks for passive ports was refused for good, in advance: the other one is tried next, once.
+    pub(super) fn passive_refused(&mut self) {
+        if self.refused.is_none() {
+            self.refused = Some(self.passive);
+            self.passive = other(self.passive);
+        }
+    }
+
+    /// A port was named in answer to what asks for one.
+    pub(super) fn passive_worked(&mut self) {
+        if self.refused.is_some_and(|refused| refused != self.passive) {
+            self.learned = Some(self.passive);
+        }
+    }
+
+    /// What asks for a passive port.
+    pub(super) fn passive_command(&self) -> Command {
+        match self.passive {
+            PassiveVerb::Epsv => Command::Epsv,
+            PassiveVerb::Pasv => Command::Pasv,
+        }
+    }
+
     pub(in crate::ftps) fn new(way: DataWay, local: SocketAddr) -> Self {
         let passive = match &way {
             DataWay::Passive(way) => way.first,
             DataWay::Active(_) => PassiveVerb::default(),
         };
-        Self { way, local, passive, learned: None, active: ActiveVerb::Eprt }
+        Self { way, local, passive, learned: None, refused: None, active: ActiveVerb::Eprt }
     }
 }
 
 /// Where a data connection comes from, as agreed with the server.
-enum Agreed {
+pub(super) enum Agreed {
     /// We open it, at a port that the server named in answer to this.
     To(SocketAddr, &'static str),
     /// The server opens it.
@@ -118,12 +148,13 @@ impl Session {
         offset: Option<u64>,
     ) -> Result<DataConnection, FtpsError> {
         self.check_stock()?;
-        let agreed = match self.data.way.clone() {
-            DataWay::Passive(way) => {
+        let agreed = match (self.take_reserved(), self.data.way.clone()) {
+            (Some(agreed), _) => agreed,
+            (None, DataWay::Passive(way)) => {
                 let address = self.passive_address(way.named).await?;
                 Agreed::To(address, self.last_data.map_or("PASV", |facts| facts.verb))
             }
-            DataWay::Active(way) => Agreed::From(self.active_port(&way).await?),
+            (None, DataWay::Active(way)) => Agreed::From(self.active_port(&way).await?),
         };
         let Some(offset) = offset else { return self.open_agreed(agreed, command).await };
         self.restart_at(offset).await?;
@@ -140,7 +171,23 @@ impl Session {
         self.begin()?;
         let verb = command.verb();
         self.control.send(&[command], self.deadlines.reply).await?;
-        let (tcp, start) = self.reach(agreed, verb).await?;
+        let stranger = match &agreed {
+            Agreed::From(listener) => Some(listener.stranger()),
+            Agreed::To(..) => None,
+        };
+        let tcp = open_tcp(agreed, self.deadlines.data_connect);
+        self.open_reached(tcp, stranger, verb).await
+    }
+
+    /// Opens the data connection of a command that was sent, over `tcp`. In active mode `stranger`
+    /// knows who else has called.
+    pub(super) async fn open_reached(
+        &mut self,
+        tcp: impl Future<Output = Result<TcpStream, FtpsError>>,
+        stranger: Option<Arc<OnceLock<IpAddr>>>,
+        verb: &'static str,
+    ) -> Result<DataConnection, FtpsError> {
+        let (tcp, start) = self.reach(tcp, stranger, verb).await?;
         let data = self.secure(tcp, start, verb).await?;
         let handshake = if data.is_resumed() { DataHandshake::Resumed } else { DataHandshake::Full };
         self.last_data = self.last_data.map(|facts| DataFacts { handshake, ..facts });
@@ -164,15 +211,14 @@ impl Session {
 
     /// Gets the TCP connection, whoever opens it, and listens to what the server says meanwhile: some
     /// say that a transfer begins only when it is there, some before, and some that it cannot be had.
-    async fn reach(&mut self, agreed: Agreed, verb: &'static str) -> Result<(TcpStream, Start), FtpsError> {
-        let limit = self.deadlines.data_connect;
+    async fn reach(
+        &mut self,
+        tcp: impl Future<Output = Result<TcpStream, FtpsError>>,
+        stranger: Option<Arc<OnceLock<IpAddr>>>,
+        verb: &'static str,
+    ) -> Result<(TcpStream, Start), FtpsError> {
         // The connection ends the wait: it has a limit of its own.
-        let patience = self.deadlines.reply.saturating_add(limit);
-        let stranger = match &agreed {
-            Agreed::From(listener) => listener.stranger(),
-            Agreed::To(..) => Arc::default(),
-        };
-        let tcp = open_tcp(agreed, limit);
+        let patience = self.deadlines.reply.saturating_add(self.deadlines.data_connect);
         tokio::pin!(tcp);
         let mut start = Start::Awaited;
         loop {
@@ -187,8 +233,9 @@ impl Session {
             if start == Start::Said && reply.kind() == ReplyKind::Preliminary {
                 return Err(FtpsError::Unexpected { verb, reply });
             }
-            self.check_started(verb, reply)
-                .map_err(|error| self.unreached(error, stranger.get().copied()))?;
+            self.check_started(verb, reply).map_err(|error| {
+                self.unreached(error, stranger.as_ref().and_then(|who| who.get()).copied())
+            })?;
             start = Start::Said;
         }
     }
@@ -324,35 +371,24 @@ impl Session {
         let mut attempt = 1;
         loop {
             let passive = self.data.passive;
-            let command = match passive {
-                PassiveVerb::Epsv => Command::Epsv,
-                PassiveVerb::Pasv => Command::Pasv,
-            };
+            let command = self.data.passive_command();
             let verb = command.verb();
             let reply = self.ask(command).await?;
-            let peer = self.info.peer.ip();
-            let found = match passive {
-                PassiveVerb::Epsv => epsv_port(&reply).map(|port| (SocketAddr::new(peer, port), None)),
-                PassiveVerb::Pasv => pasv_address(&reply).map(|address| to_connect(address, peer, named)),
-            };
-            match (found, reply.kind()) {
-                (Some((address, ignored)), _) => {
-                    self.last_data =
-                        Some(DataFacts { address, verb, ignored, handshake: DataHandshake::None });
+            match (self.passive_port(&reply, named), reply.kind()) {
+                (Some(facts), _) => {
+                    self.last_data = Some(facts);
+                    self.data.passive_worked();
                     if passive != first {
                         self.data.learned = Some(passive);
                     }
-                    return Ok(address);
+                    return Ok(facts.address);
                 }
                 (None, ReplyKind::Transient) if attempt < MAX_PASSIVE_ATTEMPTS => {
                     attempt += 1;
                     sleep(PASSIVE_RETRY_DELAY).await;
                 }
                 (None, ReplyKind::Permanent) if passive == first => {
-                    self.data.passive = match passive {
-                        PassiveVerb::Epsv => PassiveVerb::Pasv,
-                        PassiveVerb::Pasv => PassiveVerb::Epsv,
-                    };
+                    self.data.passive = other(passive);
                 }
                 (None, ReplyKind::Transient | ReplyKind::Permanent) => {
                     self.data.passive = first;
@@ -361,6 +397,17 @@ impl Session {
                 (None, _) => return Err(FtpsError::Unexpected { verb, reply }),
             }
         }
+    }
+
+    /// The port in the reply to what asks for one.
+    pub(super) fn passive_port(&self, reply: &Reply, named: NamedAddress) -> Option<DataFacts> {
+        let peer = self.info.peer.ip();
+        let verb = self.data.passive_command().verb();
+        let (address, ignored) = match self.data.passive {
+            PassiveVerb::Epsv => (SocketAddr::new(peer, epsv_port(reply)?), None),
+            PassiveVerb::Pasv => to_connect(pasv_address(reply)?, peer, named),
+        };
+        Some(DataFacts { address, verb, ignored, handshake: DataHandshake::None })
     }
 
     /// Listens at a port and tells it to the server.
@@ -406,31 +453,81 @@ impl Session {
     /// Ends a data connection in order, and takes the reply that follows.
     pub(super) async fn close_data(
         &mut self,
-        mut data: DataConnection,
+        data: DataConnection,
         verb: &'static str,
     ) -> Result<Reply, FtpsError> {
-        // A server that hangs up first says why in its reply.
-        let _hung_up = data.shutdown(self.deadlines.stall).await.is_err();
-        let (limit, drain_limit) = (self.deadlines.final_reply, self.deadlines.drain);
-        let reply = {
-            let reply = self.control.final_reply(Step::FinalReply, limit);
-            tokio::pin!(reply);
-            let drain = data.drain();
-            tokio::pin!(drain);
-            tokio::select! {
-                biased;
-                () = &mut drain => reply.await,
-                reply = &mut reply => {
-                    let _still_open = timeout(drain_limit, drain).await.is_err();
-                    reply
-                }
+        match self.end_data(data).await? {
+            Ending::Answered(reply) => self.check_ended(verb, reply),
+            Ending::Clean => {
+                let limit = self.deadlines.final_reply;
+                let reply = self.control.final_reply(Step::FinalReply, limit).await?;
+                self.check_ended(verb, reply)
             }
-        }?;
+        }
+    }
+
+    /// The same, but where the data connection has ended cleanly first, the reply is taken with those
+    /// to the next commands: vsftpd says it a round trip later.
+    pub(super) async fn close_data_early(
+        &mut self,
+        data: DataConnection,
+        verb: &'static str,
+    ) -> Result<(), FtpsError> {
+        match self.end_data(data).await? {
+            Ending::Answered(reply) => self.check_ended(verb, reply).map(drop),
+            Ending::Clean => {
+                self.owed = Some(verb);
+                self.state = State::Ready;
+                Ok(())
+            }
+        }
+    }
+
+    fn check_ended(&mut self, verb: &'static str, reply: Reply) -> Result<Reply, FtpsError> {
         self.state = State::Ready;
         match reply.kind() {
             ReplyKind::Done => Ok(reply),
             _ => Err(FtpsError::Refused { verb, reply }),
         }
+    }
+
+    /// Ends a data connection in order, until its clean end or the server's reply, whichever comes
+    /// first.
+    async fn end_data(&mut self, mut data: DataConnection) -> Result<Ending, FtpsError> {
+        // A server that hangs up first says why in its reply.
+        let _hung_up = data.shutdown(self.deadlines.stall).await.is_err();
+        let (limit, drain_limit) = (self.deadlines.final_reply, self.deadlines.drain);
+        let reply = self.control.final_reply(Step::FinalReply, limit);
+        tokio::pin!(reply);
+        let drain = data.drain();
+        tokio::pin!(drain);
+        tokio::select! {
+            biased;
+            reply = &mut reply => {
+                let _still_open = timeout(drain_limit, drain).await.is_err();
+                reply.map(Ending::Answered)
+            }
+            end = &mut drain => match end {
+                DataEnd::Clean => Ok(Ending::Clean),
+                DataEnd::Cut => reply.await.map(Ending::Answered),
+            },
+        }
+    }
+}
+
+/// How a transfer ended.
+enum Ending {
+    /// The server has said how.
+    Answered(Reply),
+    /// Its data connection ended with `close_notify` on both sides, and the server will say how.
+    Clean,
+}
+
+/// The other command that asks for a passive port.
+const fn other(verb: PassiveVerb) -> PassiveVerb {
+    match verb {
+        PassiveVerb::Epsv => PassiveVerb::Pasv,
+        PassiveVerb::Pasv => PassiveVerb::Epsv,
     }
 }
 
@@ -438,7 +535,7 @@ impl Session {
 const NO_DATA_CONNECTION: u16 = 425;
 
 /// The TCP connection, by whoever opens it.
-async fn open_tcp(agreed: Agreed, limit: Duration) -> Result<TcpStream, FtpsError> {
+pub(super) async fn open_tcp(agreed: Agreed, limit: Duration) -> Result<TcpStream, FtpsError> {
     match agreed {
         Agreed::From(listener) => listener.accept(limit).await,
         Agreed::To(address, verb) => match timeout(limit, TcpStream::connect(address)).await {

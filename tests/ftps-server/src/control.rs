@@ -30,6 +30,8 @@ pub(crate) struct Control {
     peer: SocketAddr,
     local: SocketAddr,
     idle: Duration,
+    /// How often bytes have come.
+    writes: u64,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Control {
     pub(crate) fn new(stream: TcpStream, idle: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
-        Ok(Self { stream: Stream::Plain(stream), input: Vec::new(), peer, local, idle })
+        Ok(Self { stream: Stream::Plain(stream), input: Vec::new(), peer, local, idle, writes: 0 })
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -149,7 +151,27 @@ impl Control {
                 return Ok(None);
             };
             self.input.extend(received);
+            self.writes += 1;
         }
+    }
+
+    /// How often bytes have come.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Whether a command that begins so has come behind the one at hand, or comes within this time.
+    pub(crate) async fn hears(&mut self, start: &str, patience: Duration) -> io::Result<bool> {
+        let mut chunk = [0; 4096];
+        while self.input.is_empty() {
+            let Ok(read) = timeout(patience, self.read(&mut chunk)).await else { return Ok(false) };
+            let Some(received) = chunk.get(..read?).filter(|received| !received.is_empty()) else {
+                return Ok(false);
+            };
+            self.input.extend(received);
+            self.writes += 1;
+        }
+        Ok(self.input.split(|byte| *byte == b'\n').any(|line| line.starts_with(start.as_bytes())))
     }
 
     /// Forgets what the client has sent already.

@@ -60,6 +60,17 @@ pub enum Witness {
     Liar,
 }
 
+/// What a server makes of a command that has come before the one at hand was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overheard {
+    /// It hangs up.
+    HangUp,
+    /// It forgets all that has come.
+    Forget,
+    /// It forgets to answer the command at hand.
+    Confused,
+}
+
 /// One misbehaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,6 +93,9 @@ pub enum Action {
     Delay(Duration),
     /// Any command: performed; the commands behind it in the same write are forgotten.
     ForgetInput,
+    /// Any command: performed; then this happens where a command that begins so has come meanwhile, or
+    /// comes within [`crate::PATIENT`].
+    Overhears(String, Overheard),
     /// Any command: these bytes follow the reply in the same write. With `AUTH` they cross in plain
     /// text after the 234.
     Inject(Vec<u8>),

@@ -53,8 +53,9 @@ mod tree;
 
 pub use dialect::{Dialect, Feature, Manner, Reuse};
 pub use event::Event;
-pub use faults::{Action, Blow, Cut, Fault, Moment, Witness};
+pub use faults::{Action, Blow, Cut, Fault, Moment, Overheard, Witness};
 pub use pki::{Identity, Pki};
 pub use server::{Builder, Mode, Server, StartError};
+pub use speech::PATIENT;
 pub use tls::{ClientCertificates, TlsVersions};
 pub use transcript::{Counters, Direction, Line, Transcript};

@@ -90,7 +90,7 @@ impl Session {
             },
             Err(error) => format!("never began: {error}"),
         };
-        recorder.recorder.record(connection, Direction::Note, note.as_bytes());
+        recorder.recorder.record(connection, Direction::Note, 0, note.as_bytes());
     }
 
     fn new(shared: Arc<Shared>, connection: u64, stream: TcpStream, welcome: Welcome) -> io::Result<Self> {
@@ -173,7 +173,7 @@ impl Session {
     }
 
     pub(crate) fn record(&self, direction: Direction, text: &[u8]) {
-        self.shared.recorder.record(self.connection, direction, text);
+        self.shared.recorder.record(self.connection, direction, self.control.writes(), text);
     }
 
     pub(crate) fn channel(&self) -> Channel {

@@ -8,11 +8,14 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::commands::Outcome;
-use crate::faults::{Action, Moment};
+use crate::faults::{Action, Moment, Overheard};
 use crate::reply::Reply;
 use crate::session::{Flow, Session};
 use crate::transcript::Direction;
 
+/// How long a server listens for commands that come too early: longer than a client takes that does not
+/// wait.
+pub const PATIENT: Duration = Duration::from_millis(300);
 /// Where an endless reply ends after all.
 const ENDLESS: usize = 64 * 1024 * 1024;
 /// How much of an endless reply goes into one write.
@@ -133,6 +136,13 @@ impl Session {
                     return Ok(Flow::End);
                 }
                 Action::ForgetInput => self.control.forget_input(),
+                Action::Overhears(start, overheard) if self.control.hears(&start, PATIENT).await? => {
+                    match overheard {
+                        Overheard::HangUp => return Ok(Flow::End),
+                        Overheard::Forget => self.control.forget_input(),
+                        Overheard::Confused => return Ok(Flow::Continue),
+                    }
+                }
                 Action::Delay(time) => sleep(time).await,
                 Action::EndlessLine => return self.endless(b"220-", &[b'x'; ENDLESS_CHUNK]).await,
                 Action::EndlessReply => return self.endless(b"220-", b"220-more\r\n").await,

@@ -1,6 +1,6 @@
 //! What crossed the control connections, and how often things happened.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -33,6 +33,9 @@ pub struct Line {
     pub connection: u64,
     /// Who sent it.
     pub direction: Direction,
+    /// Of a command: how often bytes had come on its connection with it. Commands of one write have the
+    /// same number.
+    pub write: u64,
     /// The line without its end; the argument of `PASS` is starred.
     pub text: String,
 }
@@ -62,6 +65,16 @@ impl Transcript {
     /// How many commands begin with this text.
     pub fn count(&self, start: &str) -> usize {
         self.commands().iter().filter(|command| command.starts_with(start)).count()
+    }
+
+    /// What clients sent, write by write and connection by connection: the verbs of each.
+    pub fn writes(&self) -> Vec<String> {
+        let mut writes: BTreeMap<(u64, u64), Vec<&str>> = BTreeMap::new();
+        for line in self.lines.iter().filter(|line| line.direction == Direction::In) {
+            let verb = line.text.split(' ').next().unwrap_or_default();
+            writes.entry((line.connection, line.write)).or_default().push(verb);
+        }
+        writes.into_values().map(|verbs| verbs.join(" ")).collect()
     }
 
     fn texts(&self, direction: Direction) -> Vec<&str> {
@@ -96,14 +109,14 @@ impl Recorder {
         Self { start: Instant::now(), order: AtomicU64::new(0), lines: Mutex::default() }
     }
 
-    pub(crate) fn record(&self, connection: u64, direction: Direction, text: &[u8]) {
+    pub(crate) fn record(&self, connection: u64, direction: Direction, write: u64, text: &[u8]) {
         let text = String::from_utf8_lossy(text).chars().take(TRANSCRIPT_LINE).collect();
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let order = self.order.fetch_add(1, Ordering::Relaxed);
         if lines.len() >= TRANSCRIPT_LINES {
             lines.pop_front();
         }
-        lines.push_back(Line { order, at: self.start.elapsed(), connection, direction, text });
+        lines.push_back(Line { order, at: self.start.elapsed(), connection, direction, write, text });
     }
 
     pub(crate) fn transcript(&self) -> Transcript {

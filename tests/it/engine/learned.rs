@@ -6,7 +6,7 @@ use std::time::Duration;
 use ftps_server::{Action, Dialect, Fault, Server};
 use nightferry::diagnose::{Check, Outcome};
 use nightferry::domain::Exit;
-use nightferry::remote::{Ability, LastingSessions, PassiveCommand, Profile};
+use nightferry::remote::{Ability, Closing, LastingSessions, PassiveCommand, Profile};
 use tokio_util::sync::CancellationToken;
 
 use super::bench::{Bench, cause};
@@ -39,6 +39,7 @@ async fn a_good_server_is_known_at_the_end() {
         composition: yes,
         names: yes,
         pipelining: yes,
+        overlap: Ability::Unknown,
         crowds: Ability::Unknown,
         connections: None,
         connections_seen: None,
@@ -235,11 +236,11 @@ async fn passive_ports_that_cannot_be_reached_are_asked_for_otherwise() {
     let remote = bench.remote();
     let path = nightferry::domain::RemotePath::new("/in/a.txt").unwrap();
     let mut connection = remote.connect().await.unwrap();
-    connection.read_back(&path, 1).await.unwrap_err();
+    connection.read_back(&path, 1, Closing::Awaited).await.unwrap_err();
     drop(connection);
     assert_eq!(bench.profile().passive, PassiveCommand::Pasv, "one failure is no lesson");
     let mut connection = remote.connect().await.unwrap();
-    assert_eq!(connection.read_back(&path, 1).await.unwrap().size, 1);
+    assert_eq!(connection.read_back(&path, 1, Closing::Awaited).await.unwrap().size, 1);
     assert_eq!(bench.profile().passive, PassiveCommand::Epsv);
     drop(connection);
 

@@ -1,6 +1,7 @@
 //! The engine against the test server: runs of one job, without the command line.
 
 mod adopt;
+mod ahead;
 mod bandwidth;
 mod bench;
 mod certificates;

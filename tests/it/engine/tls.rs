@@ -11,6 +11,7 @@ use std::thread;
 
 use ftps_server::{Action, ClientCertificates, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersions};
 use nightferry::domain::{ClientCertificate, Digest, Exit, SpkiPin, TlsMode, TlsPolicy};
+use nightferry::remote::Ability;
 use nightferry::remote::{FtpsError, Profiles, Remote, Trouble};
 use rustls::{CipherSuite, NamedGroup};
 use tempfile::TempDir;
@@ -360,9 +361,11 @@ async fn refused_protection_ends_the_run_before_a_file_is_named() {
             assert_eq!(transcript.count(forbidden), 0, "{verb} {reply}: {transcript}");
         }
     }
-    // Under TLS a server may let a user in without a password (RFC 4217, section 7).
+    // Under TLS a server may let a user in without a password (RFC 4217, section 7): it is told none
+    // where the answer to the name is waited for.
     let mut bench = Bench::new(Dialect::full(), [Fault::on("USER", Action::Reply("230 come in".into()))]);
     bench.password = "canary";
+    bench.remote().learn(|profile| profile.pipelining = Ability::No);
     bench.write("a.txt", "a");
     bench.run().await;
     assert_eq!(bench.server.transcript().count("PASS"), 0);
