@@ -292,7 +292,7 @@ pub(super) async fn publish(
     machine: Publish,
     ahead: &mut Ahead,
 ) -> Result<Verified, Broken> {
-    let published = drive(shared, connection, subject, machine, ahead).await;
+    let published = Box::pin(drive(shared, connection, subject, machine, ahead)).await;
     if published.is_err() && connection.is_storing() {
         ahead.finish(shared, connection).await;
     }
@@ -344,38 +344,49 @@ async fn drive(
                 return Ok(verified);
             }
             (Step::Failed(error), _) => return Err(Broken { error, left: machine.left() }),
-            (Step::Perform(requests), Turn::Proof(Proof::ReadBack)) => {
-                let answers = connection.perform_along(&requests, size, Along::Port).await;
-                answers.map(Input::Answers).map_err(DeliveryError::from)
-            }
-            (Step::Perform(requests), Turn::Proof(Proof::Hash | Proof::Size)) => {
-                ahead.prepare(shared, connection, size).await;
-                let answers = ahead.perform(shared, connection, requests, size, Moment::Proof).await;
-                answers.map(Input::Answers).map_err(DeliveryError::from)
-            }
-            (Step::Perform(requests), Turn::Rename) => {
-                ahead.prepare(shared, connection, 0).await;
-                let answers = ahead.perform(shared, connection, requests, size, Moment::Rename).await;
-                answers.map(Input::Answers).map_err(DeliveryError::from)
-            }
-            (Step::ReadBack(path), _) => {
-                ahead.finish(shared, connection).await;
-                let closing = connection.closing();
-                read_back(connection, &path, size, closing).await
-            }
             (Step::Commit(record), _) => {
                 perform(shared, connection, Step::Commit(Box::new(subject.record(*record))), size).await
             }
-            (step, _) => {
-                ahead.finish(shared, connection).await;
-                perform(shared, connection, step, size).await
-            }
+            (step, turn) => ask(shared, connection, (step, turn), size, ahead).await,
         };
         step = match input {
             Ok(input) => machine.next(input),
             Err(error) => return Err(Broken { error, left: machine.left() }),
         };
     }
+}
+
+/// Asks the server what a machine wants to know, and in the same write what the next file needs.
+async fn ask(
+    shared: &Shared,
+    connection: &mut Connection,
+    (step, turn): (Step, Turn),
+    size: u64,
+    ahead: &mut Ahead,
+) -> Result<Input, DeliveryError> {
+    let answers = match (step, turn) {
+        (Step::Perform(requests), Turn::Proof(Proof::ReadBack)) => {
+            connection.perform_along(&requests, size, Along::Port).await
+        }
+        (Step::Perform(requests), Turn::Proof(Proof::Hash | Proof::Size)) => {
+            ahead.prepare(shared, connection, size).await;
+            ahead.perform(shared, connection, requests, size, Moment::Proof).await
+        }
+        (Step::Perform(requests), Turn::Rename) => {
+            ahead.prepare(shared, connection, 0).await;
+            ahead.perform(shared, connection, requests, size, Moment::Rename).await
+        }
+        (Step::ReadBack(path), _) => {
+            ahead.finish(shared, connection).await;
+            let closing = connection.closing();
+            return read_back(connection, &path, size, closing).await;
+        }
+        (step, _) => {
+            ahead.finish(shared, connection).await;
+            return perform(shared, connection, step, size).await;
+        }
+    };
+    Ok(Input::Answers(answers?))
 }
 
 /// Whether the final name has no sidecars beside it.
