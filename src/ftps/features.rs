@@ -119,10 +119,10 @@ fn without_path<'l>(line: &'l str, path: &str) -> Option<&'l str> {
     let line = line.trim_ascii();
     let quoted = |text: &'l str| text.strip_prefix('"').and_then(|rest| rest.rsplit_once('"'));
     if let Some((_, rest)) = quoted(line) {
-        return Some(rest);
+        return rest.starts_with(|c: char| c.is_ascii_whitespace()).then_some(rest);
     }
     if let Some((front, _)) = line.strip_suffix('"').and_then(|rest| rest.split_once('"')) {
-        return Some(front);
+        return front.ends_with(|c: char| c.is_ascii_whitespace()).then_some(front);
     }
     let in_front = line.strip_prefix(path).filter(|rest| rest.starts_with(' '));
     let behind = line.strip_suffix(path).filter(|rest| rest.ends_with(' '));
