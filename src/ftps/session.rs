@@ -75,13 +75,15 @@ enum State {
     Busy,
 }
 
-/// A transfer whose final reply is still to come, by its command.
+/// A transfer whose final reply is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owed {
     /// Refused at its end, it has failed.
-    Heeded(&'static str),
+    Upload,
+    /// The same.
+    Listing,
     /// What is said of it changes nothing: what came is known.
-    PassedOver(&'static str),
+    Download,
 }
 
 /// Whether the server was told by which algorithm `HASH` is to answer.
@@ -315,7 +317,7 @@ impl Session {
         }
         match closing {
             Closing::Awaited => self.close_data(data, verb).await.map(drop)?,
-            Closing::Owed => self.close_data_early(data, Owed::Heeded(verb)).await?,
+            Closing::Owed => self.close_data_early(data, Owed::Listing).await?,
         }
         Ok(total)
     }
@@ -389,7 +391,7 @@ impl Upload<'_> {
     pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
         match closing {
             Closing::Awaited => self.session.close_data(self.data, "STOR").await.map(drop),
-            Closing::Owed => self.session.close_data_early(self.data, Owed::Heeded("STOR")).await,
+            Closing::Owed => self.session.close_data_early(self.data, Owed::Upload).await,
         }
     }
 }
@@ -420,7 +422,7 @@ impl Download<'_> {
     pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
         match closing {
             Closing::Awaited => self.session.close_data(self.data, "RETR").await.map(drop),
-            Closing::Owed => self.session.close_data_early(self.data, Owed::PassedOver("RETR")).await,
+            Closing::Owed => self.session.close_data_early(self.data, Owed::Download).await,
         }
     }
 }

@@ -233,14 +233,14 @@ impl Session {
         match (reply.code(), reply.kind(), owed) {
             // The two of RFC 959 alone: another one of success is the answer to something else.
             (226 | 250, _, _) => Ok(()),
-            (_, ReplyKind::Transient | ReplyKind::Permanent, Owed::Heeded(verb)) => {
-                Err(FtpsError::Refused { verb, reply })
+            (_, ReplyKind::Transient | ReplyKind::Permanent, Owed::Upload | Owed::Listing) => {
+                Err(FtpsError::Refused { verb: owed.verb(), reply })
             }
-            (_, ReplyKind::Transient | ReplyKind::Permanent, Owed::PassedOver(verb)) => {
-                tracing::debug!(verb, %reply, "A transfer that came whole was refused at its end.");
+            (_, ReplyKind::Transient | ReplyKind::Permanent, Owed::Download) => {
+                tracing::debug!(%reply, "A transfer that came whole was refused at its end.");
                 Ok(())
             }
-            (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue, owed) => {
+            (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue, _) => {
                 Err(FtpsError::Unexpected { verb: owed.verb(), reply })
             }
         }
@@ -250,7 +250,9 @@ impl Session {
 impl Owed {
     pub(super) const fn verb(self) -> &'static str {
         match self {
-            Self::Heeded(verb) | Self::PassedOver(verb) => verb,
+            Self::Upload => "STOR",
+            Self::Listing => "LIST",
+            Self::Download => "RETR",
         }
     }
 }

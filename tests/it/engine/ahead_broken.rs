@@ -62,16 +62,16 @@ async fn a_connection_that_is_lost_costs_an_attempt_whatever_the_proof() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_refusal_keeps_its_own_file_from_being_published() {
     for verify in [VerifyPolicy::Hash, VerifyPolicy::ReadBack, VerifyPolicy::Size] {
-        for times in 1..=FILES as u64 {
+        for n in 0..FILES {
             for text in ["451 Failure writing to local file.", "553 Not this one."] {
-                let fault = Fault::on("STOR", Action::ReplyAfter(text.into())).nth(times);
+                let fault = Fault::on("STOR", Action::ReplyAfter(text.into())).nth(n as u64 + 1);
                 let row = format!("{verify:?} {fault:?}");
                 let mut bench = alone(Server::builder().fault(fault));
                 bench.job.verify = verify;
                 let report = bench.run().await;
-                let failed: Vec<_> = report.failed.iter().map(|file| file.name.to_string()).collect();
+                let failed: Vec<_> = report.failed.iter().map(|file| file.name.clone()).collect();
                 // What was refused for good is given up, and the name of the file is the right one.
-                let expected = if text.starts_with('5') { vec![name(times as usize - 1)] } else { vec![] };
+                let expected = if text.starts_with('5') { vec![name(n)] } else { vec![] };
                 assert_eq!(failed, expected, "{row}");
                 assert_eq!(report.counts.delivered, (FILES - failed.len()) as u64, "{row}");
                 assert_eq!(bench.renames(), FILES - failed.len(), "{row}");
