@@ -75,6 +75,17 @@ enum State {
     Busy,
 }
 
+/// A transfer whose final reply is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    /// Refused at its end, it has failed.
+    Upload,
+    /// The same.
+    Listing,
+    /// What is said of it changes nothing: what came is known.
+    Download,
+}
+
 /// Whether the server was told by which algorithm `HASH` is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HashChoice {
@@ -104,8 +115,8 @@ pub struct Session {
     /// The upload that was begun along with other commands.
     begun: Option<Begun>,
     hash: HashChoice,
-    /// The command of a transfer whose final reply is still to come.
-    owed: Option<&'static str>,
+    /// The transfer whose final reply is still to come.
+    owed: Option<Owed>,
     /// TLS tickets that had come in when the login was done; more come with data connections.
     tickets_at_login: u64,
 }
@@ -306,7 +317,7 @@ impl Session {
         }
         match closing {
             Closing::Awaited => self.close_data(data, verb).await.map(drop)?,
-            Closing::Owed => self.close_data_early(data, verb).await?,
+            Closing::Owed => self.close_data_early(data, Owed::Listing).await?,
         }
         Ok(total)
     }
@@ -380,7 +391,7 @@ impl Upload<'_> {
     pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
         match closing {
             Closing::Awaited => self.session.close_data(self.data, "STOR").await.map(drop),
-            Closing::Owed => self.session.close_data_early(self.data, "STOR").await,
+            Closing::Owed => self.session.close_data_early(self.data, Owed::Upload).await,
         }
     }
 }
@@ -406,12 +417,12 @@ impl Download<'_> {
     }
 
     /// Ends the download once all was read: the server says whether that was all. With
-    /// [`Closing::Owed`] the reply is taken with those to the next commands: the caller must know by
-    /// other means what the bytes are worth.
+    /// [`Closing::Owed`] the reply is taken with those to the next commands, and a refusal in it is
+    /// passed over: the caller must know by other means what the bytes are worth.
     pub async fn finish(self, closing: Closing) -> Result<(), FtpsError> {
         match closing {
             Closing::Awaited => self.session.close_data(self.data, "RETR").await.map(drop),
-            Closing::Owed => self.session.close_data_early(self.data, "RETR").await,
+            Closing::Owed => self.session.close_data_early(self.data, Owed::Download).await,
         }
     }
 }

@@ -289,7 +289,8 @@ impl Connection {
         size: u64,
         closing: Closing,
     ) -> Result<Incoming, FtpsError> {
-        let read = self.download(path).await?.digest(size, closing).await;
+        let download = self.download(path).await?;
+        let read = Box::pin(download.digest(size, closing)).await;
         self.noted(read)
     }
 

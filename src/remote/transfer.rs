@@ -64,7 +64,8 @@ impl<'a> Download<'a> {
     }
 
     /// Reads a file that should have `size` bytes, and ends the download. Where more come, the rest
-    /// is not read, and the session is lost.
+    /// is not read, and the session is lost. Where all came, a refusal behind them is passed over: their
+    /// digest says more. Where fewer came it is waited for, and says why.
     pub(super) async fn digest(mut self, size: u64, closing: Closing) -> Result<Incoming, FtpsError> {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; READ_BUFFER_BYTES];
@@ -82,7 +83,11 @@ impl<'a> Download<'a> {
                 return Ok(Incoming { size: total, digest: hasher.finish() });
             }
         }
-        self.inner.finish(closing).await?;
+        let whole = total == size;
+        match self.inner.finish(if whole { closing } else { Closing::Awaited }).await {
+            Err(FtpsError::Refused { .. }) if whole => {}
+            ended => ended?,
+        }
         Ok(Incoming { size: total, digest: hasher.finish() })
     }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::transfer::{Agreed, open_tcp};
-use super::{DataFacts, Session, State, Upload};
+use super::{DataFacts, Owed, Session, State, Upload};
 use crate::ftps::command::{Argument, Command};
 use crate::ftps::error::{FtpsError, Step};
 use crate::ftps::reply::{Reply, ReplyKind};
@@ -228,15 +228,31 @@ impl Session {
 
     /// Takes the reply that ends the last transfer, if it is still to come.
     pub(super) async fn take_owed(&mut self) -> Result<(), FtpsError> {
-        let Some(verb) = self.owed.take() else { return Ok(()) };
+        let Some(owed) = self.owed.take() else { return Ok(()) };
         let reply = self.control.final_reply(Step::FinalReply, self.deadlines.final_reply).await?;
-        match (reply.code(), reply.kind()) {
+        match (reply.code(), reply.kind(), owed) {
             // The two of RFC 959 alone: another one of success is the answer to something else.
-            (226 | 250, _) => Ok(()),
-            (_, ReplyKind::Transient | ReplyKind::Permanent) => Err(FtpsError::Refused { verb, reply }),
-            (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue) => {
-                Err(FtpsError::Unexpected { verb, reply })
+            (226 | 250, _, _) => Ok(()),
+            (_, ReplyKind::Transient | ReplyKind::Permanent, Owed::Upload | Owed::Listing) => {
+                Err(FtpsError::Refused { verb: owed.verb(), reply })
             }
+            (_, ReplyKind::Transient | ReplyKind::Permanent, Owed::Download) => {
+                tracing::debug!(%reply, "A transfer that came whole was refused at its end.");
+                Ok(())
+            }
+            (_, ReplyKind::Preliminary | ReplyKind::Done | ReplyKind::Continue, _) => {
+                Err(FtpsError::Unexpected { verb: owed.verb(), reply })
+            }
+        }
+    }
+}
+
+impl Owed {
+    pub(super) const fn verb(self) -> &'static str {
+        match self {
+            Self::Upload => "STOR",
+            Self::Listing => "LIST",
+            Self::Download => "RETR",
         }
     }
 }

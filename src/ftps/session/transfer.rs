@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::{Session, State};
+use super::{Owed, Session, State};
 use crate::ftps::active::Listener;
 use crate::ftps::command::Command;
 use crate::ftps::connect::no_answer;
@@ -471,12 +471,12 @@ impl Session {
     pub(super) async fn close_data_early(
         &mut self,
         data: DataConnection,
-        verb: &'static str,
+        owed: Owed,
     ) -> Result<(), FtpsError> {
         match self.end_data(data).await? {
-            Ending::Answered(reply) => self.check_ended(verb, reply).map(drop),
+            Ending::Answered(reply) => self.check_ended(owed.verb(), reply).map(drop),
             Ending::Clean => {
-                self.owed = Some(verb);
+                self.owed = Some(owed);
                 self.state = State::Ready;
                 Ok(())
             }

@@ -11,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::bench::{Bench, cause};
 
-const FILES: usize = 4;
+pub(super) const FILES: usize = 4;
 
-fn name(n: usize) -> String {
+pub(super) fn name(n: usize) -> String {
     format!("{n}.txt")
 }
 
-fn content(n: usize) -> Vec<u8> {
+pub(super) fn content(n: usize) -> Vec<u8> {
     format!("the content of {n}").repeat(n + 1).into_bytes()
 }
 
 /// A job of some files, over one connection.
-fn alone(server: ftps_server::Builder) -> Bench {
+pub(super) fn alone(server: ftps_server::Builder) -> Bench {
     watched(server, |_| {})
 }
 
-fn watched(server: ftps_server::Builder, hook: impl FnMut(&Event) + Send + 'static) -> Bench {
+pub(super) fn watched(server: ftps_server::Builder, hook: impl FnMut(&Event) + Send + 'static) -> Bench {
     let mut bench = Bench::watched(server, hook).impatient();
     bench.definition.connections = 1.try_into().unwrap();
     for n in 0..FILES {
@@ -36,7 +36,7 @@ fn watched(server: ftps_server::Builder, hook: impl FnMut(&Event) + Send + 'stat
 }
 
 /// Every file stands there, whole, and was renamed there once; another run has nothing to do.
-async fn all_arrived(bench: &Bench, row: &str) {
+pub(super) async fn all_arrived(bench: &Bench, row: &str) {
     for n in 0..FILES {
         assert_eq!(bench.stored(&format!("in/{}", name(n))), Some(content(n)), "{n} after {row}");
     }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod ahead;
+mod ahead_broken;
 mod bandwidth;
 mod bench;
 mod certificates;

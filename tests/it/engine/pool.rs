@@ -10,7 +10,7 @@ use nightferry::delivery::{Delivery, run};
 use nightferry::domain::{
     Backoff, Event, Exit, FileProgress, RemotePath, RunReport, Scope, Target, Timestamp, Trigger, Triggers,
 };
-use nightferry::remote::{Ability, Remote};
+use nightferry::remote::{Ability, Haste, Remote};
 use nightferry::state::State;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -240,4 +240,43 @@ async fn settling_sends_no_twin() {
     assert_eq!((report.counts.delivered, report.counts.failed), (0, 2), "{report:#?}");
     assert_eq!(bench.profile().case, Ability::No);
     assert_eq!(bench.all_stored().into_keys().collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+/// A job that gives its only session away between two files has begun the next one by then, or taken
+/// it: that one is seen through, or goes back, and no byte is sent twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_another_job_waits_for_is_given_up_behind_what_was_begun() {
+    const FILES: u32 = 300;
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.definition.connections = 1.try_into().unwrap();
+    let remote = Arc::new(bench.remote());
+    let opened = State::open(&bench.state_folder(), Arc::new(SystemClock)).unwrap();
+    let other = remote.share();
+    let mut runs = JoinSet::new();
+    let _running = Running::start(&bench, ("many", FILES), (&remote, &opened.state), &mut runs);
+    let mut turns = 0;
+    let report = loop {
+        tokio::select! {
+            biased;
+            report = runs.join_next() => break report.unwrap().unwrap(),
+            permit = other.permit(Haste::Waiting) => {
+                turns += 1;
+                drop(permit);
+                // In line again before the run has its session back.
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    opened.state.close().unwrap();
+    println!("{turns} turns");
+    let counters = bench.server.counters();
+    assert_eq!(
+        (report.counts.delivered, report.exit()),
+        (u64::from(FILES), Exit::Done),
+        "{}",
+        cause(&report)
+    );
+    assert!(counters.logins > 1, "it never gave its session away");
+    assert_eq!(counters.stores, u64::from(FILES), "a file was sent twice");
+    assert_eq!(bench.litter(), Vec::<String>::new());
 }
