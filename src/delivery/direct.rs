@@ -3,7 +3,7 @@
 //! A pure state machine like [`publish`](super::publish): look, durable intent, `STOR`, proof, durable
 //! delivery. A reader may see half a file meanwhile. After a crash or a lost connection what stands
 //! there is compared with what was about to be sent: equal means delivered; a beginning of it is ours
-//! and is stored once more; anything else is a stranger's and is left alone. In a drop, what the server
+//! and is stored once more, and so is one that the record knows where the source is another one by now; anything else is a stranger's and is left alone. In a drop, what the server
 //! took whole and a consumer took before it was proved is presumed, and not sent again.
 
 mod prove;
@@ -17,9 +17,9 @@ use super::failure::DeliveryError;
 use super::publish::{Input, OLDEST_TIME, PASSING_TIME, Proof, ServerHash, Step, is_ours};
 use super::settle::same_file;
 use crate::domain::{
-    Basis, Delivered, Digest, Entry, Evidence, FileStat, Mode, Overwrite, Presumed, PublishWay, Record,
-    RelPath, RemotePath, RunId, Sent, SessionFacts, Sidecars, Standing, Storing, StoringStep, Timestamp,
-    Verified, VerifyPolicy, Withdrawn, compare,
+    Basis, Beginning, Delivered, Digest, Entry, Evidence, FileStat, Mode, Overwrite, Presumed, PublishWay,
+    Record, RelPath, RemotePath, RunId, Sent, SessionFacts, Sidecars, Standing, Storing, StoringStep,
+    Timestamp, Verified, VerifyPolicy, Withdrawn, compare,
 };
 use crate::remote::{Answer, Incoming, Refusal, Request};
 
@@ -34,6 +34,8 @@ pub(super) struct Spec {
     pub(super) session: SessionFacts,
     /// What the source file holds: it was read once before.
     pub(super) sent: Sent,
+    /// By which a part of it will be known.
+    pub(super) beginnings: Vec<Beginning>,
     pub(super) proof: Proof,
     pub(super) policy: VerifyPolicy,
     pub(super) overwrite: Overwrite,
@@ -66,6 +68,9 @@ pub(super) enum DirectStep {
     Store,
     /// Read so many bytes of the source file from its beginning, and hand in their SHA-256.
     Beginning(u64),
+    /// Read what stands under the final name, and hand in its size and the SHA-256 of so many of its
+    /// first bytes.
+    ReadPart(u64),
     /// The server took the file whole, and it was gone before it was proved: recorded as presumed.
     Presumed,
 }
@@ -79,6 +84,15 @@ pub(super) enum Upload {
     Refused(DeliveryError),
     /// It broke off; something may stand there.
     Broken(DeliveryError),
+}
+
+/// What was read of what stands under the final name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it: its size, and the SHA-256 of the first bytes that were asked for.
+    Read { size: u64, beginning: Digest },
+    /// The server refused.
+    Unreadable,
 }
 
 /// The machine.
@@ -103,6 +117,12 @@ enum Phase {
     Beginning {
         size: u64,
         theirs: Digest,
+    },
+    /// What stands there is shorter than what an earlier upload was about to send of a source that is
+    /// gone; whether it has this beginning is awaited.
+    Recalling {
+        size: u64,
+        ours: Beginning,
     },
     Intending,
     Storing,
@@ -149,7 +169,7 @@ impl Direct {
     pub(super) fn size(&self) -> u64 {
         let open = self.spec.open.as_ref().map_or(0, |open| open.size);
         match &self.phase {
-            Phase::Comparing { .. } => open,
+            Phase::Comparing { .. } | Phase::Recalling { .. } => open,
             _ => self.spec.sent.size,
         }
     }
@@ -192,6 +212,19 @@ impl Direct {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Beginning { theirs, .. } if theirs == ours => self.intend(),
             Phase::Beginning { size, .. } => self.strange(size),
+            _ => out_of_order(),
+        }
+    }
+
+    /// Takes in what was read of the part.
+    pub(super) fn part(&mut self, part: Part) -> DirectStep {
+        match (std::mem::replace(&mut self.phase, Phase::Ended), part) {
+            (Phase::Recalling { size, ours }, Part::Read { size: read, beginning })
+                if (read, beginning) == (size, ours.digest) =>
+            {
+                self.intend()
+            }
+            (Phase::Recalling { size, .. }, Part::Read { .. } | Part::Unreadable) => self.strange(size),
             _ => out_of_order(),
         }
     }
@@ -273,7 +306,7 @@ impl Direct {
             }
             (Standing::File { size, .. }, ..) if *size > 0 && *size < open.size && !self.may_go(&open) => {
                 let size = *size;
-                self.compare(open, size)
+                if self.is_same_source(&open) { self.compare(open, size) } else { self.recall(&open, size) }
             }
             // Nothing is lost of an empty file.
             (Standing::File { size: 0, .. }, ..) => self.intend(),
@@ -310,8 +343,7 @@ impl Direct {
     /// What stands there was read.
     fn compared(&mut self, open: &Storing, size: u64, digest: Digest) -> DirectStep {
         let whole = (size, digest) == (open.size, open.digest);
-        let same_source = (open.size, open.digest) == (self.spec.sent.size, self.spec.sent.digest);
-        match (whole, same_source) {
+        match (whole, self.is_same_source(open)) {
             // It was stored to its end; its time may not be set yet.
             (true, true) => self.prove(),
             (true, false) => self.intend(),
@@ -322,6 +354,17 @@ impl Direct {
             }
             (false, _) => self.strange(size),
         }
+    }
+
+    fn is_same_source(&self, open: &Storing) -> bool {
+        (open.size, open.digest) == (self.spec.sent.size, self.spec.sent.digest)
+    }
+
+    /// The source is another one by now: what stands there is ours if it has a beginning that is recorded.
+    fn recall(&mut self, open: &Storing, size: u64) -> DirectStep {
+        let Some(ours) = open.beginning_within(size) else { return self.strange(size) };
+        self.phase = Phase::Recalling { size, ours };
+        DirectStep::ReadPart(ours.size)
     }
 
     /// What stands there is not known to be a part of ours.
@@ -350,7 +393,7 @@ impl Direct {
     }
 
     fn intent(&self, step: StoringStep) -> Storing {
-        let Spec { run, path, stat, observed_at, session, sent, .. } = &self.spec;
+        let Spec { run, path, stat, observed_at, session, sent, beginnings, .. } = &self.spec;
         Storing {
             run: *run,
             path: path.clone(),
@@ -360,6 +403,7 @@ impl Direct {
             digest: sent.digest,
             standing: self.standing.clone(),
             step,
+            beginnings: beginnings.clone(),
             session: session.clone(),
         }
     }

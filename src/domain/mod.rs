@@ -87,7 +87,7 @@ pub use self::server::{
 };
 pub use self::sidecar::{Owed, Sidecar, SidecarChange, SidecarNameError, SidecarStep, Sidecars};
 pub use self::stat::FileStat;
-pub use self::storing::{Storing, StoringStep};
+pub use self::storing::{Beginning, Storing, StoringStep};
 pub use self::symlinks::Symlinks;
 pub use self::target::{Target, TargetId};
 pub use self::temporary::is_temporary_name;

@@ -26,8 +26,45 @@ pub struct Storing {
     /// How far it is.
     #[serde(default, skip_serializing_if = "StoringStep::is_begun")]
     pub step: StoringStep,
+    /// By which a part of the file is known when the source is another one by then. Older
+    /// records have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beginnings: Vec<Beginning>,
     /// The session in which it is stored.
     pub session: SessionFacts,
+}
+
+impl Storing {
+    /// The longest recorded beginning that a part of `size` bytes has room for. `None` where nothing
+    /// is recorded by which so short a part could be known.
+    pub fn beginning_within(&self, size: u64) -> Option<Beginning> {
+        self.beginnings.iter().copied().filter(|beginning| beginning.size <= size).max_by_key(|it| it.size)
+    }
+}
+
+/// The first bytes of a file: shorter than the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Bytes.
+    pub size: u64,
+    /// Their SHA-256.
+    pub digest: Digest,
+}
+
+impl Beginning {
+    /// Most beginnings of a file that are recorded: enough for 10^15 bytes, and some 15 KB in a record.
+    pub const MOST: usize = 128;
+    /// The shortest. Fewer bytes may be those of any file of its kind: a header, a line of titles.
+    const LEAST_BYTES: u64 = 1024;
+    /// A beginning is longer by this share than the one before, so that of a part of ours, however long, at
+    /// most a fifth (or 1 KiB) is not compared.
+    const STEPS: u64 = 4;
+
+    /// How long the next beginning is, after one of `size` bytes (0: the first).
+    pub const fn next_size(size: u64) -> u64 {
+        let step = size / Self::STEPS;
+        size.saturating_add(if step > Self::LEAST_BYTES { step } else { Self::LEAST_BYTES })
+    }
 }
 
 /// How far an upload to a final name is.

@@ -1,12 +1,15 @@
 //! What has been learned of a server, kept in a file that can be rebuilt.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::domain::{Server, Timestamp};
@@ -99,18 +102,45 @@ pub enum LastingSessions {
     Nowhere,
 }
 
-/// The profiles of all servers, by host and port.
+/// The profiles of all servers, by host and port. What is learned is known at once, and written to the file
+/// by a thread of its own: nobody waits for a disk. Dropping them waits for it.
+///
+/// Several processes (the agent, `doctor`) may keep theirs in one file: only what was learned is put
+/// into it, under a lock, so that none takes back what another one learned.
 #[derive(Debug)]
 pub struct Profiles {
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
 }
+
+/// By host and port, the fields that changed. Bounded by the servers of the configuration.
+type Learned = BTreeMap<String, Map<String, Value>>;
 
 #[derive(Debug, Default)]
 struct Known {
     /// `None`: nothing is kept beyond this process.
     file: Option<PathBuf>,
     profiles: BTreeMap<String, Profile>,
+    /// Not in the file yet.
+    pending: Learned,
+    /// What is just being written.
+    under_way: Learned,
+    /// Who writes it, or wrote last.
+    writer: Option<JoinHandle<()>>,
+    writing: Writing,
 }
+
+/// Whether a thread takes what is pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writing {
+    #[default]
+    No,
+    Yes,
+}
+
+/// How often the lock of the file is tried, and how long is waited in between: five seconds, in which a
+/// small file gets written on a slow disk. After that it is learned again.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 impl Profiles {
     /// The name of its file in the state folder.
@@ -118,13 +148,14 @@ impl Profiles {
 
     /// Profiles that are forgotten with the process.
     pub fn in_memory() -> Self {
-        Self { known: Mutex::default() }
+        Self { known: Arc::default() }
     }
 
     /// Profiles kept in a JSON file. One that is missing or cannot be read is taken as empty.
     /// Blocks.
     pub fn open(file: &Path) -> Self {
-        Self { known: Mutex::new(Known { file: Some(file.to_owned()), profiles: read(file) }) }
+        let known = Known { file: Some(file.to_owned()), profiles: read(file), ..Known::default() };
+        Self { known: Arc::new(Mutex::new(known)) }
     }
 
     fn key(server: &Server) -> String {
@@ -133,36 +164,118 @@ impl Profiles {
 
     /// What is known of a server.
     pub fn of(&self, server: &Server) -> Profile {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.profiles.get(&Self::key(server)).copied().unwrap_or_default()
+        lock(&self.known).profiles.get(&Self::key(server)).copied().unwrap_or_default()
     }
 
-    /// Forgets what was learned of a server. Returns whether there was something. Blocks.
+    /// Forgets what was learned of a server. Returns whether there was something.
     pub fn forget(&self, server: &Server) -> bool {
         self.learn(server, |profile| *profile = Profile::default())
     }
 
-    /// Changes what is known of a server, and keeps it. Returns whether it is news. Blocks for
-    /// as long as writing a small file takes.
+    /// Changes what is known of a server, and has it kept. Returns whether it is news. Waits for no
+    /// disk; [`settle`](Self::settle) does.
     pub fn learn(&self, server: &Server, change: impl FnOnce(&mut Profile)) -> bool {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         // `doctor` may have learned something while a job runs, and the other way round.
         if let Some(file) = &known.file {
-            known.profiles = read(file);
+            let mut profiles = read(file);
+            add(&mut profiles, &known.under_way);
+            add(&mut profiles, &known.pending);
+            known.profiles = profiles;
         }
-        let profile = known.profiles.entry(Self::key(server)).or_default();
+        let key = Self::key(server);
+        let profile = known.profiles.entry(key.clone()).or_default();
         let before = *profile;
         change(profile);
-        if *profile == before {
+        let after = *profile;
+        if after == before {
             return false;
         }
-        if let Some(file) = &known.file
-            && let Err(error) = write(file, &known.profiles)
-        {
-            warn!(file = %file.display(), %error, "What was learned of a server cannot be kept; it will be learned again.");
-            known.file = None;
+        if known.file.is_some() {
+            known.pending.entry(key).or_default().extend(changed(&before, &after));
+            self.write_soon(&mut known);
         }
         true
+    }
+
+    /// Waits until what was learned is in the file, as far as it can be kept. Blocks.
+    pub fn settle(&self) {
+        let writer = lock(&self.known).writer.take();
+        // A writer that panicked wrote nothing, and what it had is learned again.
+        let _ended = writer.map(JoinHandle::join);
+    }
+
+    fn write_soon(&self, known: &mut Known) {
+        if known.writing == Writing::Yes {
+            return;
+        }
+        let shared = Arc::clone(&self.known);
+        match thread::Builder::new().name("profiles".to_owned()).spawn(move || keep(&shared)) {
+            Ok(writer) => (known.writer, known.writing) = (Some(writer), Writing::Yes),
+            Err(error) => not_kept(known, &error),
+        }
+    }
+}
+
+impl Drop for Profiles {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes until nothing is pending.
+fn keep(shared: &Mutex<Known>) {
+    loop {
+        let (file, learned) = {
+            let mut known = lock(shared);
+            let Some(file) = known.file.clone().filter(|_| !known.pending.is_empty()) else {
+                known.writing = Writing::No;
+                return;
+            };
+            known.under_way = std::mem::take(&mut known.pending);
+            (file, known.under_way.clone())
+        };
+        let written = write(&file, &learned);
+        let mut known = lock(shared);
+        known.under_way.clear();
+        if let Err(error) = written {
+            not_kept(&mut known, &error);
+        }
+    }
+}
+
+fn not_kept(known: &mut Known, error: &io::Error) {
+    if let Some(file) = known.file.take() {
+        warn!(file = %file.display(), %error, "What was learned of a server cannot be kept; it will be learned again.");
+    }
+    known.pending.clear();
+}
+
+/// The fields in which two profiles differ, as they are in the second.
+fn changed(before: &Profile, after: &Profile) -> Map<String, Value> {
+    let before = fields(before);
+    fields(after).into_iter().filter(|(name, value)| before.get(name) != Some(value)).collect()
+}
+
+fn fields(profile: &Profile) -> Map<String, Value> {
+    match serde_json::to_value(profile) {
+        Ok(Value::Object(fields)) => fields,
+        // A struct of plain values is an object.
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
+
+/// Puts what was learned into profiles, field by field.
+fn add(profiles: &mut BTreeMap<String, Profile>, learned: &Learned) {
+    for (server, changes) in learned {
+        let profile = profiles.entry(server.clone()).or_default();
+        let mut all = fields(profile);
+        all.extend(changes.clone());
+        *profile = understood(Value::Object(all));
     }
 }
 
@@ -179,9 +292,9 @@ fn read(file: &Path) -> BTreeMap<String, Profile> {
 /// What is understood of a profile; the rest is learned again.
 fn understood(known: Value) -> Profile {
     let Value::Object(fields) = known else { return Profile::default() };
-    let mut kept = serde_json::Map::new();
+    let mut kept = Map::new();
     for (name, value) in fields {
-        let alone = serde_json::Map::from_iter([(name.clone(), value.clone())]);
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
         if serde_json::from_value::<Profile>(Value::Object(alone)).is_ok() {
             kept.insert(name, value);
         }
@@ -189,13 +302,27 @@ fn understood(known: Value) -> Profile {
     serde_json::from_value(Value::Object(kept)).unwrap_or_default()
 }
 
-/// Writes beside the file and renames, so that a crash leaves the old one or the new one.
-fn write(file: &Path, known: &BTreeMap<String, Profile>) -> std::io::Result<()> {
+/// Puts what was learned into the file, under the lock of a file beside it (its own is replaced). Writes
+/// beside it and renames, so that a crash leaves the old one or the new one. Blocks.
+fn write(file: &Path, learned: &Learned) -> io::Result<()> {
+    let held = File::options().create(true).truncate(false).write(true).open(file.with_extension("lock"))?;
+    let mut tries = 1..LOCK_TRIES;
+    loop {
+        match held.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries.next().is_some() => thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut profiles = read(file);
+    add(&mut profiles, learned);
     let beside = file.with_extension("new");
-    let mut out = std::fs::File::create(&beside)?;
-    out.write_all(&serde_json::to_vec_pretty(known)?)?;
+    let mut out = File::create(&beside)?;
+    out.write_all(&serde_json::to_vec_pretty(&profiles)?)?;
     out.sync_all()?;
-    std::fs::rename(&beside, file)
+    std::fs::rename(&beside, file)?;
+    // By itself: a child process that is just being started may still have the file open.
+    held.unlock()
 }
 
 #[cfg(test)]
@@ -230,10 +357,12 @@ mod tests {
         let profiles = Profiles::open(&file);
         assert!(profiles.learn(&server("Host"), lasting));
         assert!(!profiles.learn(&server("host"), lasting), "no news the second time");
+        profiles.settle();
         let again = Profiles::open(&file);
         assert_eq!(again.of(&server("HOST")).lasting_sessions, LastingSessions::Tls12);
         assert_eq!(again.of(&server("other")), Profile::default());
         assert!(again.forget(&server("host")) && !again.forget(&server("host")));
+        again.settle();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
         std::fs::write(&file, "{ not json").unwrap();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
@@ -265,7 +394,54 @@ mod tests {
         let (doctor, job) = (Profiles::open(&file), Profiles::open(&file));
         assert!(doctor.learn(&server("host"), |profile| profile.connections = Some(2)));
         assert!(job.learn(&server("host"), |profile| profile.rename_over = Ability::No));
+        drop((doctor, job));
         let both = Profiles::open(&file).of(&server("host"));
         assert_eq!((both.connections, both.rename_over), (Some(2), Ability::No));
+    }
+
+    /// Two that learn of one server at the same time, again and again.
+    #[test]
+    fn what_two_learn_at_once_is_kept_whole() {
+        const ROUNDS: u16 = 40;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let learner = |who: &'static str| {
+            let profiles = Profiles::open(&file);
+            move || {
+                for n in 1..=ROUNDS {
+                    let host = format!("{who}-{n}");
+                    assert!(profiles.learn(&server(&host), |profile| profile.connections = Some(n)));
+                    profiles.settle();
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for who in ["doctor", "job"] {
+                scope.spawn(learner(who));
+            }
+        });
+        let kept = Profiles::open(&file);
+        for who in ["doctor", "job"] {
+            let lost = |n: &u16| kept.of(&server(&format!("{who}-{n}"))).connections != Some(*n);
+            assert_eq!((1..=ROUNDS).filter(lost).collect::<Vec<_>>(), Vec::<u16>::new(), "{who}");
+        }
+    }
+
+    /// Whoever learns does not wait for a file that another process holds, and knows what was learned.
+    #[test]
+    fn learning_waits_for_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let another = File::create(file.with_extension("lock")).unwrap();
+        another.lock().unwrap();
+        let profiles = Profiles::open(&file);
+        assert!(profiles.learn(&server("host"), |profile| profile.connections = Some(2)));
+        assert!(profiles.learn(&server("host"), |profile| profile.resume = Ability::No));
+        let known = profiles.of(&server("host"));
+        assert_eq!((known.connections, known.resume), (Some(2), Ability::No));
+        assert!(!file.exists(), "the lock is held");
+        another.unlock().unwrap();
+        profiles.settle();
+        assert_eq!(Profiles::open(&file).of(&server("host")), known);
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use rustix::fs::fstat;
 
 use super::{Change, SourceError, SourceRoot, file_stat};
-use crate::domain::{Digest, FileStat, Hasher, RelPath, Sent};
+use crate::domain::{Beginning, Digest, FileStat, Hasher, RelPath, Sent};
 
 /// Bytes that are read at a time where nobody waits for them. Hashing runs equally fast from
 /// 8 KiB to 1 MiB (measured).
@@ -112,6 +112,31 @@ pub fn hash_file(root: &SourceRoot, path: &RelPath) -> Result<(Sent, FileStat), 
     let mut buf = vec![0; HASH_BUFFER_BYTES];
     while file.read(&mut buf)? > 0 {}
     file.finish()
+}
+
+/// Reads a file for its digest, and for those of its beginnings by which a part of it is known
+/// ([`Beginning::next_size`]); otherwise like [`hash_file`].
+pub fn hash_with_beginnings(
+    root: &SourceRoot,
+    path: &RelPath,
+) -> Result<(Sent, FileStat, Vec<Beginning>), SourceError> {
+    let mut file = root.open_file(path)?;
+    let mut buf = vec![0; HASH_BUFFER_BYTES];
+    let (mut beginnings, mut next) = (Vec::new(), Beginning::next_size(0));
+    loop {
+        let left = usize::try_from(next.saturating_sub(file.read)).unwrap_or(usize::MAX);
+        let most = if beginnings.len() < Beginning::MOST { left } else { HASH_BUFFER_BYTES };
+        if file.read(buf.get_mut(..most.min(HASH_BUFFER_BYTES)).unwrap_or_default())? == 0 {
+            break;
+        }
+        if file.read == next && beginnings.len() < Beginning::MOST {
+            beginnings.push(Beginning { size: next, digest: file.hasher.clone().finish() });
+            next = Beginning::next_size(next);
+        }
+    }
+    let (sent, stat) = file.finish()?;
+    beginnings.retain(|beginning| beginning.size < sent.size);
+    Ok((sent, stat, beginnings))
 }
 
 /// Reads so many first bytes of a file for their digest, if it still is the file with these facts;

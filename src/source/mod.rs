@@ -21,7 +21,7 @@ mod scan;
 mod twins;
 
 pub use self::error::{Change, SourceError};
-pub use self::file::{SourceFile, hash_beginning, hash_file};
+pub use self::file::{SourceFile, hash_beginning, hash_file, hash_with_beginnings};
 pub use self::filter::{Filter, MAX_PATTERNS, PatternError, PatternList, PatternProblem};
 pub use self::place::{Occupant, PlaceError, PlacePolicy, Placing, RestoreFolder};
 pub use self::retire::{Aside, RetireError};

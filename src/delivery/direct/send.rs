@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use super::{Direct, DirectStep, Sizes, Spec, Upload};
+use super::{Direct, DirectStep, Part, Sizes, Spec, Upload};
 use crate::delivery::attempt::{Broken, choose_proof, make_folders, not_stored, perform, transfer};
 use crate::delivery::failure::{DeliveryError, describe};
 use crate::delivery::publish::{ServerHash, Step};
@@ -12,10 +12,14 @@ use crate::delivery::pump::Pump;
 use crate::delivery::shared::{Outcome, Shared, Work};
 use crate::delivery::sidecars::{Strangers, take_down};
 use crate::domain::{
-    Failure, FileProgress, FileStat, Record, RemotePath, Sent, Storing, Timestamp, Verified, Withdrawn,
+    Beginning, Failure, FileProgress, FileStat, Hasher, Record, RemotePath, Sent, Storing, Timestamp,
+    Verified, Withdrawn,
 };
-use crate::remote::{Closing, Connection, FtpsError};
-use crate::source::{Filter, SourceError, hash_beginning, hash_file};
+use crate::remote::{Closing, Connection, FtpsError, Trouble};
+use crate::source::{Filter, SourceError, hash_beginning, hash_with_beginnings};
+
+/// Bytes of a part that are read at a time: what a TLS record holds, four times.
+const PART_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How a delivery ended well.
 pub(in crate::delivery) enum Ended {
@@ -35,11 +39,11 @@ pub(in crate::delivery) async fn deliver(
     // The time comes first, so that a later change never seems older than the look.
     let observed_at = shared.delivery.clock.now();
     let (root, path) = (shared.root.clone(), work.path.clone());
-    let (sent, stat) = blocking(move || hash_file(&root, &path)).await?;
+    let (sent, stat, beginnings) = blocking(move || hash_with_beginnings(&root, &path)).await?;
     if let Some(folder) = destination.folder() {
         make_folders(shared, connection, &folder).await?;
     }
-    let spec = spec(shared, connection, work, sent, stat, observed_at)?;
+    let spec = spec(shared, connection, work, Read { sent, stat, observed_at, beginnings })?;
     let mut machine = Direct::new(spec);
     let mut step = machine.start();
     loop {
@@ -73,7 +77,44 @@ pub(in crate::delivery) async fn deliver(
                 let (root, path) = (shared.root.clone(), work.path.clone());
                 machine.beginning(blocking(move || hash_beginning(&root, &path, &stat, bytes)).await?)
             }
+            DirectStep::ReadPart(bytes) => {
+                machine.part(read_part(connection, &destination, bytes, machine.size()).await?)
+            }
         };
+    }
+}
+
+/// Reads what stands there for its size and the digest of its first bytes. What has more than `most` bytes
+/// is not read to its end, and the session is lost.
+async fn read_part(
+    connection: &mut Connection,
+    path: &RemotePath,
+    bytes: u64,
+    most: u64,
+) -> Result<Part, DeliveryError> {
+    let mut download = match connection.download(path).await {
+        Ok(download) => download,
+        Err(error) if error.trouble() == Trouble::Refused => return Ok(Part::Unreadable),
+        Err(error) => return Err(error.into()),
+    };
+    let mut buffer = vec![0; PART_BUFFER_BYTES];
+    let (mut hasher, mut size) = (Hasher::default(), 0_u64);
+    loop {
+        let count = download.read(&mut buffer).await?;
+        if count == 0 {
+            break;
+        }
+        let left = usize::try_from(bytes.saturating_sub(size)).unwrap_or(usize::MAX);
+        hasher.update(buffer.get(..count.min(left)).unwrap_or_default());
+        size = size.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        if size > most {
+            return Ok(Part::Read { size, beginning: hasher.finish() });
+        }
+    }
+    match download.finish().await {
+        Ok(()) => Ok(Part::Read { size, beginning: hasher.finish() }),
+        Err(error) if error.trouble() == Trouble::Refused => Ok(Part::Unreadable),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -82,15 +123,17 @@ fn closes(record: &Record) -> bool {
     matches!(record, Record::Delivered(_) | Record::Presumed(_) | Record::Withdrawn(_))
 }
 
-fn spec(
-    shared: &Shared,
-    connection: &Connection,
-    work: &Work,
+/// What was read of the source file before anything is sent.
+struct Read {
     sent: Sent,
     stat: FileStat,
     observed_at: Timestamp,
-) -> Result<Spec, DeliveryError> {
+    beginnings: Vec<Beginning>,
+}
+
+fn spec(shared: &Shared, connection: &Connection, work: &Work, read: Read) -> Result<Spec, DeliveryError> {
     let job = &shared.delivery.job;
+    let Read { sent, stat, observed_at, beginnings } = read;
     Ok(Spec {
         run: shared.run,
         path: work.path.clone(),
@@ -99,6 +142,7 @@ fn spec(
         observed_at,
         session: connection.facts().clone(),
         sent,
+        beginnings,
         proof: choose_proof(shared, connection)?,
         policy: job.verify,
         overwrite: job.overwrite,

@@ -6,6 +6,10 @@ use crate::domain::{EntryStatus, ProofMethod, TlsVersion};
 
 const OLD: &[u8] = b"old content";
 const NEW: &[u8] = b"new content, and more";
+/// What the source holds once it has changed.
+const CHANGED: &[u8] = b"changed";
+/// How long the recorded beginnings are; those of real files begin at 1 KiB.
+const BEGINNINGS: [usize; 2] = [4, 8];
 const OLD_TIME: &str = "20200101000000";
 const STORED_TIME: &str = "20260101000000";
 /// More steps than any run takes.
@@ -55,10 +59,16 @@ struct World {
     taken: u32,
     uploads: u32,
     left: Option<u32>,
+    source: &'static [u8],
 }
 
 fn destination() -> RemotePath {
     RemotePath::new("/in/f").unwrap()
+}
+
+fn beginnings(bytes: &[u8]) -> Vec<Beginning> {
+    let short = BEGINNINGS.into_iter().filter(|&size| size < bytes.len());
+    short.map(|size| Beginning { size: size as u64, digest: Digest::of(&bytes[..size]) }).collect()
 }
 
 fn stat() -> FileStat {
@@ -74,7 +84,7 @@ impl World {
             Before::OurOldVersion => memory.put(&destination(), OLD, OLD_TIME),
             Before::Stranger => memory.put(&destination(), b"theirs", "20210101000000"),
         }
-        Self { cell, memory, records: vec![], taken: 0, uploads: 0, left: Some(cell.crash) }
+        Self { cell, memory, records: vec![], taken: 0, uploads: 0, left: Some(cell.crash), source: NEW }
     }
 
     /// A place where the process may die.
@@ -125,7 +135,8 @@ impl World {
                 cipher: "TLS13_AES_256_GCM_SHA384".into(),
                 certificate: Digest::of(b"certificate"),
             },
-            sent: Sent { size: NEW.len() as u64, digest: Digest::of(NEW) },
+            sent: Sent { size: self.source.len() as u64, digest: Digest::of(self.source) },
+            beginnings: beginnings(self.source),
             proof,
             policy: if proof == Proof::Size { VerifyPolicy::Size } else { VerifyPolicy::Auto },
             overwrite,
@@ -141,22 +152,28 @@ impl World {
     fn store(&mut self) -> Result<Upload, Crashed> {
         self.uploads += 1;
         self.tick()?;
-        for part in [0, NEW.len() / 2, NEW.len()] {
-            self.memory.put(&destination(), &NEW[..part], STORED_TIME);
-            if part == NEW.len() && self.cell.consumer == Consumer::TakesIt {
+        for part in [0, self.source.len() / 2, self.source.len()] {
+            self.memory.put(&destination(), &self.source[..part], STORED_TIME);
+            if part == self.source.len() && self.cell.consumer == Consumer::TakesIt {
                 self.memory.files.clear();
                 self.taken += 1;
             }
             self.tick()?;
         }
-        Ok(Upload::Whole(Sent { size: NEW.len() as u64, digest: Digest::of(NEW) }))
+        Ok(Upload::Whole(Sent { size: self.source.len() as u64, digest: Digest::of(self.source) }))
+    }
+
+    fn part(&self, bytes: u64) -> Part {
+        let standing = self.standing().unwrap();
+        let beginning = Digest::of(&standing[..usize::try_from(bytes).unwrap()]);
+        Part::Read { size: standing.len() as u64, beginning }
     }
 
     fn commit(&mut self, record: Record) -> Result<Input, Crashed> {
         self.tick()?;
         if let Record::Delivered(delivered) = &record {
             assert_eq!(delivered.publish, PublishWay::Direct);
-            assert_eq!(self.standing(), Some(NEW), "recorded but not there");
+            assert_eq!(self.standing(), Some(self.source), "recorded but not there");
         }
         self.records.push(record);
         self.tick()?;
@@ -178,8 +195,9 @@ impl World {
                 DirectStep::Presumed => return Ok(End::Presumed),
                 DirectStep::Store => machine.stored(self.store()?),
                 DirectStep::Beginning(bytes) => {
-                    machine.beginning(Digest::of(&NEW[..usize::try_from(bytes).unwrap()]))
+                    machine.beginning(Digest::of(&self.source[..usize::try_from(bytes).unwrap()]))
                 }
+                DirectStep::ReadPart(bytes) => machine.part(self.part(bytes)),
                 DirectStep::Do(Step::Commit(record)) => machine.next(self.commit(*record)?),
                 DirectStep::Do(Step::ReadBack(path)) => {
                     self.tick()?;
@@ -303,7 +321,9 @@ fn after(world: &mut World, upload: Upload, left: &[u8]) -> DeliveryError {
                 let answers = requests.iter().map(|request| world.memory.perform(request)).collect();
                 machine.next(Input::Answers(answers))
             }
-            step => panic!("{step:?}"),
+            step @ (DirectStep::ReadPart(_) | DirectStep::Presumed | DirectStep::Do(Step::Done(_))) => {
+                panic!("{step:?}")
+            }
         };
     }
 }
@@ -338,6 +358,81 @@ fn what_a_failed_upload_left_is_kept_in_mind() {
         let refused = DeliveryError::StrangePart { path: "/in/f".to_owned(), size: 3 };
         assert_eq!(with_another_source(&mut world), DirectStep::Do(Step::Failed(refused)));
     }
+}
+
+/// The cells of a source that changes after the crash.
+fn changing() -> impl Iterator<Item = Cell> {
+    cells().into_iter().filter(|cell| {
+        cell.stranger.is_none()
+            && cell.before != Before::Stranger
+            && cell.overwrite == Overwrite::Refuse
+            && cell.consumer == Consumer::LeavesIt
+    })
+}
+
+/// Plays a cell to its crash, where the source has changed since. `None` where it comes to no crash, or
+/// was recorded before.
+fn changed(cell: Cell) -> Option<World> {
+    let mut world = World::new(cell);
+    world.run().err()?;
+    world.left = None;
+    world.source = CHANGED;
+    (!matches!(world.records.last(), Some(Record::Delivered(_)))).then_some(world)
+}
+
+/// How many bytes of the old source stand there, where they are a part.
+fn part_of(world: &World) -> Option<usize> {
+    let standing = world.standing().filter(|bytes| NEW.starts_with(bytes) && bytes.len() < NEW.len());
+    standing.map(<[u8]>::len).filter(|&size| size > 0)
+}
+
+#[test]
+fn a_part_of_a_source_that_has_changed_is_known_by_its_beginning() {
+    let mut parts = 0;
+    for cell in changing() {
+        for crash in 0..MOST_STEPS {
+            let Some(mut world) = changed(Cell { crash, ..cell }) else { continue };
+            parts += u32::from(part_of(&world).is_some());
+            assert_eq!(world.run().unwrap(), End::Delivered, "{crash} {cell:?}");
+            assert_eq!(world.standing(), Some(CHANGED), "{crash} {cell:?}");
+        }
+    }
+    assert!(parts > 0, "a crash left a part");
+}
+
+/// Neither a part of which the record knows no beginning, nor a file that begins otherwise.
+#[test]
+fn what_no_recorded_beginning_proves_stays() {
+    let strangers: [&[u8]; 4] = [b"new", b"NEW content", b"new cXntent", b"a stranger."];
+    let mut refused = 0;
+    for cell in changing() {
+        for crash in 0..MOST_STEPS {
+            let Some(mut world) = changed(Cell { crash, ..cell }) else { continue };
+            let Some(open) = world.open() else { continue };
+            for stranger in strangers {
+                world.memory.put(&destination(), stranger, "20270101000000");
+                let end = world.run().unwrap();
+                let size = stranger.len() as u64;
+                let strange = DeliveryError::StrangePart { path: "/in/f".to_owned(), size };
+                assert_eq!(end, End::Failed(strange), "{open:?} {cell:?}");
+                assert_eq!(world.standing(), Some(stranger), "{cell:?}");
+                refused += 1;
+            }
+            let Some(mut world) = changed(Cell { crash, ..cell }).filter(|world| part_of(world).is_some())
+            else {
+                continue;
+            };
+            for record in &mut world.records {
+                if let Record::Storing(storing) = record {
+                    storing.beginnings.clear();
+                }
+            }
+            let end = world.run().unwrap();
+            assert!(matches!(end, End::Failed(DeliveryError::StrangePart { .. })), "an old record: {end:?}");
+            assert!(part_of(&world).is_some(), "{cell:?}");
+        }
+    }
+    assert!(refused > 0, "a crash came after the intent");
 }
 
 /// The first step, after looks, of a run that finds another source.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
-use super::super::{Change, SourceError, hash_file};
+use super::super::{Change, SourceError, hash_file, hash_with_beginnings};
 use super::{CANARY, Lookup, Tree, all, now, open, read_all, rel, set_old};
 use crate::domain::{Digest, FailureClass, Found};
 
@@ -34,6 +34,26 @@ fn a_file_is_read_and_hashed() {
             let error = open(&tree.root(), path, lookup).unwrap_err();
             assert!(matches!(error, SourceError::Gone { .. }), "{path} {lookup:?}: {error:?}");
         }
+    }
+}
+
+#[test]
+fn the_beginnings_of_a_file_are_shorter_than_it_and_close_to_each_other() {
+    let tree = Tree::new();
+    for (size, count) in [(0, 0), (1024, 0), (1025, 1), (4096, 3), (5000, 4), (1_000_000, 28)] {
+        let bytes: Vec<u8> = (0..size).map(|n: usize| n.to_le_bytes()[n % 2]).collect();
+        tree.write("a", &bytes);
+        let (sent, stat, beginnings) = hash_with_beginnings(&tree.root(), &rel("a")).unwrap();
+        assert_eq!((sent, stat), hash_file(&tree.root(), &rel("a")).unwrap());
+        assert_eq!(beginnings.len(), count, "{size}: {beginnings:?}");
+        let mut before = 0;
+        for beginning in beginnings {
+            let length = usize::try_from(beginning.size).unwrap();
+            assert_eq!(beginning.digest, Digest::of(&bytes[..length]), "{length} of {size}");
+            assert!(length - before <= 1024.max(length / 5 + 1), "{before} to {length}");
+            before = length;
+        }
+        assert!(size - before <= 1024.max(size / 5), "{before} of {size}");
     }
 }
 

@@ -161,6 +161,39 @@ async fn what_may_be_a_strangers_is_not_taken_for_our_part() {
     }
 }
 
+/// The process died, and the source changed before the next run: a part of what was being sent is known
+/// from the record, and the new content takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_a_source_that_has_changed_since_is_replaced() {
+    for part in [1024, 5000, 899_999] {
+        let bench = died(Mode::Mirror).await;
+        // The session that died may still be writing to the file that it opened.
+        std::fs::remove_file(bench.server.root().join("in/a.bin")).unwrap();
+        bench.put("in/a.bin", vec![b'n'; part]);
+        bench.write("a.bin", vec![b'o'; 300_000]);
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{}", cause(&report));
+        assert_eq!(bench.stored("in/a.bin"), Some(vec![b'o'; 300_000]));
+        bench.expect_no_connection(1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_begins_otherwise_than_the_record_says_is_left_alone() {
+    for (size, strange) in [(1024, 1000), (5000, 4095), (800_000, 600_000)] {
+        let bench = died(Mode::Mirror).await;
+        std::fs::remove_file(bench.server.root().join("in/a.bin")).unwrap();
+        let mut theirs = vec![b'n'; size];
+        theirs[strange] = b'!';
+        bench.put("in/a.bin", &theirs);
+        bench.write("a.bin", vec![b'o'; 300_000]);
+        let report = bench.deliver().await;
+        assert_eq!((report.counts.delivered, report.exit()), (0, Exit::FilesFailed));
+        assert!(cause(&report).contains("not known to be a part"), "{}", cause(&report));
+        assert_eq!(bench.stored("in/a.bin"), Some(theirs));
+    }
+}
+
 /// A refused upload has not begun: what stands there afterwards is nobody's part.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_upload_leaves_no_intent() {
