@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::protocol::Told;
 use super::status::RunProgress;
 use crate::domain::{Event, EventSink, Exit, FailureClass, FileProgress, JobName, RunId, RunReport};
-use crate::observe::{Json, Progress, Weight, escaped, line, trouble};
+use crate::observe::{Json, Progress, Weight, audit_trouble, escaped, line, trouble};
 
 /// How often followers are told how far a run is: as often as eyes can follow.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -135,7 +135,16 @@ fn log(job: &JobName, event: &Event) {
         Event::AuditFinished { report } => {
             let (run, counts) = (report.run, report.counts);
             let (proved, missing, changed) = (counts.proved, counts.missing, counts.changed);
-            info!(%job, %run, proved, missing, changed, "The run ended.");
+            if report.exit() == Exit::Done {
+                info!(%job, %run, proved, missing, changed, "The run ended well.");
+                return;
+            }
+            let cause = audit_trouble(report);
+            if missing + changed > 0 {
+                error!(%job, %run, proved, missing, changed, %cause, "Files are missing or changed on the server.");
+            } else {
+                warn!(%job, %run, proved, %cause, "The run did not end well.");
+            }
         }
         _ => {}
     }

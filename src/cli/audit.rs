@@ -44,6 +44,7 @@ where
         state: opened.state.clone(),
         clock: Arc::clone(&clock),
         sink: Arc::clone(&sink),
+        limit: None,
         backoff: Audit::BACKOFF,
     });
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
