@@ -36,9 +36,18 @@ pub(super) struct Watched {
 #[derive(Default)]
 struct Seen {
     run: Option<RunId>,
+    guard: Guard,
     progress: Progress,
     json: Json,
     told: Option<Instant>,
+}
+
+/// Whether a guard stopped a run before it deleted anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guard {
+    #[default]
+    Quiet,
+    Tripped,
 }
 
 impl std::fmt::Debug for Watched {
@@ -59,6 +68,11 @@ impl Watched {
         (run, seen.progress.at(self.began.elapsed()).into())
     }
 
+    /// Whether a guard stopped it.
+    pub(super) fn guard(&self) -> Guard {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).guard
+    }
+
     fn tell(&self, told: &Told) {
         for follower in &self.followers {
             // Full: they do not keep up. Closed: they are gone, and the run goes on.
@@ -71,6 +85,9 @@ impl Watched {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Event::RunStarted { run, .. } | Event::AuditStarted { run, .. } = event {
             seen.run = Some(*run);
+        }
+        if let Event::GuardTripped { .. } = event {
+            seen.guard = Guard::Tripped;
         }
         seen.progress.apply(event, self.began.elapsed());
         if self.followers.is_empty() {

@@ -1,5 +1,6 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
+mod early;
 mod rounds;
 mod status_page;
 

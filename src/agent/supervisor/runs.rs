@@ -9,7 +9,7 @@ use crate::agent::history::RunEntry;
 use crate::agent::keeper::{Running, Stay, is_by_hand, is_by_watch, lost};
 use crate::agent::protocol::Told;
 use crate::agent::status::Waiting;
-use crate::agent::watched::Watched;
+use crate::agent::watched::{Guard, Watched};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
     AuditReport, EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Scope,
@@ -101,7 +101,10 @@ impl Supervisor {
             past.left_waiting(&report, &running.scope, now);
         }
         keeper.last = Some(entry);
-        keeper.retry.ended(&report, now, random);
+        match running.watched.guard() {
+            Guard::Quiet => keeper.retry.ended(&report, now, random),
+            Guard::Tripped => keeper.retry.guarded(now, random),
+        }
         keeper.source.left_waiting(&report, &running.scope);
         let is_over =
             |class| class == FailureClass::Deadline && running.limit == Some(LimitCause::WindowClosed);
