@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn agent(number: u8) -> AgentId {
-        serde_json::from_str(&format!("\"{}\"", format!("{number:02x}").repeat(16))).unwrap()
+        serde_json::from_str(&format!("\"{}\"", format!("{number:02x}").repeat(8))).unwrap()
     }
 
     fn job() -> JobName {

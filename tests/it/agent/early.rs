@@ -1,4 +1,4 @@
-//! Signals that come while the state is still being opened, and a source that goes away under the agent.
+//! Signals that come while the state is still being opened.
 
 use super::*;
 
@@ -32,32 +32,4 @@ fn a_signal_before_the_state_is_open_ends_it_as_one_after_that() {
     }
     drop(fs::remove_file(home.path().join("state/alerts.json")));
     assert_eq!(home.run(&["sync"]).0, 0);
-}
-
-/// A mount can only be made by root; a folder that is moved away and comes back empty is the same to the
-/// watch, and a harder case for the guard.
-#[test]
-fn a_source_that_goes_away_under_the_watch_is_told_and_nothing_is_deleted() {
-    let server = Server::builder().start().unwrap();
-    let job = "  one: {source: one, server: office, destination: /in, delete: {remote: delete}, watch: {settle: \
-               100ms}}\n";
-    let home = Home::new(&[("office", &server)], job);
-    for n in 0..5 {
-        home.write(&format!("one/{n}.txt"), b"a");
-    }
-    let mut agent = home.agent();
-    delivered(&mut agent, 5);
-    fs::rename(home.path().join("one"), home.path().join("away")).unwrap();
-    let gone = agent.until("The source cannot be watched as it should.");
-    assert!(gone.contains("job=one"), "{gone}");
-    fs::create_dir(home.path().join("one")).unwrap();
-    agent.until("nothing was deleted on the server");
-    let status = home.status();
-    assert_eq!(status["jobs"][0]["last"]["stopped"]["class"], "source", "{status}");
-    // Nobody is asked again within the first minute: it needs a person.
-    let parse = |text: &Value| text.as_str().unwrap().parse::<nightferry::domain::Timestamp>().unwrap();
-    let again = parse(&status["jobs"][0]["next_try"]).since(SystemClock.now());
-    assert!(again > Duration::from_mins(14), "{again:?}");
-    assert_eq!(fs::read_dir(server.root().join("in")).unwrap().count(), 5);
-    agent.end();
 }
