@@ -116,6 +116,7 @@ fn catch_up(value: &Value<'_>) -> Option<CatchUp> {
 }
 
 /// How often the agent looks whether what was delivered still stands on the server.
+#[expect(clippy::option_option, reason = "a mistake, and within what is fine an `off`")]
 fn verify_every(job: &Section<'_>, mode: Option<Mode>) -> Option<Option<Duration>> {
     let default = match mode {
         Some(Mode::Mirror) => Some(VERIFY_EVERY),
