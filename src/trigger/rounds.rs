@@ -83,8 +83,8 @@ mod tests {
         Timestamp::from_unix(1_700_000_000 + i64::try_from(seconds).unwrap(), 0)
     }
 
-    fn agent(number: u8) -> AgentId {
-        serde_json::from_str(&format!("\"{}\"", format!("{number:02x}").repeat(8))).unwrap()
+    fn agent(number: u32) -> AgentId {
+        AgentId(number)
     }
 
     fn job() -> JobName {
