@@ -87,6 +87,7 @@
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
 //! | Attested | presumed, and a person said that the receiver has it: neither proved nor sent again |
 //! | [Lost](domain::Decision::Lost) | presumed, and a person said that the receiver has it not and that its source is gone: given up |
+//! | Round | a verify that the agent starts by itself, as `verify_every` asks |
 //! | Verify | holding the server against the manifest; *missing* and *changed* files are to be sent again |
 //! | Adopt | making known what stands on the server already, proved equal to the source; found there, not sent |
 //! | Restore | bringing back what was delivered, each file *placed* only once its SHA-256 is proved |

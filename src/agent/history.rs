@@ -140,6 +140,11 @@ impl History {
 
     fn close(&mut self, run: RunId) {
         let Some(entry) = self.open.remove(&run) else { return };
+        if let (Some(AuditKind::Verify), Some(ended)) = (entry.audit, entry.ended)
+            && let Some(past) = self.past.get_mut(&entry.job)
+        {
+            past.verified(ended, entry.stopped.as_ref(), entry.counts.left_to_do());
+        }
         if entry.audit.is_none() {
             if let (true, Some(ended)) = (entry.is_well(), entry.ended) {
                 self.last_well.insert(entry.job.clone(), ended);
@@ -163,6 +168,11 @@ impl History {
     /// When a run of a job last ended well.
     pub fn last_well(&self, job: &JobName) -> Option<Timestamp> {
         self.last_well.get(job).copied()
+    }
+
+    /// When all that a job delivered was last held against its server.
+    pub fn last_verified(&self, job: &JobName) -> Option<Timestamp> {
+        self.past.get(job).and_then(|past| past.rounds.whole())
     }
 
     /// What a job did of late.

@@ -8,7 +8,10 @@ use super::protocol::Told;
 use super::status::{JobState, JobStatus, RunStatus, Waiting};
 use super::watched::{Follower, Watched};
 use super::watches::{self, Poll, Watcher};
-use crate::domain::{Exit, Job, LimitCause, Punctuality, RunId, Scope, Target, Timestamp, Trigger, Triggers};
+use crate::domain::{
+    AgentId, AuditKind, Exit, Job, LimitCause, Punctuality, RunId, Scope, Target, Timestamp, Trigger,
+    Triggers,
+};
 use crate::observe::AlertKind;
 use crate::remote::Remote;
 use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
@@ -18,6 +21,8 @@ use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
 pub(super) struct Keeper {
     pub(super) job: Job,
     pub(super) remote: Arc<Remote>,
+    /// Whose rounds these are, so that those of others come at other times.
+    agent: AgentId,
     pub(super) planner: Option<Planner>,
     pub(super) retry: RetryTrigger,
     pub(super) pending: Pending,
@@ -51,6 +56,8 @@ pub(super) enum Stay {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) watched: Arc<Watched>,
+    /// What it was begun for, where that is not delivery.
+    pub(super) audit: Option<AuditKind>,
     pub(super) since: Timestamp,
     pub(super) triggers: Triggers,
     /// What of the source it looks at.
@@ -61,10 +68,11 @@ pub(super) struct Running {
 }
 
 impl Keeper {
-    pub(super) fn new(job: Job, remote: Arc<Remote>) -> Self {
+    pub(super) fn new(job: Job, remote: Arc<Remote>, agent: AgentId) -> Self {
         Self {
             job,
             remote,
+            agent,
             planner: None,
             retry: RetryTrigger::default(),
             pending: Pending::default(),
@@ -128,7 +136,24 @@ impl Keeper {
         let planned = self.planner.as_ref().and_then(|planner| planner.next_look(now));
         let again = self.retry.due().and_then(|due| windows.opens(due.max(now)));
         let held = self.held.as_ref().and_then(|_| windows.opens(now)).filter(|opens| *opens > now);
-        planned.into_iter().chain(again).chain(held).chain(self.source.next_look()).min()
+        // What is due and may not begin yet is begun when something ends or a minute is over.
+        let round = self.next_round(now).and_then(|at| windows.opens(at.max(now))).filter(|at| *at > now);
+        planned.into_iter().chain(again).chain(held).chain(round).chain(self.source.next_look()).min()
+    }
+
+    /// When its next round is due; `None` where none is wanted, or its past is not known yet.
+    pub(super) fn next_round(&self, now: Timestamp) -> Option<Timestamp> {
+        let (every, past) = (self.job.timing.verify_every?, self.past.as_ref()?);
+        Some(past.rounds.next(every, self.agent, &self.job.name, now))
+    }
+
+    /// Whether a round is due and nothing else is to be done.
+    pub(super) fn is_ready_for_a_round(&self, now: Timestamp) -> bool {
+        let is_idle = self.running.is_none() && self.held.is_none() && self.retry.due().is_none();
+        self.stay == Stay::Kept
+            && is_idle
+            && self.job.timing.windows.is_open(now)
+            && self.next_round(now).is_some_and(|due| due <= now)
     }
 
     /// How it stands with all that is expected of it; nothing where its past is not known yet.
@@ -143,7 +168,7 @@ impl Keeper {
             (Some(running), _) => {
                 let (run, progress) = running.watched.now();
                 let (since, triggers) = (running.since, running.triggers.clone());
-                JobState::Running(RunStatus { run, since, triggers, progress })
+                JobState::Running(RunStatus { run, audit: running.audit, since, triggers, progress })
             }
             (None, Some(_)) => JobState::Held,
             (None, None) => JobState::Idle,
@@ -160,6 +185,8 @@ impl Keeper {
             remembered: self.pending.remembered().clone(),
             last: self.last.clone(),
             last_well: self.last_well,
+            last_verified: self.past.as_ref().and_then(|past| past.rounds.whole()),
+            next_verify: self.next_round(now),
             expected_by: self.job.timing.expectation.daily.as_ref().and_then(|daily| daily.next_by(now)),
             failing: self.last.iter().flat_map(|last| last.failed.clone()).collect(),
             oldest_waiting: self.oldest_waiting.clone(),

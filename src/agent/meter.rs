@@ -120,6 +120,9 @@ impl Meter {
             if let Some(well) = job.last_well {
                 metrics.set_time(Metric::LastSuccess, &[name], well);
             }
+            if let Some(verified) = job.last_verified {
+                metrics.set_time(Metric::LastVerify, &[name], verified);
+            }
             let age = job.oldest_waiting.as_ref().map_or(0, |oldest| now.since(oldest.since).as_secs());
             metrics.set(Metric::OldestWaiting, &[name], age);
         }

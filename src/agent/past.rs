@@ -2,9 +2,11 @@
 
 use super::history::RunEntry;
 use crate::domain::{
-    Deliveries, Expectation, Punctuality, RunReport, RunSuccess, Schedule, Scope, Timestamp, Trigger, Usual,
+    Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess, Schedule, Scope,
+    Timestamp, Trigger, Usual,
 };
 use crate::observe::AlertKind;
+use crate::trigger::{Coverage, Rounds};
 
 /// What a job did of late.
 #[derive(Clone, Debug)]
@@ -14,13 +16,15 @@ pub(super) struct Past {
     /// What its last scheduled run delivered, where that one ended well, and what was usual before it.
     last: Option<(u64, Usual)>,
     oldest_waiting: Option<Timestamp>,
+    /// When what it delivered was looked at.
+    pub(super) rounds: Rounds,
 }
 
 impl Past {
     /// Nothing is known of the time before.
     pub(super) fn from(since: Timestamp) -> Self {
         let (deliveries, usual) = (Deliveries::from(since), Usual::default());
-        Self { deliveries, usual, last: None, oldest_waiting: None }
+        Self { deliveries, usual, last: None, oldest_waiting: None, rounds: Rounds::from(since) }
     }
 
     /// Takes in a run that came to its end.
@@ -34,6 +38,16 @@ impl Past {
             self.last = Some((files, self.usual.clone()));
             self.usual.add(files);
         }
+    }
+
+    /// Takes in a verify that came to its end. One that a signal cut short counts as not begun.
+    pub(super) fn verified(&mut self, ended: Timestamp, stopped: Option<&Failure>, left: u64) {
+        let coverage = match stopped.map(|failure| failure.class) {
+            Some(FailureClass::Interrupted) => return,
+            None if left == 0 => Coverage::Whole,
+            _ => Coverage::Part,
+        };
+        self.rounds.ended(ended, coverage);
     }
 
     /// Takes in which files a run that just ended left waiting.

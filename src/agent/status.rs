@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::history::RunEntry;
 use crate::domain::{
-    FailedFile, FailureClass, JobName, RelPath, RunId, RunReport, Scope, Server, ServerName, Timestamp,
-    Triggers, WaitCause,
+    AuditKind, FailedFile, FailureClass, JobName, RelPath, RunId, RunReport, Scope, Server, ServerName,
+    Timestamp, Triggers, WaitCause,
 };
 use crate::observe::{Alert, AlertKey, AlertKind, Snapshot};
 use crate::remote::Profile;
@@ -177,6 +177,11 @@ pub struct AlertStatus {
 }
 
 impl AlertStatus {
+    /// Whether it is about what the agent found on a server.
+    pub fn is_of_a_round(&self) -> bool {
+        self.kind == AlertKind::Verify
+    }
+
     /// Whether it is about what a run brought, of which the job's last run tells by itself.
     pub fn is_of_a_run(&self) -> bool {
         self.kind == AlertKind::Run
@@ -217,6 +222,12 @@ pub struct JobStatus {
     pub last: Option<RunEntry>,
     /// When a run last ended well.
     pub last_well: Option<Timestamp>,
+    /// When all that it delivered was last held against the server.
+    #[serde(default)]
+    pub last_verified: Option<Timestamp>,
+    /// When the agent does so next, or did not come to it yet.
+    #[serde(default)]
+    pub next_verify: Option<Timestamp>,
     /// By when files are expected next.
     #[serde(default)]
     pub expected_by: Option<Timestamp>,
@@ -244,6 +255,9 @@ pub enum JobState {
 pub struct RunStatus {
     /// Its number, once it is recorded.
     pub run: Option<RunId>,
+    /// What it does, where that is not delivery.
+    #[serde(default)]
+    pub audit: Option<AuditKind>,
     /// When it began.
     pub since: Timestamp,
     /// Why.

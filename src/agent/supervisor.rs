@@ -2,6 +2,7 @@
 
 mod expectations;
 mod reload;
+mod rounds;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -175,7 +176,7 @@ impl Supervisor {
         let Opened { config, servers, profiles, state, telling } = opened;
         let keepers = config.jobs.values().filter_map(|job| {
             let remote = servers.get(&job.server)?;
-            Some((job.name.clone(), Keeper::new(job.clone(), remote)))
+            Some((job.name.clone(), Keeper::new(job.clone(), remote, state.agent())))
         });
         let since = clock.now();
         let meter = Meter::new(&config, Arc::clone(&clock));
@@ -285,6 +286,7 @@ impl Supervisor {
         for (name, triggers) in held {
             self.start(&name, triggers);
         }
+        self.begin_round(now);
     }
 
     /// Takes in what a watch saw.

@@ -13,7 +13,9 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{Config, secret};
-use crate::domain::{Job, JobName, Notify, Punctuality, RunReport, Scope, Server, ServerName, Timestamp};
+use crate::domain::{
+    AuditReport, Job, JobName, Notify, Punctuality, RunReport, Scope, Server, ServerName, Timestamp,
+};
 use crate::observe::{Alert, AlertKey, AlertKind, Alerts, Lost, News, Turn};
 use crate::outbound::{Context, Outbound};
 
@@ -111,6 +113,26 @@ impl Telling {
         self.tell(config, news);
     }
 
+    /// What a round came to.
+    pub fn verified(&mut self, config: &Config, report: &AuditReport) {
+        let now = self.clock.now();
+        let news = self.book.change(|alerts| alerts.verified(report, now));
+        self.tell(config, news);
+    }
+
+    /// All that was found missing or changed was delivered since.
+    pub fn repaired(&mut self, config: &Config, job: &JobName) {
+        let now = self.clock.now();
+        let news = self.book.change(|alerts| alerts.repaired(job, now));
+        self.tell(config, news);
+    }
+
+    /// Whether something is missing or changed on a job's server, as far as is known.
+    pub fn differs(&self, job: &JobName) -> bool {
+        let key = AlertKey::Job(job.clone(), AlertKind::Verify);
+        self.book.lock().open().any(|alert| alert.key == key)
+    }
+
     /// Until when a server's certificate is good.
     fn certificate(&mut self, config: &Config, server: &ServerName, until: Timestamp) {
         let now = self.clock.now();
@@ -147,6 +169,7 @@ const fn is_expected(job: &Job, kind: AlertKind) -> bool {
         AlertKind::TooOld => expectation.max_age.is_some(),
         AlertKind::Waiting => expectation.max_wait.is_some(),
         AlertKind::Unusual => expectation.unusual.is_some(),
+        AlertKind::Verify => job.timing.verify_every.is_some(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::protocol::Told;
 use super::status::RunProgress;
 use crate::domain::{Event, EventSink, Exit, FailureClass, FileProgress, JobName, RunId, RunReport};
-use crate::observe::{Json, Progress, Weight, escaped, line, trouble};
+use crate::observe::{Json, Progress, Weight, audit_trouble, escaped, line, trouble};
 
 /// How often followers are told how far a run is: as often as eyes can follow.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -36,9 +36,18 @@ pub(super) struct Watched {
 #[derive(Default)]
 struct Seen {
     run: Option<RunId>,
+    guard: Guard,
     progress: Progress,
     json: Json,
     told: Option<Instant>,
+}
+
+/// Whether a guard stopped a run before it deleted anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Guard {
+    #[default]
+    Quiet,
+    Tripped,
 }
 
 impl std::fmt::Debug for Watched {
@@ -59,6 +68,11 @@ impl Watched {
         (run, seen.progress.at(self.began.elapsed()).into())
     }
 
+    /// Whether a guard stopped it.
+    pub(super) fn guard(&self) -> Guard {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).guard
+    }
+
     fn tell(&self, told: &Told) {
         for follower in &self.followers {
             // Full: they do not keep up. Closed: they are gone, and the run goes on.
@@ -71,6 +85,9 @@ impl Watched {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Event::RunStarted { run, .. } | Event::AuditStarted { run, .. } = event {
             seen.run = Some(*run);
+        }
+        if let Event::GuardTripped { .. } = event {
+            seen.guard = Guard::Tripped;
         }
         seen.progress.apply(event, self.began.elapsed());
         if self.followers.is_empty() {
@@ -135,7 +152,16 @@ fn log(job: &JobName, event: &Event) {
         Event::AuditFinished { report } => {
             let (run, counts) = (report.run, report.counts);
             let (proved, missing, changed) = (counts.proved, counts.missing, counts.changed);
-            info!(%job, %run, proved, missing, changed, "The run ended.");
+            if report.exit() == Exit::Done {
+                info!(%job, %run, proved, missing, changed, "The run ended well.");
+                return;
+            }
+            let cause = audit_trouble(report);
+            if missing + changed > 0 {
+                error!(%job, %run, proved, missing, changed, %cause, "Files are missing or changed on the server.");
+            } else {
+                warn!(%job, %run, proved, %cause, "The run did not end well.");
+            }
         }
         _ => {}
     }

@@ -31,7 +31,7 @@ pub use self::adopt::{AdoptError, adopt};
 pub use self::restore::{Restore, restore};
 pub use self::verify::{Depth, verify};
 use crate::clock::Clock;
-use crate::domain::{Backoff, EventSink, Job, RelPath, RemotePath, Target};
+use crate::domain::{Backoff, EventSink, Job, RelPath, RemotePath, RunLimit, Target};
 use crate::remote::Remote;
 use crate::state::State;
 
@@ -50,6 +50,8 @@ pub struct Audit {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub sink: Arc<dyn EventSink>,
+    /// When it has to end, whether or not all was looked at.
+    pub limit: Option<RunLimit>,
     /// The waits between attempts; [`Audit::BACKOFF`] where nothing else is wanted.
     pub backoff: Backoff,
 }

@@ -15,8 +15,8 @@ use super::failure::described;
 use super::feed::Feed;
 use super::pool::{Examine, Pool, Worker};
 use crate::domain::{
-    AuditKind, AuditReport, Audited, Counts, Event, Failure, FailureClass, Leftovers, Record, RunFinished,
-    RunId,
+    AuditKind, AuditReport, Audited, Counts, Event, Failure, FailureClass, Leftovers, LimitCause, Record,
+    RunFinished, RunId, RunLimit,
 };
 use crate::state::StateError;
 
@@ -46,11 +46,38 @@ pub(super) async fn run<E: Examine>(
     }
     let report = AuditReport::new(started.run, job, kind);
     let mut book = Book::new(audit.clone(), report, stop.child_token());
-    carry_out(&mut book, examine(started.run), feed).await;
+    let cut = book.stop.clone();
+    let ends = {
+        let work = carry_out(&mut book, examine(started.run), feed);
+        tokio::pin!(work);
+        tokio::select! {
+            biased;
+            () = &mut work => None,
+            failure = reached(audit.limit) => {
+                cut.cancel();
+                work.await;
+                Some(failure)
+            }
+        }
+    };
+    if let Some(failure) = ends {
+        book.stopped(failure);
+    }
     if stop.is_cancelled() && book.report.stopped.is_none() {
         book.stopped(Failure::new(FailureClass::Interrupted, "interrupted by a signal"));
     }
     Ok(close(book, began).await)
+}
+
+/// Waits until the run has to end; for ever, where it need not.
+async fn reached(limit: Option<RunLimit>) -> Failure {
+    let Some(RunLimit { after, cause }) = limit else { return std::future::pending().await };
+    sleep(after).await;
+    let text = match cause {
+        LimitCause::Deadline => "looking took longer than the job's `deadline`",
+        LimitCause::WindowClosed => "the hours in which the job may run (`window`) are over",
+    };
+    Failure::new(FailureClass::Deadline, text)
 }
 
 async fn carry_out<E: Examine>(

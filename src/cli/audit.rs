@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{self, until_stopped};
+use super::engine::{self, StopSignals, until_stopped};
 use super::error::CliError;
 use super::output::{Format, Loudness, Output};
 use super::watch::Watch;
@@ -33,6 +33,8 @@ where
     let remotes = jobs.iter().map(|job| engine::remote(config, &job.server, &profiles).map(Arc::new));
     let remotes = remotes.collect::<Result<Vec<_>, _>>()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let runtime = Runtime::new().map_err(CliError::Runtime)?;
+    let mut signals = runtime.block_on(async { StopSignals::new() })?;
     let opened = State::open(&config.agent.state_dir, Arc::clone(&clock))?;
     opened.notices.iter().for_each(|text| output.warning(text, None));
     let watch = Watch::start(output);
@@ -44,9 +46,9 @@ where
         state: opened.state.clone(),
         clock: Arc::clone(&clock),
         sink: Arc::clone(&sink),
+        limit: None,
         backoff: Audit::BACKOFF,
     });
-    let runtime = Runtime::new().map_err(CliError::Runtime)?;
     let stop = CancellationToken::new();
     let (mut reports, mut error) = (Vec::new(), None);
     for audit in audits {
@@ -56,7 +58,7 @@ where
         // A task of its own, so that signals are heard whatever it does.
         let mut task = JoinSet::new();
         task.spawn_on(work(audit, stop.child_token()), runtime.handle());
-        let ended = runtime.block_on(until_stopped(task.join_next(), &stop));
+        let ended = runtime.block_on(until_stopped(task.join_next(), &mut signals, &stop));
         match ended.and_then(|ended| ended.and_then(Result::ok).unwrap_or(Err(CliError::Died))) {
             Ok(report) => reports.push(report),
             Err(failed) => {

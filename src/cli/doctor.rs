@@ -84,7 +84,7 @@ async fn examine_all(
         }
         Ok::<(), CliError>(())
     };
-    engine::until_stopped(all, &stop).await??;
+    engine::until_stopped(all, &mut engine::StopSignals::new()?, &stop).await??;
     Ok(exit)
 }
 

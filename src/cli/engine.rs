@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,9 @@ pub(super) fn sync(
         }
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let runtime = Runtime::new().map_err(CliError::Runtime)?;
+    // From here on there is something to close: a signal may not just end it.
+    let signals = runtime.block_on(async { StopSignals::new() })?;
     let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(&clock), config.ledger.retain)?;
     opened.notices.iter().for_each(|text| notice(text));
     let approved = match approved {
@@ -72,8 +75,7 @@ pub(super) fn sync(
         config: config.clone(),
         profiles: Arc::clone(&profiles),
     };
-    let runtime = Runtime::new().map_err(CliError::Runtime)?;
-    let mut synced = runtime.block_on(run_all(deliveries.collect(), telling));
+    let mut synced = runtime.block_on(run_all(deliveries.collect(), telling, signals));
     if synced.untold > 0 {
         notice(&format!(
             "{} could not be sent; what is wrong is told again by the next run",
@@ -169,13 +171,13 @@ impl Told {
 
 /// Runs one after another, until a signal asks to stop. A second signal does not wait for files
 /// under way. The runs have a task of their own, so that signals are heard whatever they do.
-async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told) -> Synced {
+async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told, mut signals: StopSignals) -> Synced {
     let stop = CancellationToken::new();
     let (ended, mut told) = mpsc::channel(deliveries.len().max(1));
     let mut runs = JoinSet::new();
     told_of.telling.take_up(&told_of.config);
     runs.spawn(run_each(deliveries, stop.clone(), ended, told_of));
-    let (mut error, told_of) = match until_stopped(runs.join_next(), &stop).await {
+    let (mut error, told_of) = match until_stopped(runs.join_next(), &mut signals, &stop).await {
         Ok(Some(Err(_))) => (Some(CliError::Died), None),
         Ok(Some(Ok(told_of))) => (None, Some(told_of)),
         Ok(None) => (None, None),
@@ -183,7 +185,7 @@ async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told) -> Synced {
     };
     let mut untold = 0;
     if let Some(Told { telling, .. }) = told_of {
-        match until_stopped(telling.close(COMMAND_GRACE), &stop).await {
+        match until_stopped(telling.close(COMMAND_GRACE), &mut signals, &stop).await {
             Ok(left) => untold = left,
             Err(interrupted) => drop(error.get_or_insert(interrupted)),
         }
@@ -200,21 +202,42 @@ async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told) -> Synced {
     synced
 }
 
+/// The signals that ask to stop, heard from when this is made: one that comes before anybody waits for it
+/// is not lost.
+#[derive(Debug)]
+pub(super) struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Needs the context of a tokio runtime.
+    pub(super) fn new() -> Result<Self, CliError> {
+        let of = |kind| signal(kind).map_err(CliError::Runtime);
+        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Does something to its end. A first signal cancels `stop`, a second one does not wait for what
 /// is under way.
 pub(super) async fn until_stopped<T>(
     work: impl Future<Output = T>,
+    signals: &mut StopSignals,
     stop: &CancellationToken,
 ) -> Result<T, CliError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::Runtime)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::Runtime)?;
     tokio::pin!(work);
     loop {
         tokio::select! {
             biased;
             done = &mut work => return Ok(done),
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = signals.next() => {}
         }
         if stop.is_cancelled() {
             return Err(CliError::Interrupted);

@@ -55,6 +55,8 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             watch: None,
             remembered: crate::domain::Triggers::default(),
             last_well: history.last_well(&job.name),
+            last_verified: history.last_verified(&job.name),
+            next_verify: None,
             expected_by: job.timing.expectation.daily.as_ref().and_then(|daily| daily.next_by(now)),
             failing: last.iter().flat_map(|last| last.failed.clone()).collect(),
             oldest_waiting: None,
@@ -135,7 +137,11 @@ fn row(job: &JobStatus, now: Timestamp) -> Vec<String> {
     let (last, next) = (time(job.last.as_ref().map(|last| last.began)), time(job.next_run));
     let result = job.last.as_ref().map_or_else(|| "-".to_owned(), result);
     let mut lines = vec![format!("{:<20}  {state:<7}  {last:<15}  {next:<15}  {result}", job.job)];
-    if let JobState::Running(run) = &job.state {
+    if let JobState::Running(run) = &job.state
+        && run.audit.is_some()
+    {
+        lines.push(format!("  looks since {} whether all still stands on the server", at(run.since, zone)));
+    } else if let JobState::Running(run) = &job.state {
         let now = &run.progress;
         lines.push(format!(
             "  since {}: {} of {} files, {} of {}",
@@ -148,6 +154,12 @@ fn row(job: &JobStatus, now: Timestamp) -> Vec<String> {
     }
     if let Some(by) = job.expected_by {
         lines.push(format!("  files expected by {}", at(by, zone)));
+    }
+    if job.last_verified.is_some() || job.next_verify.is_some() {
+        let next =
+            job.next_verify.map_or_else(String::new, |next| format!("; next {}", at(next.max(now), zone)));
+        let last = job.last_verified.map_or_else(|| "never yet".to_owned(), |last| at(last, zone));
+        lines.push(format!("  server verified {last}{next}"));
     }
     if let Some(watch) = &job.watch {
         lines.push(format!("  {}", escaped(watch)));

@@ -56,6 +56,10 @@ pub(super) fn in_words(timing: &Timing, watch: Option<&Watching>, now: Timestamp
     if let Some(max_age) = timing.expectation.max_age {
         line("due", &format!("a run that ends well every {}", humantime::format_duration(max_age)));
     }
+    if let Some(every) = timing.verify_every {
+        let every = humantime::format_duration(every);
+        line("verifies", &format!("at least every {every} what stands on the server"));
+    }
     words
 }
 
@@ -100,6 +104,7 @@ mod tests {
                 max_age: Some(Duration::from_hours(26)),
                 ..Expectation::default()
             },
+            verify_every: Some(Duration::from_hours(7 * 24)),
         };
         let now = "2026-10-30T12:00:00Z".parse().unwrap();
         let words = in_words(&timing, None, now);

@@ -25,6 +25,7 @@ pub(super) const KEYS: Keys = Keys {
         "exclude",
         "symlinks",
         "verify",
+        "verify_every",
         "overwrite",
         "publish",
         "sidecars",
@@ -123,7 +124,7 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         (Some(deletes), Some(mode), Some(after)) => fitting(deletes, mode, after, &section),
         (_, _, _) => None,
     };
-    let timing = triggers::read(&section, zone);
+    let timing = triggers::read(&section, zone, mode);
     let watch = section.optional_or("watch", None, |value| {
         if watching::is_off(value) { Some(None) } else { watching::read(value).map(Some) }
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::section::{Keys, Section, Value};
 use super::zone;
 use crate::domain::{
-    CatchUp, CronExpression, DailyExpectation, Days, Expectation, Factor, ParseCronError, Schedule,
+    CatchUp, CronExpression, DailyExpectation, Days, Expectation, Factor, Mode, ParseCronError, Schedule,
     TimeOfDay, Timestamp, Timing, Windows, Zone,
 };
 
@@ -14,6 +14,12 @@ use crate::domain::{
 const MAX_JITTER: Duration = Duration::from_hours(12);
 /// Longest deadline and longest age: a month; later nobody remembers.
 const MAX_DAYS: Duration = Duration::from_hours(30 * 24);
+/// How often a mirror is held against its server where the job does not say.
+const VERIFY_EVERY: Duration = Duration::from_hours(7 * 24);
+/// More often, and looking would be all that the server does.
+const MIN_VERIFY_EVERY: Duration = Duration::from_hours(1);
+/// More seldom, and the source of what decayed is gone when it is found.
+const MAX_VERIFY_EVERY: Duration = Duration::from_hours(90 * 24);
 /// Scheduled times that the others are compared with: for most schedules more than a month.
 const TIMES_COMPARED: usize = 50;
 /// From when on they are looked at: any day will do, but the same each time.
@@ -23,7 +29,7 @@ const COMPARED_FROM: Timestamp = Timestamp::from_unix(1_767_225_600, 0);
 const MAX_EXPECTED_AFTER: Duration = Duration::from_hours(18);
 
 /// Reads the keys; `default` is the zone of jobs that name none, if the file names it.
-pub(super) fn read(job: &Section<'_>, default: Option<Zone>) -> Option<Timing> {
+pub(super) fn read(job: &Section<'_>, default: Option<Zone>, mode: Option<Mode>) -> Option<Timing> {
     let expression = job.optional_or("schedule", None, |value| expression(value).map(Some));
     let named = job.optional_or("timezone", None, |value| zone::read(value).map(Some));
     let jitter = job.optional_or("jitter", Duration::ZERO, |value| up_to(value, Duration::ZERO, MAX_JITTER));
@@ -38,6 +44,7 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>) -> Option<Timing> {
         job.optional_or("unusual", None, |value| value.number(Factor::LEAST..=Factor::MOST).map(Factor::new));
     let max_wait =
         job.optional_or("max_wait", None, |value| up_to(value, Duration::from_mins(1), MAX_DAYS).map(Some));
+    let verify_every = verify_every(job, mode);
     let (expression, named, windows, daily) = (expression?, named?, windows?, daily?);
     let is_needed = expression.is_some() || !windows.is_empty() || daily.is_some();
     let zone = match named.or(default) {
@@ -55,7 +62,7 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>) -> Option<Timing> {
     let windows = if windows.is_empty() { Windows::default() } else { Windows::new(windows, zone) };
     let daily = daily.map(|(by, days, at_least)| DailyExpectation { by, zone, days, at_least });
     let expectation = Expectation { daily, max_age: max_age?, max_wait: max_wait?, unusual: unusual? };
-    let timing = Timing { schedule, windows, deadline: deadline?, expectation };
+    let timing = Timing { schedule, windows, deadline: deadline?, expectation, verify_every: verify_every? };
     check(&timing, job);
     Some(timing)
 }
@@ -106,6 +113,24 @@ fn catch_up(value: &Value<'_>) -> Option<CatchUp> {
             ),
         },
     }
+}
+
+/// How often the agent looks whether what was delivered still stands on the server.
+#[expect(clippy::option_option, reason = "a mistake, and within what is fine an `off`")]
+fn verify_every(job: &Section<'_>, mode: Option<Mode>) -> Option<Option<Duration>> {
+    let default = match mode {
+        Some(Mode::Mirror) => Some(VERIFY_EVERY),
+        Some(Mode::Drop) | None => None,
+    };
+    let is_off = |value: &Value<'_>| value.is_single() && value.text().is_some_and(|text| text == "off");
+    let every = job.optional_or("verify_every", default, |value| {
+        if is_off(value) { Some(None) } else { up_to(value, MIN_VERIFY_EVERY, MAX_VERIFY_EVERY).map(Some) }
+    });
+    if mode == Some(Mode::Drop) && every.is_some_and(|every| every.is_some()) {
+        let reason = "goes with `mode: mirror` only: in a drop the consumer takes files away";
+        refuse(job, "verify_every", reason, "take it out");
+    }
+    every
 }
 
 const EXPECT_KEYS: Keys = Keys { known: &["by", "at_least", "days"], later: &[] };

@@ -16,6 +16,9 @@ pub struct Timing {
     pub deadline: Option<Duration>,
     /// What should have been delivered by when.
     pub expectation: Expectation,
+    /// How long it may be until the agent holds what was delivered against the server again; `None`
+    /// where it does not by itself.
+    pub verify_every: Option<Duration>,
 }
 
 impl Timing {

@@ -26,6 +26,8 @@ pub enum Trigger {
         /// Which try in a row it is, from 2.
         attempt: u32,
     },
+    /// What the agent found missing or changed on the server is sent again.
+    Repair,
 }
 
 impl Trigger {
@@ -34,7 +36,7 @@ impl Trigger {
         match self {
             Self::Schedule { due } => Some(Missed::one(*due)),
             Self::CatchUp(missed) => Some(*missed),
-            Self::Manual | Self::Watch | Self::Retry { .. } => None,
+            Self::Manual | Self::Watch | Self::Retry { .. } | Self::Repair => None,
         }
     }
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Trigger {
             Self::CatchUp(missed) => write!(f, "catch-up of {missed}"),
             Self::Watch => f.write_str("watch"),
             Self::Retry { attempt } => write!(f, "retry {attempt}"),
+            Self::Repair => f.write_str("repair"),
         }
     }
 }

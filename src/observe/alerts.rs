@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::nameless::{failed_by_kind, nameless, words};
 use super::news::{AlertKind, Cause, News, Turn};
 use super::summary::trouble;
-use super::text::count;
+use super::text::{count, escaped};
 use crate::domain::{
-    Exit, FailureClass, JobName, Late, Occasion, Punctuality, RunReport, Scope, ServerName, Timestamp,
+    AuditCounts, AuditReport, Exit, FailureClass, JobName, Late, Occasion, Punctuality, RunReport, Scope,
+    ServerName, Timestamp,
 };
 
 /// What an alert is about.
@@ -146,6 +147,23 @@ impl Alerts {
                 self.wrong(&key, Occasion::Late, "late", || Cause::plain(&late_in_words(late)), at)
             }
         }
+    }
+
+    /// Takes in what verifying came to: what differs is wrong; that all is as it should be counts only
+    /// where all was looked at.
+    pub fn verified(&mut self, report: &AuditReport, at: Timestamp) -> Option<News> {
+        let AuditCounts { missing, changed, failed, not_reached, .. } = report.counts;
+        let key = AlertKey::Job(report.job.clone(), AlertKind::Verify);
+        if missing + changed > 0 {
+            return self.wrong(&key, Occasion::Failure, "differs", || differing(report), at);
+        }
+        let is_whole = report.stopped.is_none() && failed + not_reached == 0;
+        is_whole.then(|| self.well(&key, at)).flatten()
+    }
+
+    /// Takes in that all that was found missing or changed was delivered since.
+    pub fn repaired(&mut self, job: &JobName, at: Timestamp) -> Option<News> {
+        self.well(&AlertKey::Job(job.clone(), AlertKind::Verify), at)
     }
 
     /// Takes in until when a server's certificate is good.
@@ -284,6 +302,19 @@ fn late_in_words(late: Late) -> String {
         Late::TooFew { .. } | Late::TooOld { .. } | Late::Unusual { .. } => said,
         Late::Waiting { .. } => format!("{said}: is it still being written, or is its ready marker missing?"),
     }
+}
+
+/// What is the matter with what stands on a server.
+fn differing(report: &AuditReport) -> Cause {
+    let AuditCounts { missing, changed, .. } = report.counts;
+    let numbers = [(missing, "missing"), (changed, "changed")].into_iter().filter(|(number, _)| *number > 0);
+    let numbers: Vec<_> = numbers.map(|(number, what)| format!("{} {what}", count(number, "file"))).collect();
+    let withheld = format!("on the server: {}; sent again by itself", numbers.join(", "));
+    let first =
+        report.differences.first().map(|first| format!(", the first of them {}", escaped(&first.name)));
+    let told =
+        format!("on the server: {}{}; sent again by itself", numbers.join(", "), first.unwrap_or_default());
+    Cause { told, withheld }
 }
 
 /// What is the matter with a run that did not end well.

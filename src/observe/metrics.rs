@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 pub use self::family::{Family, Kind, Metric, Scale};
 use crate::domain::{
-    Counts, Event, Exit, FailureClass, FileProgress, JobName, ProofMethod, RunReport, Timestamp,
+    AuditKind, Counts, Event, Exit, FailureClass, FileProgress, JobName, ProofMethod, RunReport, Timestamp,
 };
 
 /// What was counted and measured so far.
@@ -61,6 +61,9 @@ impl Metrics {
         let job = job.as_str();
         match event {
             Event::GuardTripped { .. } => self.add(Metric::GuardTrips, &[job], 1),
+            Event::AuditFinished { report } if report.audit == AuditKind::Verify => {
+                self.set(Metric::Differing, &[job], report.counts.missing + report.counts.changed);
+            }
             Event::Refused { failure, .. } => {
                 self.add(Metric::FileFailures, &[job, class_word(failure.class)], 1);
             }

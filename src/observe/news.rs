@@ -68,6 +68,8 @@ pub enum AlertKind {
     Waiting,
     /// An unusual number of files (`unusual`).
     Unusual,
+    /// Files that are missing or changed on the server (`verify_every`).
+    Verify,
     /// A server's certificate.
     Certificate,
     /// Nothing: a test.
@@ -83,6 +85,7 @@ impl AlertKind {
             Self::TooOld => "too-old",
             Self::Waiting => "waiting",
             Self::Unusual => "unusual",
+            Self::Verify => "verify",
             Self::Certificate => "certificate",
             Self::Test => "test",
         }
@@ -176,6 +179,7 @@ impl News {
             (Turn::WellAgain, AlertKind::TooOld) => "has ended well again",
             (Turn::WellAgain, AlertKind::Waiting) => "has no file any more that waits for too long",
             (Turn::WellAgain, AlertKind::Unusual) => "delivers the usual number of files again",
+            (Turn::WellAgain, AlertKind::Verify) => "has all its files on the server again",
             (Turn::WellAgain, AlertKind::Certificate) => "has a new certificate",
             (Turn::Broke, AlertKind::Run) if self.occasion == Occasion::Guard => {
                 "was stopped: look at its source folder"
@@ -185,6 +189,7 @@ impl News {
             (Turn::Broke, AlertKind::TooOld) => "is late: no good run for too long",
             (Turn::Broke, AlertKind::Waiting) => "has a file that waits for too long",
             (Turn::Broke, AlertKind::Unusual) => "delivered an unusual number of files",
+            (Turn::Broke, AlertKind::Verify) => "has files that are missing or changed on the server",
             (Turn::Broke, AlertKind::Certificate) => "needs a new certificate",
         };
         format!("{about} {what}")

@@ -29,6 +29,11 @@ impl Pending {
         Asked::Start(std::mem::take(&mut self.next))
     }
 
+    /// The job begins with something that no trigger asked for: what is asked for meanwhile waits.
+    pub fn occupy(&mut self) {
+        self.running = true;
+    }
+
     /// The run ended; another one is to be started at once if triggers come back.
     #[must_use]
     pub fn ended(&mut self) -> Option<Triggers> {
@@ -71,5 +76,17 @@ mod tests {
         assert_eq!(pending.ended(), None);
         assert!(!pending.is_running());
         assert_eq!(pending.ask(Trigger::Watch), Asked::Start(Triggers::of(Trigger::Watch)));
+    }
+
+    #[test]
+    fn what_is_asked_for_waits_for_what_nobody_asked_for() {
+        let mut pending = Pending::default();
+        pending.occupy();
+        assert_eq!(pending.ask(Trigger::Manual), Asked::Remembered);
+        assert_eq!(pending.ended(), Some(Triggers::of(Trigger::Manual)));
+        assert_eq!(pending.ended(), None);
+        pending.occupy();
+        assert_eq!(pending.ended(), None);
+        assert!(!pending.is_running());
     }
 }

@@ -28,6 +28,17 @@ impl RetryTrigger {
             *self = Self::default();
             return;
         }
+        self.failed(now, random);
+    }
+
+    /// Takes in that a guard stopped a run that ended `now`. A person has to look, and nothing is gained
+    /// by asking again soon; but a disk that was late is found by itself, after the longest wait.
+    pub fn guarded(&mut self, now: Timestamp, random: u64) {
+        self.failures = self.failures.max(FAILURES_TO_LONGEST);
+        self.failed(now, random);
+    }
+
+    fn failed(&mut self, now: Timestamp, random: u64) {
         self.failures = self.failures.saturating_add(1);
         let doublings = self.failures.saturating_sub(1).min(16);
         let longest = Self::FIRST.saturating_mul(1 << doublings).min(Self::LONGEST);
@@ -57,6 +68,9 @@ impl RetryTrigger {
         self.due = None;
     }
 }
+
+/// After so many failures the wait is [`RetryTrigger::LONGEST`].
+const FAILURES_TO_LONGEST: u32 = 5;
 
 /// Whether another run may fare better by itself.
 fn is_passing(report: &RunReport) -> bool {
@@ -128,6 +142,19 @@ mod tests {
         }
         retry.ended(&some, now, 0);
         assert!(retry.due().is_some());
+    }
+
+    #[test]
+    fn a_guard_is_not_asked_again_soon() {
+        let now = Timestamp::from_unix(1_000, 0);
+        for random in [0, u64::MAX / 3, u64::MAX] {
+            let mut retry = RetryTrigger::default();
+            retry.guarded(now, random);
+            let wait = retry.due().unwrap().since(now);
+            assert!(wait >= RetryTrigger::LONGEST / 2 && wait < RetryTrigger::LONGEST, "{wait:?}");
+            retry.ended(&report(None), now, random);
+            assert_eq!(retry, RetryTrigger::default());
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Planner {
 }
 
 /// The first eight bytes of a digest.
-fn number(digest: Digest) -> u64 {
+pub(super) fn number(digest: Digest) -> u64 {
     let bytes = digest.as_bytes().iter().take(8);
     bytes.fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::{error, info, warn};
 
+use super::rounds::Standing;
 use super::{Supervisor, path_of};
 use crate::agent::error::AgentError;
 use crate::agent::history::History;
@@ -20,6 +21,8 @@ use crate::trigger::Planner;
 pub(super) enum Loaded {
     Config(Result<Box<(Config, Servers)>, AgentError>),
     History(Result<Box<History>, StateError>),
+    /// Whether something of what a job delivered is still known to be missing or changed.
+    Differing(JobName, Result<Standing, StateError>),
 }
 
 impl Supervisor {
@@ -53,6 +56,7 @@ impl Supervisor {
                 warn!(%error, "The ledger cannot be read for what came before.");
                 self.remember(&History::default());
             }
+            Ok(Loaded::Differing(name, standing)) => self.stands(&name, standing),
             Err(_) => {
                 error!("A part of the program failed; please report it.");
                 self.service.ready();
@@ -102,7 +106,7 @@ impl Supervisor {
                 None => {
                     new += 1;
                     self.meter.begin(&job.name);
-                    let mut keeper = Keeper::new(job.clone(), remote);
+                    let mut keeper = Keeper::new(job.clone(), remote, self.state.agent());
                     keeper.watcher = self.watches.begin(job);
                     keeper.past = Some(Past::from(self.clock.now()));
                     self.keepers.insert(job.name.clone(), keeper);

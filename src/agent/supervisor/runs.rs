@@ -9,16 +9,20 @@ use crate::agent::history::RunEntry;
 use crate::agent::keeper::{Running, Stay, is_by_hand, is_by_watch, lost};
 use crate::agent::protocol::Told;
 use crate::agent::status::Waiting;
-use crate::agent::watched::Watched;
+use crate::agent::watched::{Guard, Watched};
 use crate::delivery::{self, Delivery};
 use crate::domain::{
-    EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Scope, Trigger, Triggers,
+    AuditReport, EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Scope,
+    Trigger, Triggers,
 };
 use crate::state::StateError;
 
 /// A run that ended.
 #[derive(Debug)]
-pub(super) struct Ended(Result<RunReport, StateError>);
+pub(super) enum Ended {
+    Delivery(Result<RunReport, StateError>),
+    Round(Result<AuditReport, StateError>),
+}
 
 impl Supervisor {
     /// Starts a run, or holds it until it may start.
@@ -52,10 +56,12 @@ impl Supervisor {
         };
         keeper.retry.overtaken();
         let limit = limit.map(|limit| limit.cause);
-        keeper.running = Some(Running { watched, since: now, triggers, scope, limit, followers });
+        keeper.running =
+            Some(Running { watched, audit: None, since: now, triggers, scope, limit, followers });
         self.telling.began(&self.config, name);
         let stop = self.stop.child_token();
-        let task = self.runs.spawn(async move { Ended(Box::pin(delivery::run(delivery, stop)).await) });
+        let task =
+            self.runs.spawn(async move { Ended::Delivery(Box::pin(delivery::run(delivery, stop)).await) });
         self.tasks.insert(task.id(), name.clone());
     }
 
@@ -69,8 +75,10 @@ impl Supervisor {
         let running = self.keepers.get_mut(&name).and_then(|keeper| keeper.running.take());
         let Some(running) = running else { return };
         match ended {
-            Some(Ended(Ok(report))) => self.reported(&name, running, report),
-            Some(Ended(Err(error))) => self.unrecorded(&name, running, &error),
+            Some(Ended::Delivery(Ok(report))) => self.reported(&name, running, report),
+            Some(Ended::Delivery(Err(error))) => self.unrecorded(&name, running, &error),
+            Some(Ended::Round(report)) => self.round_ended(&name, report),
+            None if running.audit.is_some() => self.round_died(&name),
             None => self.died(&name, running),
         }
         self.follow_up(&name);
@@ -93,7 +101,10 @@ impl Supervisor {
             past.left_waiting(&report, &running.scope, now);
         }
         keeper.last = Some(entry);
-        keeper.retry.ended(&report, now, random);
+        match running.watched.guard() {
+            Guard::Quiet => keeper.retry.ended(&report, now, random),
+            Guard::Tripped => keeper.retry.guarded(now, random),
+        }
         keeper.source.left_waiting(&report, &running.scope);
         let is_over =
             |class| class == FailureClass::Deadline && running.limit == Some(LimitCause::WindowClosed);
@@ -104,6 +115,9 @@ impl Supervisor {
             info!(job = %name, at = %due.to_seconds(), "The job is tried again.");
         }
         self.telling.ended(&self.config, &report, &running.scope);
+        if report.exit() == Exit::Done && running.scope == Scope::All && self.telling.differs(name) {
+            self.look_for_differences(name);
+        }
         self.look_out_soon();
         running.end(&Told::Report(Box::new(report)));
     }

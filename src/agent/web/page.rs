@@ -87,13 +87,15 @@ fn late(status: &Status, now: Timestamp, zone: Zone) -> String {
         let zone =
             status.jobs.iter().find(|status| status.job == *job).map_or(zone, |job| zone_of(job, zone));
         let since = time(alert.since, now, zone);
+        let (badge, todo) =
+            if alert.is_of_a_round() { ("differs", words::DIFFERS) } else { ("late", words::LATE) };
         Some(format!(
-            "<article class=\"bad\"><h2>{} <span class=\"badge\">late</span></h2>\
+            "<article class=\"bad\"><h2>{} <span class=\"badge\">{badge}</span></h2>\
              <p class=\"cause\">{}</p><p>Since {since}.</p>\
              <p class=\"todo\"><strong>What to do:</strong> {}</p></article>\n",
             text(job),
             prose(&alert.cause),
-            prose(words::LATE),
+            prose(todo),
         ))
     };
     status.alerts.iter().filter(|alert| !alert.is_of_a_run()).filter_map(row).collect()
@@ -164,10 +166,16 @@ fn going_on(job: &JobStatus, now: Timestamp, zone: Zone) -> String {
         )
     });
     let next = job.next_run.map(|next| format!("<p>Next run {}.</p>", time(next, now, zone)));
-    [running, waiting, next].into_iter().flatten().collect()
+    let verified = job.last_verified.map(|last| format!("<p>Server verified {}.</p>", time(last, now, zone)));
+    [running, waiting, verified, next].into_iter().flatten().collect()
 }
 
 fn progress(run: &RunStatus, now: Timestamp) -> String {
+    if run.audit.is_some() {
+        let words =
+            format!("Looks whether all still stands on the server, for {}", duration(now.since(run.since)));
+        return format!("<p class=\"running\">{}</p>", text(words));
+    }
     let RunProgress { files_done, files_total, bytes_done, bytes_total, rate: speed, .. } = run.progress;
     let speed = speed.map_or_else(String::new, |speed| format!(", {}", rate(speed)));
     let words = format!(

@@ -36,10 +36,22 @@ fn all_keys_are_read() {
 fn the_agent_names_the_zone_of_all_jobs() {
     let schedule = timing("    schedule: \"@daily\"\n    catch_up: false\n").unwrap().schedule.unwrap();
     assert_eq!((schedule.zone.name(), schedule.catch_up), ("America/New_York", CatchUp::Never));
-    assert_eq!(timing("").unwrap(), Timing::default());
+    let every_week = Some(Duration::from_hours(7 * 24));
+    assert_eq!(timing("").unwrap(), Timing { verify_every: every_week, ..Timing::default() });
     // What is expected of the morning after a night's run comes after it.
     assert!(timing("    schedule: 0 23 * * *\n    expect: {by: \"02:00\"}\n").is_ok());
     assert!(timing("    schedule: 30 2 * * *\n    expect: {by: \"17:30\"}\n").is_ok());
+}
+
+#[test]
+fn mirrors_are_verified_every_week_unless_they_say_otherwise() {
+    let every = |keys: &str| timing(keys).unwrap().verify_every;
+    let days = |days: u64| Some(Duration::from_hours(days * 24));
+    assert_eq!(every(""), days(7));
+    assert_eq!(every("    mode: mirror\n    verify_every: 30d\n"), days(30));
+    assert_eq!(every("    verify_every: off\n"), None);
+    assert_eq!(every("    mode: drop\n"), None);
+    assert_eq!(every("    mode: drop\n    verify_every: off\n"), None);
 }
 
 #[test]
@@ -52,6 +64,9 @@ fn mistakes_are_told_with_their_place_and_remedy() {
         "    schedule: \"*/5 * * * *\"\n    jitter: 5m\n",
         "    jitter: 5m\n    catch_up: true\n",
         "    schedule: \"@reboot\"\n",
+        "    verify_every: 10m\n",
+        "    verify_every: weekly\n",
+        "    mode: drop\n    verify_every: 7d\n",
     ]
     .into_iter()
     .map(|keys| format!("{keys}--\n{}\n", timing(keys).unwrap_err()))

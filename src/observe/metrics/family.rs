@@ -30,6 +30,10 @@ pub enum Metric {
     WaitingFiles,
     /// How long ago the last change of the oldest of them is.
     OldestWaiting,
+    /// When all that the job delivered was last held against the server.
+    LastVerify,
+    /// Files that were missing or changed there.
+    Differing,
     /// Until when the certificate is good that the server showed last.
     CertificateExpiry,
     /// Runs that ended.
@@ -100,7 +104,7 @@ pub enum Scale {
 
 impl Metric {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::BuildInfo,
         Self::AgentStart,
         Self::AgentReady,
@@ -114,6 +118,8 @@ impl Metric {
         Self::LastRunFailedFiles,
         Self::WaitingFiles,
         Self::OldestWaiting,
+        Self::LastVerify,
+        Self::Differing,
         Self::CertificateExpiry,
         Self::Runs,
         Self::RunDuration,
@@ -151,6 +157,8 @@ impl Metric {
             Self::LastRunFailedFiles => ("job_last_run_failed_files", Gauge, JOB, One),
             Self::WaitingFiles => ("waiting_files", Gauge, JOB, One),
             Self::OldestWaiting => ("oldest_waiting_file_age_seconds", Gauge, JOB, One),
+            Self::LastVerify => ("job_last_verify_timestamp_seconds", Gauge, JOB, One),
+            Self::Differing => ("job_differing_files", Gauge, JOB, One),
             Self::CertificateExpiry => {
                 ("server_certificate_expiry_timestamp_seconds", Gauge, &["server"], One)
             }
@@ -189,6 +197,10 @@ impl Metric {
             Self::OldestWaiting => {
                 "How long ago the last change of the oldest waiting file is; 0 where none waits."
             }
+            Self::LastVerify => {
+                "When all that the job delivered was last held against the server (Unix time)."
+            }
+            Self::Differing => "Files that the job's last verify found missing or changed on the server.",
             Self::CertificateExpiry => {
                 "Until when the certificate is good that the server showed last (Unix time)."
             }

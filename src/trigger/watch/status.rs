@@ -100,7 +100,9 @@ impl fmt::Display for WatchStatus {
         let shown = humantime::format_duration;
         match self {
             Self::Beginning => f.write_str("not looked at yet"),
-            Self::Watching { folders } => write!(f, "watching {folders} folders"),
+            Self::Watching { folders } => {
+                write!(f, "watching {folders} folder{}", if *folders == 1 { "" } else { "s" })
+            }
             Self::Polling { file_system, every } => {
                 write!(f, "walking the source every {}, since {file_system} tells no events", shown(*every))
             }

@@ -318,6 +318,7 @@ impl Bench {
             state: opened.state.clone(),
             clock,
             sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
+            limit: None,
             backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
         };
         let (stored, commands) = (self.all_stored(), self.server.transcript().commands().len());

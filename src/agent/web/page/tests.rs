@@ -20,6 +20,8 @@ fn job(name: &str) -> JobStatus {
         remembered: Triggers::default(),
         last: Some(entry(name, Counts { delivered: 12, ..Counts::default() })),
         last_well: Some(at(-3_600)),
+        last_verified: None,
+        next_verify: None,
         expected_by: None,
         failing: Vec::new(),
         oldest_waiting: None,
@@ -112,6 +114,7 @@ fn a_page_in_every_state_reads_well() {
         (0..12).map(|n| FailedFile { name: format!("2026/{n}.csv"), failure: failure.clone() }).collect();
     let mut running = job("offsite");
     running.state = JobState::Running(RunStatus {
+        audit: None,
         run: Some(RunId(8)),
         since: at(-95),
         triggers: Triggers::default(),

@@ -125,6 +125,10 @@ const fn goes_on_by_itself(class: FailureClass) -> bool {
 pub(super) const LATE: &str = "see whether what makes these files did its work, and whether they stand in the source folder. Once they \
      are delivered, this goes by itself.";
 
+/// What a person should do about what is not on a server as it was delivered.
+pub(super) const DIFFERS: &str = "ask whoever runs the server why. What still stands in the source folder is sent again by itself, \
+     and this goes then.";
+
 /// What a person should do about a job that did not end well.
 pub(super) fn todo(job: &JobStatus) -> String {
     let (name, server) = (&job.job, &job.server);
