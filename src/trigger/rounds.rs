@@ -98,7 +98,9 @@ mod tests {
         for hour in 0..days * 24 {
             if restarts(hour) {
                 rounds = Rounds::from(at(0));
-                ledger.iter().for_each(|(at, coverage)| rounds.ended(*at, *coverage));
+                for (at, coverage) in &ledger {
+                    rounds.ended(*at, *coverage);
+                }
             }
             let now = at(hour * 3_600);
             if rounds.next(WEEK, agent(1), &job(), now) <= now {
