@@ -2,6 +2,9 @@
 
 use std::io::Read as _;
 use std::net::TcpStream;
+use std::sync::mpsc;
+
+use ftps_server::Event as ServerEvent;
 
 use super::*;
 
@@ -136,13 +139,21 @@ fn one_connection_too_many_is_closed_and_the_others_are_not() {
 #[test]
 fn an_agent_that_stops_is_not_ready() {
     let slow = Fault::on("STOR", Action::Stall);
-    let server = Server::builder().fault(slow).start().unwrap();
+    let (told, listening) = mpsc::channel();
+    let server = Server::builder().fault(slow).on_event(move |event| {
+        if matches!(event, ServerEvent::Listening { .. }) {
+            told.send(()).unwrap();
+        }
+    });
+    let server = server.start().unwrap();
     let home = home(&server, "status: \"127.0.0.1:0\"", ONE);
     home.write("one/a.txt", b"abc");
     let mut agent = home.agent();
     let at = address(&agent);
     let mut sync = home.command(&["sync"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     agent.until("The run began.");
+    // A file is under way from then on.
+    listening.recv().unwrap();
     assert_eq!(get(&at, "/readyz").0, 200);
     let (_, metrics) = get(&at, "/metrics");
     assert_eq!(value(&metrics, "nightferry_job_running{job=\"one\"}"), 1);
