@@ -104,7 +104,14 @@ async fn try_deliver(
     ahead: &mut Ahead,
 ) -> Result<Verified, Broken> {
     let destination = shared.destination(&work.path);
-    let proof = choose_proof(shared, connection)?;
+    let proof = match choose_proof(shared, connection) {
+        Ok(proof) => proof,
+        Err(error) => {
+            // A head start may have left something there.
+            let left = head_start.into_temporary().map_or(Left::Nothing, Left::Temporary);
+            return Err(Broken { error, left });
+        }
+    };
     // The time comes first, so that a later change never seems older than the look.
     let observed_at = shared.delivery.clock.now();
     let staged = match shared.partial(&work.path) {
@@ -121,7 +128,9 @@ async fn try_deliver(
         sidecars: shared.delivery.job.sidecars.clone(),
         session: connection.facts().clone(),
     };
-    let spec = spec(shared, draft, sent, destination, proof, work.known.clone())?;
+    let left = Left::Temporary(draft.temporary.clone());
+    let spec = spec(shared, draft, sent, destination, proof, work.known.clone())
+        .map_err(|error| Broken { error, left })?;
     let published = publish(shared, connection, Subject::File, Publish::new(spec), ahead).await;
     if start == Start::Afresh { published } else { judge_resumed(shared, start, published) }
 }

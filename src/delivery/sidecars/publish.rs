@@ -208,18 +208,18 @@ async fn by_rename(
     }
     let left = |error: DeliveryError| Broken { error, left: Left::Temporary(temporary.clone()) };
     let (sent, stat) = facts(shared, &content);
-    store(connection, &temporary, &content).await.map_err(left)?;
     let proof = choose_proof(shared, connection)?;
+    store(connection, &temporary, &content).await.map_err(left)?;
     let draft = Draft {
         run: shared.run,
         path,
-        temporary,
+        temporary: temporary.clone(),
         stat,
         observed_at: stat.mtime,
         sidecars: Sidecars::NONE,
         session: connection.facts().clone(),
     };
-    let spec = spec(shared, draft, sent, destination, proof, None)?;
+    let spec = spec(shared, draft, sent, destination, proof, None).map_err(left)?;
     let subject = Subject::Sidecar { of: file, sidecar };
     publish(shared, connection, subject, Publish::new(spec), &mut Ahead::never()).await.map(drop)
 }
