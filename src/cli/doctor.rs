@@ -57,7 +57,7 @@ pub(super) fn run(
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
     let exit = runtime.block_on(examine_all(config, &remotes, idle, output));
     runtime.shutdown_background();
-    profiles.settle();
+    profiles.finish_writing();
     exit
 }
 

@@ -84,7 +84,7 @@ pub(super) fn sync(
     }
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
-    profiles.settle();
+    profiles.finish_writing();
     if let Some((meter, file)) = meter.zip(config.agent.metrics_file.as_ref())
         && let Err(error) = meter.write(file, config, &profiles)
     {

@@ -100,8 +100,7 @@ impl Lessons {
         }
     }
 
-    /// Notes what a data connection that has come about shows of the server. Blocks for as long as
-    /// writing a small file takes, where it is news.
+    /// Notes what a data connection that has come about shows of the server.
     pub(super) fn note(&self, session: &Session) {
         let Some(facts) = session.last_data() else { return };
         let Some(worked) = passive_verb(facts.verb) else {
@@ -114,16 +113,14 @@ impl Lessons {
         }
     }
 
-    /// Notes until when the certificate is good that the server shows, in seconds since 1970. Blocks
-    /// like [`note`](Self::note).
+    /// Notes until when the certificate is good that the server shows, in seconds since 1970.
     pub(super) fn note_certificate(&self, expires: i64) {
         if self.profiles.of(&self.server).certificate_expires != Some(expires) {
             self.profiles.learn(&self.server, |profile| profile.certificate_expires = Some(expires));
         }
     }
 
-    /// Notes what it tells of the server that no data connection has come about. Blocks like
-    /// [`note`](Self::note).
+    /// Notes what it tells of the server that no data connection has come about.
     pub(super) fn note_failure(&self, error: &FtpsError) {
         match error {
             FtpsError::DataConnect { verb, .. } => {
@@ -150,8 +147,7 @@ impl Lessons {
         self.signs.lost_setups.store(0, Ordering::Relaxed);
     }
 
-    /// Notes that a session could be set up step by step after this came of one write. Blocks like
-    /// [`note`](Self::note).
+    /// Notes that a session could be set up step by step after this came of one write.
     pub(super) fn note_lost_setup(&self, error: &FtpsError) {
         let lost = self.signs.lost_setups.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let cut = matches!(error, FtpsError::Closed { .. } | FtpsError::Io { .. });
@@ -170,8 +166,7 @@ impl Lessons {
         self.overlaps().off_until.is_none_or(|until| until <= Instant::now())
     }
 
-    /// Notes that a transfer has overlapped with other commands, and all was answered. Blocks like
-    /// [`note`](Self::note).
+    /// Notes that a transfer has overlapped with other commands, and all was answered.
     pub(super) fn note_overlap(&self, overlap: Overlap) {
         let mut overlaps = self.overlaps();
         let seen = overlaps.seen(overlap);
@@ -188,7 +183,7 @@ impl Lessons {
     }
 
     /// Notes that a session was lost while a transfer overlapped with other commands, if that may be
-    /// the cause. Blocks like [`note`](Self::note).
+    /// the cause.
     pub(super) fn note_lost_overlap(&self, overlap: Overlap, error: &FtpsError) {
         if !may_come_of_haste(error) && !ends_untold(error) {
             return;

@@ -173,7 +173,7 @@ impl Profiles {
     }
 
     /// Changes what is known of a server, and has it kept. Returns whether it is news. Waits for no
-    /// disk; [`settle`](Self::settle) does.
+    /// disk; [`finish_writing`](Self::finish_writing) does.
     pub fn learn(&self, server: &Server, change: impl FnOnce(&mut Profile)) -> bool {
         let mut known = lock(&self.known);
         // `doctor` may have learned something while a job runs, and the other way round.
@@ -199,7 +199,7 @@ impl Profiles {
     }
 
     /// Waits until what was learned is in the file, as far as it can be kept. Blocks.
-    pub fn settle(&self) {
+    pub fn finish_writing(&self) {
         let writer = lock(&self.known).writer.take();
         // A writer that panicked wrote nothing, and what it had is learned again.
         let _ended = writer.map(JoinHandle::join);
@@ -219,7 +219,7 @@ impl Profiles {
 
 impl Drop for Profiles {
     fn drop(&mut self) {
-        self.settle();
+        self.finish_writing();
     }
 }
 
@@ -357,12 +357,12 @@ mod tests {
         let profiles = Profiles::open(&file);
         assert!(profiles.learn(&server("Host"), lasting));
         assert!(!profiles.learn(&server("host"), lasting), "no news the second time");
-        profiles.settle();
+        profiles.finish_writing();
         let again = Profiles::open(&file);
         assert_eq!(again.of(&server("HOST")).lasting_sessions, LastingSessions::Tls12);
         assert_eq!(again.of(&server("other")), Profile::default());
         assert!(again.forget(&server("host")) && !again.forget(&server("host")));
-        again.settle();
+        again.finish_writing();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
         std::fs::write(&file, "{ not json").unwrap();
         assert_eq!(Profiles::open(&file).of(&server("host")), Profile::default());
@@ -411,7 +411,7 @@ mod tests {
                 for n in 1..=ROUNDS {
                     let host = format!("{who}-{n}");
                     assert!(profiles.learn(&server(&host), |profile| profile.connections = Some(n)));
-                    profiles.settle();
+                    profiles.finish_writing();
                 }
             }
         };
@@ -441,7 +441,7 @@ mod tests {
         assert_eq!((known.connections, known.resume), (Some(2), Ability::No));
         assert!(!file.exists(), "the lock is held");
         another.unlock().unwrap();
-        profiles.settle();
+        profiles.finish_writing();
         assert_eq!(Profiles::open(&file).of(&server("host")), known);
     }
 }

@@ -208,8 +208,7 @@ impl Remote {
         self.profiles.of(&self.server)
     }
 
-    /// Keeps what was learned of the server. Returns whether it is news. Blocks for as long as
-    /// writing a small file takes, if it is.
+    /// Keeps what was learned of the server. Returns whether it is news. Waits for no disk.
     pub fn learn(&self, change: impl FnOnce(&mut Profile)) -> bool {
         self.profiles.learn(&self.server, change)
     }
