@@ -1,9 +1,10 @@
 //! The durable state: the ledger, which is the truth, and the manifest, which is its index.
 //!
 //! One thread writes. Tasks hand it records; it takes all that wait, writes them to the ledger
-//! as one group, has them synced, applies them to the manifest, and only then tells the tasks.
-//! So what is acknowledged outlasts a crash and a power cut (sled's own `flush` does not promise
-//! that), and what the manifest knows is always in the ledger.
+//! as one group, has them synced, and only then tells the tasks. So what is acknowledged outlasts a
+//! crash and a power cut (sled's own `flush` does not promise that). The manifest gets the records
+//! some hundred at a time, and always before it is read: what it knows is in the ledger, and a
+//! [`Manifest`] shows all that was acknowledged before it was asked for.
 //!
 //! Opening takes the folder's lock, checks the end of the ledger, cuts off what a crash left of
 //! a write, and applies to the manifest what it lacks. A damaged manifest is rebuilt; a damaged
@@ -67,7 +68,7 @@ use self::queue::{Closing, Queue};
 use self::storage::{Disk, Storage};
 pub use self::verify::{LedgerLine, read_ledger, verify_ledger};
 pub use self::writer::StartedRun;
-use self::writer::{Request, Sealed, Writer};
+use self::writer::{Lag, Request, Sealed, Unapplied, Writer};
 use crate::clock::Clock;
 use crate::domain::{AgentId, AuditKind, JobName, Record, ScheduleMark, Target, TargetId, Triggers};
 
@@ -104,6 +105,7 @@ struct Place {
 struct Running {
     queue: Arc<Queue<Request>>,
     store: StoreHandle,
+    lag: Lag,
     writer: JoinHandle<Result<Option<StateError>, StateError>>,
     lock: lock::Lock,
 }
@@ -207,8 +209,8 @@ impl State {
         told.await.unwrap_or(Err(StateError::Stopped))
     }
 
-    /// Commits records of one target in their order. When it returns they are durable and the
-    /// manifest has them. Many tasks may call it at once: what waits is committed together. A
+    /// Commits records of one target in their order. When it returns they are durable, and a manifest
+    /// that is asked for has them. Many tasks may call it at once: what waits is committed together. A
     /// crash meanwhile may keep the first few of the records.
     ///
     /// After [`StateError::Io`] or [`StateError::Manifest`] nothing more is recorded until the
@@ -236,16 +238,15 @@ impl State {
         told.await.unwrap_or(Err(StateError::Stopped))
     }
 
-    /// What is known of a target's files; of a target that never had a run, nothing. Blocks.
+    /// What is known of a target's files, from all that was acknowledged so far; of a target that never had
+    /// a run, nothing. Blocks.
     pub fn manifest(&self, target: TargetId) -> Result<Manifest, StateError> {
-        let store = self.inner.running().as_ref().map(|running| running.store.clone());
-        store.ok_or(StateError::Closed)?.manifest(target)
+        self.inner.made_up()?.manifest(target)
     }
 
     /// Up to where a job's schedule is dealt with. `None` where it never had one. Blocks.
     pub fn schedule_mark(&self, job: &JobName) -> Result<Option<ScheduleMark>, StateError> {
-        let store = self.inner.running().as_ref().map(|running| running.store.clone());
-        store.ok_or(StateError::Closed)?.schedule_mark(job)
+        self.inner.made_up()?.schedule_mark(job)
     }
 
     /// Commits what waits, brings the manifest to the end of the ledger and lets go of the
@@ -286,20 +287,23 @@ impl Place {
         let queue = Arc::new(Queue::new());
         let handle = store.handle();
         let (clock, runs) = (self.clock.clone(), HashMap::new());
-        let (sealed, passing) = (Sealed::Nothing, None);
-        let writer = Writer { queue: queue.clone(), clock, ledger, store, keeper, sealed, passing, runs };
+        let (sealed, passing, unapplied) = (Sealed::Nothing, None, Unapplied::default());
+        let lag = unapplied.lag();
+        let queue_of_writer = queue.clone();
+        let writer =
+            Writer { queue: queue_of_writer, clock, ledger, store, unapplied, keeper, sealed, passing, runs };
         let writer = thread::Builder::new()
             .name("state-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(StateError::folder(&self.folder))?;
-        Ok((Running { queue, store: handle, writer, lock }, agent, notices))
+        Ok((Running { queue, store: handle, lag, writer, lock }, agent, notices))
     }
 }
 
 impl Running {
     /// Waits for the writer, and lets go of the manifest and the folder.
     fn close(self) -> Result<Option<StateError>, StateError> {
-        let Self { queue, store, writer, lock } = self;
+        let Self { queue, store, lag: _, writer, lock } = self;
         queue.close(Closing::Asked);
         drop(store);
         let ended = writer.join().unwrap_or(Err(StateError::Stopped));
@@ -315,6 +319,16 @@ impl Inner {
 
     fn queue(&self) -> Result<Arc<Queue<Request>>, StateError> {
         self.running().as_ref().map(|running| running.queue.clone()).ok_or(StateError::Closed)
+    }
+
+    /// The manifest, once it has all that was acknowledged.
+    fn made_up(&self) -> Result<StoreHandle, StateError> {
+        let (store, lag, queue) = match self.running().as_ref() {
+            Some(running) => (running.store.clone(), running.lag.clone(), running.queue.clone()),
+            None => return Err(StateError::Closed),
+        };
+        lag.make_up(&queue)?;
+        Ok(store)
     }
 
     fn close(&self) -> Result<Option<StateError>, StateError> {

@@ -79,6 +79,17 @@ impl<T> Queue<T> {
         self.arrived.notify_one();
     }
 
+    /// The same, but not once the queue is closed: nobody may be there to take it.
+    pub(super) fn push_inside_if_open(&self, item: T) -> Result<(), StateError> {
+        let mut waiting = self.lock();
+        if let Entrance::Closed(why) = waiting.entrance {
+            return Err(why.error());
+        }
+        waiting.inside.push_back(item);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
     /// Waits for an item from inside, so long at most.
     pub(super) fn wait_inside(&self, longest: Duration) -> Option<T> {
         let begun = Instant::now();

@@ -1,7 +1,10 @@
-//! The one writer: takes what waits, commits it as a group, applies it, and tells the callers.
+//! The one writer: takes what waits, commits it as a group, and tells the callers. The manifest gets
+//! the records later, many at once: whoever wants to read it asks for what it lacks first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -9,7 +12,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::Place;
 use super::error::StateError;
 use super::keeper::{Done, Due, Keeper, Task, Told};
-use super::ledger::{Draft, Ledger, Segment};
+use super::ledger::{Draft, Ledger, Segment, Written};
 use super::manifest::{MAX_KEPT_BYTES, Store};
 use super::queue::Queue;
 use crate::clock::Clock;
@@ -22,6 +25,11 @@ const MAX_GROUP_BYTES: usize = 1 << 20;
 /// How long closing waits for what is done beside the writer. A checkpoint of a million files takes
 /// some seconds; what takes longer is given up, and done when the state is next opened.
 const CLOSE_GRACE: Duration = Duration::from_mins(1);
+
+/// Most records that are in the ledger and not yet in the manifest. To apply them one group at a time costs
+/// sled several writes each; so many of them are some hundred kilobytes of memory, and some milliseconds
+/// of replay after a crash.
+const MAX_UNAPPLIED: usize = 512;
 
 /// A run that has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,11 +55,52 @@ pub(super) enum Request {
     Commit { drafts: Vec<Draft>, done: Reply<()> },
     /// Take in what a task beside the writer came to. Asked only from inside.
     Kept(Told),
+    /// Bring the manifest to the ledger's end.
+    Apply(mpsc::SyncSender<Result<(), StateError>>),
+}
+
+/// Records that are durable, and that the manifest lacks.
+#[derive(Debug, Default)]
+pub(super) struct Unapplied {
+    records: Vec<Written>,
+    count: Arc<AtomicUsize>,
+}
+
+/// How far the manifest is behind the ledger, for those who read it.
+#[derive(Clone, Debug)]
+pub(super) struct Lag(Arc<AtomicUsize>);
+
+impl Unapplied {
+    pub(super) fn lag(&self) -> Lag {
+        Lag(self.count.clone())
+    }
+
+    fn add(&mut self, written: Vec<Written>) {
+        self.records.extend(written);
+        self.count.store(self.records.len(), Ordering::Release);
+    }
+
+    fn clear(&mut self) {
+        self.records.clear();
+        self.count.store(0, Ordering::Release);
+    }
+}
+
+impl Lag {
+    /// Has the manifest take in all that was acknowledged before. Blocks.
+    pub(super) fn make_up(&self, queue: &Queue<Request>) -> Result<(), StateError> {
+        if self.0.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let (done, told) = mpsc::sync_channel(1);
+        queue.push_inside_if_open(Request::Apply(done))?;
+        told.recv().unwrap_or(Err(StateError::Stopped))
+    }
 }
 
 type Reply<T> = oneshot::Sender<Result<T, StateError>>;
 
-/// What a caller is told when its records are durable and applied.
+/// What a caller is told when its records are durable.
 enum Promise {
     Started(Reply<StartedRun>, StartedRun),
     Committed(Reply<()>),
@@ -63,6 +112,7 @@ pub(super) struct Writer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ledger: Ledger,
     pub(super) store: Store,
+    pub(super) unapplied: Unapplied,
     pub(super) keeper: Keeper,
     /// Whether a segment was sealed while the keeper was at work.
     pub(super) sealed: Sealed,
@@ -94,9 +144,13 @@ impl Writer {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
         self.keep()?;
-        self.work()?;
+        if let Err(error) = self.work() {
+            // Those who still read should find what was acknowledged; if not, it is replayed.
+            drop(self.apply());
+            return Err(error);
+        }
         self.wait_for_keeper(CLOSE_GRACE)?;
-        self.store.settle(self.ledger.end())?;
+        self.settle()?;
         self.store.flush()?;
         Ok(self.passing)
     }
@@ -109,6 +163,7 @@ impl Writer {
             while let Some(request) = next {
                 match request {
                     Request::Kept(told) => self.take_in(told)?,
+                    Request::Apply(done) => self.apply_for(&done)?,
                     request => self.admit(request, &mut group),
                 }
                 next = if group.bytes < MAX_GROUP_BYTES { self.queue.next() } else { None };
@@ -129,14 +184,38 @@ impl Writer {
 
     fn commit(&mut self, drafts: Vec<Draft>) -> Result<(), StateError> {
         let (written, segment) = self.ledger.append(self.clock.now(), drafts)?;
-        let end = self.ledger.end();
-        self.store.apply(&written, end)?;
+        let a_run_ended = written.iter().any(|line| matches!(line.record, Record::RunFinished(_)));
+        self.unapplied.add(written);
         if let Segment::New = segment {
             // Bounds what has to be replayed for a tree that was not written to for long.
-            self.store.settle(end)?;
+            self.settle()?;
             self.sealed = Sealed::Segment;
+        } else if a_run_ended || self.unapplied.records.len() >= MAX_UNAPPLIED {
+            self.apply()?;
         }
         Ok(())
+    }
+
+    /// Brings the manifest to the ledger's end.
+    fn apply(&mut self) -> Result<(), StateError> {
+        if !self.unapplied.records.is_empty() {
+            self.store.apply(&self.unapplied.records, self.ledger.end())?;
+            self.unapplied.clear();
+        }
+        Ok(())
+    }
+
+    /// The same, all its trees.
+    fn settle(&mut self) -> Result<(), StateError> {
+        self.apply()?;
+        self.store.settle(self.ledger.end())
+    }
+
+    /// The same for somebody who waits for it. A caller that is gone is no failure.
+    fn apply_for(&mut self, done: &mpsc::SyncSender<Result<(), StateError>>) -> Result<(), StateError> {
+        let outcome = self.apply();
+        drop(done.send(outcome.clone()));
+        outcome
     }
 
     /// Commits a record that the ledger tells of itself.
@@ -173,6 +252,7 @@ impl Writer {
         while self.keeper.is_busy() {
             match self.queue.wait_inside(longest.saturating_sub(begun.elapsed())) {
                 Some(Request::Kept(told)) => self.take_in(told)?,
+                Some(Request::Apply(done)) => self.apply_for(&done)?,
                 Some(Request::Start { .. } | Request::Commit { .. }) => {}
                 None => {
                     self.passing = Some(StateError::Unkept { seconds: longest.as_secs() });
@@ -189,6 +269,7 @@ impl Writer {
         let current = self.ledger.segment();
         match told {
             Ok(Done::Compressed(Due::Now)) => {
+                self.apply()?;
                 let (end, agent, at) = (self.ledger.end(), self.ledger.agent(), self.clock.now());
                 match self.store.snapshot(MAX_KEPT_BYTES) {
                     Ok(snapshot) => {
@@ -243,8 +324,8 @@ impl Writer {
                 Ok(()) => group.add(drafts, Promise::Committed(done)),
                 Err(error) => drop(done.send(Err(error))),
             },
-            // It comes from inside, and is never in a group.
-            Request::Kept(_) => {}
+            // They come from inside, and are never in a group.
+            Request::Kept(_) | Request::Apply(_) => {}
         }
     }
 
