@@ -1,5 +1,6 @@
 //! The bytes of a source file on their way to the network: read and hashed in a blocking thread,
-//! handed over in buffers that come back.
+//! handed over in buffers that come back. A file that fits into one buffer is read whole when it is
+//! opened, since going back and forth between threads costs more than that.
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -15,10 +16,27 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Full buffers that wait for the network.
 const BUFFERS_WAITING: usize = 2;
 
-/// A file that is being read.
+const READER_DIED: &str = "the reader of a source file died";
+
+/// A file that is being read, or was.
 #[derive(Debug)]
 pub(super) struct Pump {
     stat: FileStat,
+    bytes: Bytes,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug)]
+enum Bytes {
+    /// Here, until they are asked for, with what they come to.
+    Whole(Option<Vec<u8>>, Sent),
+    /// On their way.
+    Reader(Reader),
+}
+
+/// A thread that reads a file.
+#[derive(Debug)]
+struct Reader {
     full: mpsc::Receiver<Vec<u8>>,
     empty: mpsc::Sender<Vec<u8>>,
     reader: JoinHandle<Result<Sent, SourceError>>,
@@ -44,32 +62,55 @@ struct Skip {
     done: oneshot::Sender<()>,
 }
 
+/// A file that was opened.
+enum Opened {
+    Whole(FileStat, Vec<u8>, Sent),
+    Large(Box<SourceFile>),
+}
+
 impl Pump {
     /// Opens a file and begins to read it.
     pub(super) async fn start(root: SourceRoot, path: RelPath) -> Result<Self, DeliveryError> {
-        let mut pump = Self::hold(root, path).await?;
-        pump.skips = None;
-        Ok(pump)
+        match spawn_blocking(move || open(&root, &path)).await {
+            Ok(Ok(Opened::Whole(stat, bytes, sent))) => {
+                Ok(Self { stat, bytes: Bytes::Whole(Some(bytes), sent) })
+            }
+            Ok(Ok(Opened::Large(file))) => {
+                let mut pump = Self::reading(|| Ok(*file)).await?;
+                pump.stop_skipping();
+                Ok(pump)
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(DeliveryError::Internal(READER_DIED)),
+        }
     }
 
     /// Opens a file whose first bytes may be [skipped](Self::skip_to): none is handed over before
     /// [`next`](Self::next) is called.
     pub(super) async fn hold(root: SourceRoot, path: RelPath) -> Result<Self, DeliveryError> {
+        Self::reading(move || root.open_file(&path)).await
+    }
+
+    async fn reading(
+        open: impl FnOnce() -> Result<SourceFile, SourceError> + Send + 'static,
+    ) -> Result<Self, DeliveryError> {
         let (skips, to_skip) = mpsc::channel(1);
         let (full_in, full) = mpsc::channel(BUFFERS_WAITING);
         let (empty, empty_out) = mpsc::channel(BUFFERS_WAITING + 2);
         let (opened_in, opened) = oneshot::channel();
         let reader = spawn_blocking(move || {
-            let file = root.open_file(&path)?;
+            let file = open()?;
             // Nobody listens any more only when the delivery was dropped; reading then ends below.
             let _delivery_dropped = opened_in.send(file.stat()).is_err();
             read(file, to_skip, &full_in, empty_out)
         });
         match opened.await {
-            Ok(stat) => Ok(Self { stat, full, empty, reader, skips: Some(skips) }),
+            Ok(stat) => {
+                Ok(Self { stat, bytes: Bytes::Reader(Reader { full, empty, reader, skips: Some(skips) }) })
+            }
             Err(_) => Err(match reader.await {
                 Ok(Err(error)) => error.into(),
-                Ok(Ok(_)) | Err(_) => DeliveryError::Internal("the reader of a source file died"),
+                Ok(Ok(_)) | Err(_) => DeliveryError::Internal(READER_DIED),
             }),
         }
     }
@@ -83,32 +124,66 @@ impl Pump {
     /// where the future is dropped, the pump has ended: [`finish`](Self::finish) tells why.
     pub(super) async fn skip_to(&self, to: u64) -> Skipped {
         let (done, skipped) = oneshot::channel();
-        let Some(skips) = &self.skips else { return Skipped::Failed };
+        let Bytes::Reader(Reader { skips: Some(skips), .. }) = &self.bytes else { return Skipped::Failed };
         let asked = skips.send(Skip { to, done }).await;
         if asked.is_ok() && skipped.await.is_ok() { Skipped::All } else { Skipped::Failed }
     }
 
+    fn stop_skipping(&mut self) {
+        if let Bytes::Reader(reader) = &mut self.bytes {
+            reader.skips = None;
+        }
+    }
+
     /// The next bytes; `None` at the end, or when reading failed.
     pub(super) async fn next(&mut self) -> Option<Vec<u8>> {
-        self.skips = None;
-        self.full.recv().await
+        self.stop_skipping();
+        match &mut self.bytes {
+            Bytes::Whole(bytes, _) => bytes.take().filter(|bytes| !bytes.is_empty()),
+            Bytes::Reader(reader) => reader.full.recv().await,
+        }
     }
 
     /// Gives a buffer back.
     pub(super) fn reuse(&self, buffer: Vec<u8>) {
-        // A full queue has buffers enough: this one can go.
-        let _enough = self.empty.try_send(buffer).is_err();
+        if let Bytes::Reader(reader) = &self.bytes {
+            // A full queue has buffers enough: this one can go.
+            let _enough = reader.empty.try_send(buffer).is_err();
+        }
     }
 
     /// What was read in all. Fails where the file changed meanwhile.
     pub(super) async fn finish(self) -> Result<Sent, DeliveryError> {
-        drop(self.full);
-        drop(self.skips);
-        match self.reader.await {
+        let Reader { full, skips, reader, .. } = match self.bytes {
+            Bytes::Whole(_, sent) => return Ok(sent),
+            Bytes::Reader(reader) => reader,
+        };
+        drop((full, skips));
+        match reader.await {
             Ok(sent) => Ok(sent?),
-            Err(_) => Err(DeliveryError::Internal("the reader of a source file died")),
+            Err(_) => Err(DeliveryError::Internal(READER_DIED)),
         }
     }
+}
+
+/// Opens a file, and reads it to its end where it is small.
+fn open(root: &SourceRoot, path: &RelPath) -> Result<Opened, SourceError> {
+    let mut file = root.open_file(path)?;
+    let stat = file.stat();
+    let size = usize::try_from(stat.size).unwrap_or(usize::MAX);
+    if size > BUFFER_BYTES {
+        return Ok(Opened::Large(Box::new(file)));
+    }
+    let (mut bytes, mut filled) = (vec![0; size], 0);
+    while let Some(room @ [_, ..]) = bytes.get_mut(filled..) {
+        match file.read(room)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    let (sent, _) = file.finish()?;
+    Ok(Opened::Whole(stat, bytes, sent))
 }
 
 fn read(
