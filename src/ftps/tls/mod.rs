@@ -30,7 +30,7 @@ pub use self::offer::OwnCertificate;
 use self::offer::Request;
 pub use self::policy::Policy;
 use self::policy::provider;
-use self::verifier::{PeerVerifier, Vouched};
+use self::verifier::{PeerVerifier, SessionVerifier, Vouched};
 pub(super) use self::viewer::{ViewError, Viewer};
 
 /// A TLS version.
@@ -65,6 +65,7 @@ pub struct TlsSettings {
     tls12: Arc<ClientConfig>,
     tls13: Arc<ClientConfig>,
     both: Arc<ClientConfig>,
+    verifier: Arc<PeerVerifier>,
     policy: Policy,
     own: OwnCertificate,
 }
@@ -104,6 +105,7 @@ impl TlsSettings {
             tls12: build(&[&rustls::version::TLS12])?,
             tls13: build(&[&rustls::version::TLS13])?,
             both: build(&[&rustls::version::TLS13, &rustls::version::TLS12])?,
+            verifier,
             policy: options.policy,
             own: if identity.is_some() { OwnCertificate::Shown } else { OwnCertificate::None },
         })
@@ -120,6 +122,8 @@ impl TlsSettings {
         };
         let jar = Arc::new(SessionJar::default());
         let mut config = ClientConfig::clone(base);
+        let verifier = SessionVerifier::new(Arc::clone(&self.verifier));
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
         config.resumption = Resumption::store(Arc::clone(&jar) as _);
         let request = Arc::new(Request::new(Arc::clone(&config.client_auth_cert_resolver)));
         config.client_auth_cert_resolver = Arc::clone(&request) as _;

@@ -1,6 +1,6 @@
 //! Whether a server's certificate is good: by its chain, by its public key, or by both.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -149,6 +149,63 @@ impl ServerCertVerifier for PeerVerifier {
     }
 }
 
+/// The same for one control connection and its data connections. A certificate that was found good on
+/// the former is not judged again on each of the latter, which only have to show that they lead to
+/// the same server: a server that resumes no sessions (Pure-FTPd 1.0.50 in TLS 1.3) shows it for every
+/// file. That it holds the key is proved each time.
+#[derive(Debug)]
+pub(super) struct SessionVerifier {
+    peer: Arc<PeerVerifier>,
+    good: OnceLock<(CertificateDer<'static>, ServerName<'static>)>,
+}
+
+impl SessionVerifier {
+    pub(super) fn new(peer: Arc<PeerVerifier>) -> Self {
+        Self { peer, good: OnceLock::new() }
+    }
+}
+
+impl ServerCertVerifier for SessionVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.good.get().is_some_and(|(good, name)| good == end_entity && name == server_name) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let verified =
+            self.peer.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        self.good.get_or_init(|| (end_entity.clone().into_owned(), server_name.to_owned()));
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.peer.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.peer.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.peer.supported_verify_schemes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
@@ -181,6 +238,37 @@ mod tests {
         assert!(refused.contains(&words::pin(&[0; 32])), "{refused}");
         assert!(refused.contains(&words::pin(&other_pin)), "{refused}");
         assert!(verify(&verifier, &CertificateDer::from(vec![0x30, 0x00])).is_err());
+    }
+
+    #[test]
+    fn a_session_judges_a_certificate_once_and_any_other_one_each_time() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let ((good, pin), (other, _)) = (certificate(), certificate());
+        let name = |name: &'static str| ServerName::try_from(name).unwrap();
+        let verify = |session: &SessionVerifier, certificate: &CertificateDer<'_>, host| {
+            session.verify_server_cert(certificate, &[], &name(host), &[], UnixTime::now()).is_ok()
+        };
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(good.clone()).unwrap();
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let chain =
+            Vouched { verifier: chain.build().unwrap(), authorities: Authorities::System, lists: vec![] };
+        let session = SessionVerifier::new(Arc::new(PeerVerifier::chained(chain, vec![], provider.clone())));
+        // What was refused is not remembered as good.
+        assert!(!verify(&session, &other, "other.example"));
+        assert!(!verify(&session, &other, "other.example"));
+        assert!(verify(&session, &good, "other.example"));
+        // Under another name it is judged, and so is another certificate of the same name.
+        assert!(!verify(&session, &good, "localhost"));
+        assert!(!verify(&session, &other, "other.example"));
+        // Long after its last day it is as good as on the day when it was judged.
+        let late = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1 << 40));
+        let again = |session: &SessionVerifier| {
+            session.verify_server_cert(&good, &[], &name("other.example"), &[], late).is_ok()
+        };
+        assert!(again(&session));
+        let session = SessionVerifier::new(Arc::new(PeerVerifier::pinned(vec![pin], provider)));
+        assert!(verify(&session, &good, "any.example") && !verify(&session, &other, "any.example"));
     }
 
     #[test]
