@@ -331,6 +331,11 @@ impl Inner {
         Ok(store)
     }
 
+    #[cfg(test)]
+    fn lag(&self) -> Option<Lag> {
+        self.running().as_ref().map(|running| running.lag.clone())
+    }
+
     fn close(&self) -> Result<Option<StateError>, StateError> {
         let running = self.running().take();
         running.map_or(Ok(None), Running::close)

@@ -87,6 +87,11 @@ impl Unapplied {
 }
 
 impl Lag {
+    #[cfg(test)]
+    pub(super) fn records(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Has the manifest take in all that was acknowledged before. Blocks.
     pub(super) fn make_up(&self, queue: &Queue<Request>) -> Result<(), StateError> {
         if self.0.load(Ordering::Acquire) == 0 {
@@ -144,11 +149,7 @@ impl Writer {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
         self.keep()?;
-        if let Err(error) = self.work() {
-            // Those who still read should find what was acknowledged; if not, it is replayed.
-            drop(self.apply());
-            return Err(error);
-        }
+        self.work()?;
         self.wait_for_keeper(CLOSE_GRACE)?;
         self.settle()?;
         self.store.flush()?;
@@ -171,6 +172,10 @@ impl Writer {
             if !group.drafts.is_empty() {
                 let Group { drafts, promises, .. } = group;
                 let outcome = self.commit(drafts);
+                if outcome.is_err() {
+                    // Those who still read should find what was acknowledged; if not, it is replayed.
+                    drop(self.apply());
+                }
                 let told = outcome.as_ref().map(drop).map_err(Clone::clone);
                 for promise in promises {
                     promise.keep(told.clone());

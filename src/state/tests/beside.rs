@@ -1,9 +1,13 @@
 //! What is done beside the writer: a checkpoint of one moment while more is recorded, and the end
 //! of what cannot be done.
 
+use std::io::{self, Read};
+use std::sync::{Condvar, Mutex};
+
 use super::super::checkpoint;
 use super::super::ledger::{Position, Written};
 use super::super::manifest::{MAX_KEPT_BYTES, Opening, Part, Snapshot, Store};
+use super::super::storage::Append;
 use super::super::verify::verify_on;
 use super::sim::Trouble;
 use super::*;
@@ -175,4 +179,135 @@ fn what_fails_beside_the_writer_fails_no_commit_and_is_told_at_the_end() {
     assert_eq!(show(&opened.state, &target).unwrap().0.len(), 30);
     assert_eq!(opened.state.close_telling().unwrap(), Vec::<String>::new());
     assert!(!checkpoint::list(&disk).unwrap().is_empty());
+}
+
+/// A disk on which nobody begins to compress a segment before that is allowed.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    disk: SimDisk,
+    gate: Arc<(Mutex<Gate>, Condvar)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Gate {
+    #[default]
+    Closed,
+    SomebodyWaits,
+    Open,
+}
+
+impl Held {
+    fn set(&self, gate: Gate) {
+        *self.gate.0.lock().unwrap() = gate;
+        self.gate.1.notify_all();
+    }
+
+    fn until(&self, wanted: Gate) {
+        drop(self.gate.1.wait_while(self.gate.0.lock().unwrap(), |gate| *gate < wanted).unwrap());
+    }
+}
+
+impl Storage for Held {
+    fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+        if name == "compressed.new" && *self.gate.0.lock().unwrap() == Gate::Closed {
+            self.set(Gate::SomebodyWaits);
+            self.until(Gate::Open);
+        }
+        self.disk.create(name)
+    }
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.disk.names()
+    }
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        self.disk.read(name)
+    }
+    fn append(&self, name: &str) -> io::Result<Box<dyn Append>> {
+        self.disk.append(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn size(&self, name: &str) -> io::Result<u64> {
+        self.disk.size(name)
+    }
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_names()
+    }
+    fn sync_home(&self) -> io::Result<()> {
+        self.disk.sync_home()
+    }
+}
+
+/// A checkpoint stands for all records before it, also for those that the manifest lacked just before.
+#[test]
+fn a_checkpoint_has_what_was_committed_while_a_segment_was_compressed() {
+    let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (held, target) = (Held::default(), target("a"));
+    let open = |folder: &Path| {
+        let storage: Arc<dyn Storage> = Arc::new(held.clone());
+        let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
+        State::open_on(folder, clock(), &storage, keeping).unwrap().state
+    };
+    let state = open(folder.path());
+    let run = start(&state, &target);
+    let mut number = 0;
+    let mut one_more = || {
+        commit(&state, &target, vec![delivered(run, &format!("f{number}"), number)]);
+        number += 1;
+    };
+    while *held.gate.0.lock().unwrap() == Gate::Closed {
+        one_more();
+    }
+    (0..3).for_each(|_| one_more());
+    assert!(state.inner.lag().unwrap().records() > 0, "nothing is lacking that could be forgotten");
+    held.set(Gate::Open);
+    // Waits for what is done beside it.
+    assert_eq!(state.close_telling().unwrap(), Vec::<String>::new());
+    assert!(!checkpoint::list(&held.disk).unwrap().is_empty());
+    let rebuilt = open(fresh.path());
+    let known: Vec<_> = show(&rebuilt, &target).unwrap().0.into_iter().map(|(path, _)| path).collect();
+    let mut all: Vec<_> = (0..number).map(|number| rel(&format!("f{number}"))).collect();
+    all.sort();
+    assert_eq!(known, all);
+    rebuilt.close().unwrap();
+}
+
+/// What the manifest lacks is kept in memory, and replayed after a crash.
+#[test]
+fn the_manifest_is_never_far_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, target) = (reopen(folder.path()), target("a"));
+    let lag = || state.inner.lag().unwrap().records();
+    let run = start(&state, &target);
+    let mut most = 0;
+    for number in 0..700 {
+        commit(&state, &target, vec![delivered(run, &format!("f{}", number % 9), number)]);
+        most = most.max(lag());
+    }
+    assert!((100..512).contains(&most), "{most}");
+    assert_eq!(show(&state, &target).unwrap().0.len(), 9);
+    assert_eq!(lag(), 0, "it was read");
+    commit(&state, &target, vec![delivered(run, "last", 1)]);
+    assert_eq!(lag(), 1);
+    commit(&state, &target, vec![finished(run, &[])]);
+    assert_eq!(lag(), 0, "a run has ended");
+    state.close().unwrap();
+}
+
+/// Where the ledger can be written no more, what was acknowledged can still be read.
+#[test]
+fn a_failed_ledger_leaves_the_manifest_with_all_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, target) = (SimDisk::default(), target("a"));
+    let state = open_sim(folder.path(), &disk).unwrap().state;
+    let run = start(&state, &target);
+    commit(&state, &target, vec![delivered(run, "acknowledged", 1)]);
+    assert!(state.inner.lag().unwrap().records() > 0);
+    disk.trouble(Trouble::SyncFails);
+    block_on(state.commit(target.id(), vec![delivered(run, "lost", 1)])).unwrap_err();
+    let known: Vec<_> = show(&state, &target).unwrap().0.into_iter().map(|(path, _)| path).collect();
+    assert_eq!(known, [rel("acknowledged")]);
 }
