@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::SemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use super::absence::is_gone;
@@ -10,7 +9,7 @@ use super::ahead::{Ahead, HeadStart, NextFile};
 use super::attempt::{deliver, settle};
 use super::backlog::{Hand, Next, Readiness};
 use super::direct;
-use super::door::{Inside, Place};
+use super::door::{Beside, Doorstep, Inside, Place, Way};
 use super::failure::{DeliveryError, describe};
 use super::names::check_name;
 use super::settle::Settled;
@@ -392,32 +391,40 @@ impl Worker {
     /// that may help. Where no session helps any more, the run is stopped.
     async fn open(&mut self, errand: Errand) -> Result<Inside, NoSession> {
         let shared = self.shared();
-        let mut failures = 0;
+        let (mut failures, mut beside) = (0, Beside::AsFarAsTheLogin);
         loop {
-            let (turn, permit) = tokio::select! {
+            let (way, permit) = tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => return Err(NoSession::Stopped),
                 () = shared.backlog.none_to_deliver(), if errand == Errand::Backlog => {
                     return Err(NoSession::NotNeeded);
                 }
-                leave = leave(&shared, errand) => leave,
+                leave = leave(&shared, errand, beside) => leave,
             };
+            let doorstep = Doorstep::new(&shared, way);
             let opened = tokio::select! {
                 biased;
-                opened = shared.delivery.remote.connect_with(permit) => opened,
+                opened = shared.delivery.remote.connect_with(permit, &doorstep) => opened,
                 () = shared.stop.cancelled() => return Err(NoSession::Stopped),
             };
+            let way = doorstep.way();
             let error = match opened {
                 Ok(connection) => return Ok(self.enter(connection).await),
                 // The next permit comes when another session has ended.
                 Err(Unopened::Full(_)) => continue,
+                Err(Unopened::Failed(_)) if matches!(way, Way::Beside) => {
+                    // It was no turn of ours. What is wrong is found by the one whose turn it is.
+                    beside = Beside::NotAtAll;
+                    continue;
+                }
                 Err(Unopened::Failed(error)) => error,
             };
+            let first = matches!(way, Way::First(_));
             let barred = matches!(error.trouble(), Trouble::Barred | Trouble::Trust);
             failures += 1;
-            let tried = if turn.is_some() { shared.door.turned_away() } else { failures };
+            let tried = if first { shared.door.turned_away() } else { failures };
             let error = DeliveryError::from(error);
-            if barred || (turn.is_some() && tried >= MAX_CONNECT_ATTEMPTS) {
+            if barred || (first && tried >= MAX_CONNECT_ATTEMPTS) {
                 // Before the next one is let in.
                 self.stop_run(&error).await;
                 return Err(NoSession::Stopped);
@@ -428,6 +435,7 @@ impl Worker {
             if !self.pause(tried + 1).await {
                 return Err(NoSession::Stopped);
             }
+            drop(way);
         }
     }
 
@@ -490,14 +498,20 @@ fn delivered(path: RelPath, verified: Verified, publish: PublishWay) -> Outcome 
     Outcome::Delivered { path, size: verified.size(), method: verified.method(), publish }
 }
 
-/// Leave to open a session: the turn at the door while nobody is inside, and a permit.
-async fn leave(shared: &Shared, errand: Errand) -> (Option<SemaphorePermit<'_>>, Permit) {
-    let turn = shared.door.turn().await;
+/// Leave to open a session: a permit, and a way in. Nobody waits for a permit whose turn it is, since
+/// those who have them may wait for the turn.
+async fn leave(shared: &Shared, errand: Errand, beside: Beside) -> (Way<'_>, Permit) {
     let haste = match errand {
         Errand::InHand => Haste::UnderWay,
         Errand::Backlog => Haste::Waiting,
     };
-    (turn, shared.door.share.permit(haste).await)
+    loop {
+        shared.door.some_way(beside).await;
+        let permit = shared.door.share.permit(haste).await;
+        if let Some(way) = shared.door.way_now(beside) {
+            return (way, permit);
+        }
+    }
 }
 
 /// Deletes temporary files; those whose end is not known stay in the list.

@@ -1,6 +1,7 @@
 //! From nothing to a session: TCP, greeting, TLS, login, protection of data connections.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use rustls::ProtocolVersion;
@@ -92,21 +93,62 @@ pub enum Milestone {
 /// Whoever wants to know of milestones.
 pub type Noted<'n> = &'n mut (dyn FnMut(Milestone) + Send);
 
+/// What comes between the moment when a server was found good and that when it is told who we are.
+pub trait BeforeLogin: Sync {
+    /// Waits until the user name and the password may go; [`Leave::No`] where they may not any more.
+    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>>;
+
+    /// Whether that was waited for: then a session that is lost at its login may be lost because of it.
+    fn has_waited(&self) -> bool;
+}
+
+/// Whether to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Yes.
+    Given,
+    /// No: the connection is given up.
+    No,
+}
+
+/// Nothing comes between.
+#[derive(Clone, Copy, Debug)]
+pub struct AtOnce;
+
+impl BeforeLogin for AtOnce {
+    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
+        Box::pin(std::future::ready(Leave::Given))
+    }
+
+    fn has_waited(&self) -> bool {
+        false
+    }
+}
+
 impl Session {
     /// Opens a session. Nothing but `AUTH TLS` is sent before the server's certificate was found
     /// good, and no file name before it agreed to protect data connections.
     pub async fn open(endpoint: &Endpoint) -> Result<Self, FtpsError> {
-        Self::open_noting(endpoint, &mut |_| {}).await
+        Self::open_noting(endpoint, &mut |_| {}, &AtOnce).await
     }
 
-    /// The same, telling what is reached on the way.
-    pub async fn open_noting(endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
+    /// The same, telling what is reached on the way, and waiting for leave to log in.
+    pub async fn open_noting(
+        endpoint: &Endpoint,
+        note: Noted<'_>,
+        before: &dyn BeforeLogin,
+    ) -> Result<Self, FtpsError> {
         let tls = endpoint.tls.for_session(endpoint.min_version, endpoint.max_version);
         let offer = tls.offer.clone();
-        Self::open_over(tls, endpoint, note).await.map_err(|error| error.knowing(&offer))
+        Self::open_over(tls, endpoint, note, before).await.map_err(|error| error.knowing(&offer))
     }
 
-    async fn open_over(tls: SessionTls, endpoint: &Endpoint, note: Noted<'_>) -> Result<Self, FtpsError> {
+    async fn open_over(
+        tls: SessionTls,
+        endpoint: &Endpoint,
+        note: Noted<'_>,
+        before: &dyn BeforeLogin,
+    ) -> Result<Self, FtpsError> {
         let deadlines = &endpoint.deadlines;
         let name = server_name(&endpoint.host).map_err(FtpsError::Tls)?;
         let SessionTls { config, jar, offer } = tls;
@@ -133,6 +175,9 @@ impl Session {
         };
         let info = session_info(&control)?;
         control.set_charset(endpoint.charset);
+        if before.leave().await == Leave::No {
+            return Err(FtpsError::Abandoned);
+        }
         let Setup { features, home } = login(&mut control, endpoint, note).await?;
         let identity = Identity { config, name, certificate: info.certificate_der.clone(), offer };
         let mut session = Session::new(control, identity, jar, info, endpoint.charset, *deadlines, data);

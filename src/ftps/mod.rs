@@ -44,7 +44,7 @@ pub use self::features::{Features, HashSupport, sha256_of};
 pub use self::limits::Deadlines;
 pub use self::list::EntrySink;
 pub use self::listing::{Entry, EntryKind, Listed, Modified};
-pub use self::login::{Endpoint, Milestone, Noted, Pace, TlsStart};
+pub use self::login::{AtOnce, BeforeLogin, Endpoint, Leave, Milestone, Noted, Pace, TlsStart};
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
 pub use self::session::{Along, Closing, DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};

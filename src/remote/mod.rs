@@ -22,6 +22,6 @@ pub use self::request::{Answer, Refusal, Request};
 pub use self::server::{Remote, RemoteSettingsError, Unopened, check_path, check_tls};
 pub use self::transfer::{Download, Upload};
 pub use crate::ftps::{
-    ArgumentError, Closing, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Listed, Modified, Renewal,
-    Trouble,
+    ArgumentError, BeforeLogin, Closing, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Leave, Listed,
+    Modified, Renewal, Trouble,
 };

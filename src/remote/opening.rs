@@ -2,7 +2,7 @@
 
 use super::lessons::Lessons;
 use super::profile::Ability;
-use crate::ftps::{Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step, TlsStart};
+use crate::ftps::{BeforeLogin, Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step, TlsStart};
 
 /// Opens a session; where the server loses or mixes up what comes in one write, another one step by
 /// step. Returns whether commands may go in one write, as far as is known.
@@ -10,9 +10,10 @@ pub(super) async fn open(
     endpoint: &Endpoint,
     lessons: &Lessons,
     note: Noted<'_>,
+    before: &dyn BeforeLogin,
 ) -> Result<(Session, Ability), FtpsError> {
     let (mut is_setting_up, mut is_logged_in) = (false, false);
-    let opened = Session::open_noting(endpoint, &mut |milestone| {
+    let mut told = |milestone| {
         // The last one before the login; with implicit TLS the greeting comes behind the handshake.
         is_setting_up = matches!(
             (&milestone, endpoint.start),
@@ -22,15 +23,19 @@ pub(super) async fn open(
         );
         is_logged_in |= matches!(milestone, Milestone::LoggedIn(_));
         note(milestone);
-    })
-    .await;
+    };
+    let opened = Session::open_noting(endpoint, &mut told, before).await;
     let error = match (opened, endpoint.pace) {
         (Ok(session), Pace::OneWrite) => {
             lessons.note_setup();
             return Ok((session, Ability::Unknown));
         }
         (Ok(session), Pace::StepByStep) => return Ok((session, Ability::No)),
-        (Err(error), Pace::OneWrite) if is_setting_up && may_come_of_haste(&error) => error,
+        (Err(error), Pace::OneWrite)
+            if is_setting_up && may_come_of_haste(&error) && !before.has_waited() =>
+        {
+            error
+        }
         (Err(error), _) => return Err(error),
     };
     let slow = Endpoint { pace: Pace::StepByStep, ..endpoint.clone() };
@@ -40,7 +45,7 @@ pub(super) async fn open(
             note(milestone);
         }
     };
-    let session = Session::open_noting(&slow, &mut tell_the_rest).await?;
+    let session = Session::open_noting(&slow, &mut tell_the_rest, before).await?;
     lessons.note_lost_setup(&error);
     Ok((session, Ability::No))
 }

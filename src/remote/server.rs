@@ -19,9 +19,9 @@ use super::throttle::{Says, Throttle};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::{DataMode, RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
 use crate::ftps::{
-    Argument, ArgumentError, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted, OtherProtocol, Pace,
-    PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions, TlsSettings,
-    TlsSettingsError, TlsStart, Trouble, Version,
+    Argument, ArgumentError, AtOnce, BeforeLogin, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted,
+    OtherProtocol, Pace, PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions,
+    TlsSettings, TlsSettingsError, TlsStart, Trouble, Version,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -226,15 +226,20 @@ impl Remote {
     /// Opens a session for nobody in particular, as soon as the server's limit allows one more.
     pub async fn connect(&self) -> Result<Connection, FtpsError> {
         let permit = self.others.permit(Haste::Waiting).await;
-        self.connect_with(permit).await.map_err(Unopened::into_error)
+        self.connect_with(permit, &AtOnce).await.map_err(Unopened::into_error)
     }
 
     /// Opens a session, some milliseconds after the last one at least. What a refusal says of how many
-    /// sessions the server allows is heeded from then on, and remembered.
-    pub async fn connect_with(&self, mut permit: Permit) -> Result<Connection, Unopened> {
+    /// sessions the server allows is heeded from then on, and remembered. Once the server was found good,
+    /// leave to log in is waited for.
+    pub async fn connect_with(
+        &self,
+        mut permit: Permit,
+        before: &dyn BeforeLogin,
+    ) -> Result<Connection, Unopened> {
         self.limit.pace().await;
         let began = Instant::now();
-        let error = match self.open().await {
+        let error = match self.open(before).await {
             Ok(session) => {
                 let open = permit.opened(began.elapsed());
                 if self.profile().connections.is_some_and(|learned| open > learned) {
@@ -302,7 +307,7 @@ impl Remote {
         {
             *first = instead;
         }
-        match opening::open(&endpoint, &self.lessons, note).await {
+        match opening::open(&endpoint, &self.lessons, note, &AtOnce).await {
             Ok((session, pipelining)) => Ok(self.connection((session, pipelining), permit)),
             Err(error) => Err(self.explained(error).await),
         }
@@ -329,7 +334,7 @@ impl Remote {
 
     /// Opens a session in the TLS version whose sessions last, which asks for passive ports by the
     /// command that the server knows, and for other things as fast as it can follow.
-    async fn open(&self) -> Result<(Session, Ability), FtpsError> {
+    async fn open(&self, before: &dyn BeforeLogin) -> Result<(Session, Ability), FtpsError> {
         let profile = self.profile();
         let mut endpoint = self.endpoint.clone();
         if let DataWay::Passive(PassiveWay { first, .. }) = &mut endpoint.data {
@@ -339,7 +344,8 @@ impl Remote {
             Ability::Unknown | Ability::Yes => Pace::OneWrite,
             Ability::No => Pace::StepByStep,
         };
-        let open = async |endpoint: &Endpoint| opening::open(endpoint, &self.lessons, &mut |_| {}).await;
+        let open =
+            async |endpoint: &Endpoint| opening::open(endpoint, &self.lessons, &mut |_| {}, before).await;
         let lasting = profile.lasting_sessions;
         if lasting != LastingSessions::Tls12 || endpoint.min_version > Version::Tls12 {
             return open(&endpoint).await;

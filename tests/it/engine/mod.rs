@@ -12,6 +12,7 @@ mod destruction;
 mod direct;
 mod doctor;
 mod doors;
+mod doorstep;
 mod drop_boxes;
 mod drops;
 mod faults;

@@ -1,0 +1,115 @@
+//! While the first session of a run logs in, the others come as far as that and wait.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use ftps_server::{Action, Cut, Dialect, Direction, Fault, Moment};
+use nightferry::domain::Exit;
+use nightferry::remote::{Ability, BeforeLogin, Haste, Leave};
+use tokio::time::timeout;
+
+use super::bench::Bench;
+
+const CONNECTIONS: u16 = 4;
+const FILES: u32 = 40;
+
+/// How long something that happens at once may take on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+fn bench(faults: impl IntoIterator<Item = Fault>) -> Bench {
+    let mut bench = Bench::new(Dialect::full(), faults);
+    bench.definition.connections = CONNECTIONS.try_into().unwrap();
+    for n in 0..FILES {
+        bench.write(&format!("{n}.txt"), format!("{n}"));
+    }
+    bench
+}
+
+/// Waits until so many sessions have come to the login.
+async fn until_secured(bench: &Bench, sessions: usize) {
+    let mut again = tokio::time::interval(Duration::from_millis(10));
+    let secured = async {
+        // `AUTH TLS` is the last thing that a server hears of a session before its login.
+        while bench.server.transcript().count("AUTH TLS") < sessions {
+            again.tick().await;
+        }
+    };
+    timeout(SOON, secured).await.expect("nobody came beside the first one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_come_without_a_name_while_nobody_is_logged_in() {
+    let bench = bench([Fault::on("PASS", Action::Stall)]);
+    let look = async {
+        until_secured(&bench, CONNECTIONS.into()).await;
+        bench.stop.cancel();
+    };
+    let ((report, _), ()) = tokio::join!(bench.run_quietly(), look);
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Interrupted));
+    let transcript = bench.server.transcript();
+    assert_eq!((transcript.count("USER"), transcript.count("PASS")), (1, 1), "{transcript}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_log_in_once_the_first_one_has() {
+    let bench = bench([Fault::on("PASS", Action::Delay(Duration::from_millis(300))).once()]);
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (u64::from(FILES), Exit::Done));
+    let transcript = bench.server.transcript();
+    let lines = transcript.lines();
+    let at = |direction, text: &str| {
+        lines.iter().position(|line| line.direction == direction && line.text.starts_with(text))
+    };
+    let let_in = at(Direction::Out, "230").unwrap();
+    let first = lines[let_in].connection;
+    let early = lines[..let_in].iter().find(|line| line.connection != first && line.text.starts_with("USER"));
+    assert!(early.is_none(), "{transcript}");
+}
+
+/// Each of those that wait would try it as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_tried_by_none_of_them() {
+    let mut bench = bench([Fault::on("PASS", Action::Delay(Duration::from_millis(300)))]);
+    bench.password = "wrong";
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused));
+    assert_eq!(bench.server.transcript().count("PASS"), 1);
+    assert_eq!(report.counts.failed + report.counts.not_reached, u64::from(FILES));
+}
+
+/// Where the first one is not let in, one of them takes its turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_them_goes_on_where_the_first_one_fails() {
+    let bench = bench([Fault::on("PASS", Action::Reply("421 Not now.".into())).once()]);
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (u64::from(FILES), Exit::Done));
+}
+
+/// Somebody who logs in at once, and says whether it was waited for.
+struct Waited(bool);
+
+impl BeforeLogin for Waited {
+    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
+        Box::pin(std::future::ready(Leave::Given))
+    }
+
+    fn has_waited(&self) -> bool {
+        self.0
+    }
+}
+
+/// A server may hang up on those that wait for too long: that says nothing of how it takes commands.
+#[tokio::test]
+async fn one_that_was_lost_while_it_waited_teaches_nothing() {
+    // Otherwise it is asked again step by step, in another session.
+    for (waited, connections) in [(true, 1), (false, 2)] {
+        let lost = Fault::on("USER", Action::CutControl(Moment::Before, Cut::Fin)).once();
+        let bench = bench([lost]);
+        let remote = bench.remote();
+        let share = remote.share();
+        let opened = remote.connect_with(share.permit(Haste::Waiting).await, &Waited(waited)).await;
+        assert_eq!(opened.is_err(), waited);
+        assert_eq!(bench.server.counters().control_connections, connections);
+        assert_eq!(bench.profile().pipelining, Ability::Unknown);
+    }
+}
