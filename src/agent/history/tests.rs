@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
-use crate::domain::{Expectation, Failed, FailureClass, Leftovers, Record, RunFinished, Target, Timing};
+use crate::domain::{
+    Expectation, Factor, Failed, FailureClass, Leftovers, Record, RunFinished, Target, Timing, Trigger,
+};
 use crate::state::tests::open_in_small_segments;
 
 /// A clock that was set to a day.
@@ -34,14 +36,19 @@ fn job(name: &str) -> JobName {
     name.parse().unwrap()
 }
 
-/// A ledger of many segments over 600 days. Returns the day after it.
+/// A ledger of many segments over 600 days, of a job that runs often, of one that runs rarely, and of one
+/// that ran well until 50 days ago. Returns the day after it.
 fn long_ago(folder: &Path) -> Timestamp {
+    long_ago_because(folder, "no")
+}
+
+fn long_ago_because(folder: &Path, cause: &str) -> Timestamp {
     let day = Arc::new(Day(AtomicI64::new(0)));
     let state = open_in_small_segments(folder, day.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for number in 1..=RUNS {
         day.0.store(number * DAYS, Ordering::SeqCst);
-        for name in ["often", "rarely"] {
+        for name in ["often", "rarely", "broken"] {
             if name == "rarely" && number % RARE != 0 {
                 continue;
             }
@@ -53,10 +60,16 @@ fn long_ago(folder: &Path) -> Timestamp {
                 destination: "/in".into(),
             };
             runtime.block_on(async {
-                let run = state.start_run(&job(name), &target).await.unwrap().run;
+                let triggers = Triggers::of(Trigger::Schedule { due: day.now() });
+                let run = state.start_run_for(&job(name), &target, triggers).await.unwrap().run;
                 // Every other run of the frequent job fails.
-                let failed = if name == "often" && number % 2 == 0 { 2 } else { 0 };
-                let failure = Failure::new(FailureClass::File, "no");
+                let fails = match name {
+                    "often" => number % 2 == 0,
+                    "broken" => number > RUNS - 10,
+                    _ => false,
+                };
+                let failed = if fails { 2 } else { 0 };
+                let failure = Failure::new(FailureClass::File, cause);
                 let files =
                     (0..failed).map(|n| Failed { run, name: format!("f{n}"), failure: failure.clone() });
                 let mut records: Vec<_> = files.map(Record::Failed).collect();
@@ -98,8 +111,8 @@ fn the_last_runs_are_read_from_the_last_segments() {
     let folder = tempfile::tempdir().unwrap();
     long_ago(folder.path());
     let all = runs(folder.path(), None, MAX_RUNS).unwrap();
-    assert_eq!(all.len(), usize::try_from(RUNS + RUNS / RARE).unwrap());
-    assert!(all.iter().all(|run| run.ended.is_some()) && all[1].failed.len() == 2, "{all:?}");
+    assert_eq!(all.len(), usize::try_from(2 * RUNS + RUNS / RARE).unwrap());
+    assert!(all.iter().all(|run| run.ended.is_some()) && all[2].failed.len() == 2, "{all:?}");
     let rare = runs(folder.path(), Some("rarely"), MAX_RUNS).unwrap();
     assert_eq!(rare.len(), usize::try_from(RUNS / RARE).unwrap());
     spoil(folder.path(), 90);
@@ -108,6 +121,20 @@ fn the_last_runs_are_read_from_the_last_segments() {
     // What lies further back would be read for more.
     assert!(matches!(runs(folder.path(), None, 100), Err(StateError::Damaged { .. })));
     assert!(matches!(runs(folder.path(), Some("rarely"), 4), Err(StateError::Damaged { .. })));
+}
+
+/// Each segment must end where the next one begins, also when they are read back.
+#[test]
+fn a_segment_of_another_ledger_is_no_history() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    long_ago_because(folder.path(), "no");
+    long_ago_because(other.path(), "on");
+    let (ours, theirs) = (segments(folder.path()), segments(other.path()));
+    assert_eq!(ours.len(), theirs.len());
+    assert!(runs(folder.path(), None, 40).is_ok());
+    let second = ours.len() - 2;
+    fs::copy(&theirs[second], &ours[second]).unwrap();
+    assert!(matches!(runs(folder.path(), None, 40), Err(StateError::Damaged { .. })));
 }
 
 #[test]
@@ -139,6 +166,13 @@ fn what_jobs_did_of_late_is_read_only_as_far_back_as_it_counts() {
         spoil(folder.path(), 78);
         look("often", &timing).unwrap();
     }
+    // What is usual of a job is told by its last 20 good runs: of one that fails every other time, those of
+    // 200 days. Of one that broke 50 days ago the last good run lies before that.
+    let unusual = Expectation { unusual: Factor::new(5), ..Expectation::default() };
+    look("often", &Timing { expectation: unusual, ..plain.clone() }).unwrap_err();
+    let broken = job("broken");
+    assert_eq!(look("broken", &plain).unwrap().last_well(&broken), all.last_well(&broken));
+    assert!(all.last_well(&broken).is_some_and(|well| well < now.minus(days(50))));
     // Its run before the last one lies 60 days back.
     assert_eq!(look("rarely", &plain).unwrap().last(&rarely), all.last(&rarely));
     spoil(folder.path(), 94);
