@@ -61,9 +61,10 @@ impl Stopping {
         if signal_at == 0 {
             self.bench.stop.cancel();
         }
-        let mut watch = self.watch.lock().unwrap();
-        (watch.countdown, watch.signal) = (signal_at, self.bench.stop.clone());
-        drop(watch);
+        {
+            let mut watch = self.watch.lock().unwrap();
+            (watch.countdown, watch.signal) = (signal_at, self.bench.stop.clone());
+        }
         let (report, _) = self.bench.run_quietly().await;
         report.exit()
     }
@@ -97,7 +98,7 @@ impl Stopping {
         self.run(NEVER).await;
         // The line is lost before another one; the first one cannot be settled yet.
         let asked = self.bench.server.transcript();
-        let doubtful = asked.commands().into_iter().filter_map(|line| line.strip_prefix("RNFR ")).last();
+        let doubtful = asked.commands().into_iter().filter_map(|line| line.strip_prefix("RNFR ")).next_back();
         let unsettled = Fault::on("RNFR", Action::Reply("450 Busy".into())).naming(doubtful.unwrap());
         self.bench.server.clear_faults();
         self.bench.server.arm(Fault::on("MLSD", Action::Reply("450 Busy".into())));
