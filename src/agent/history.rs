@@ -1,21 +1,26 @@
 //! What runs came to, from the ledger.
 
+mod back;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::back::LookBack;
+use self::back::{Step, Wanted, gather};
 use super::past::Past;
 use crate::domain::{
-    AuditKind, Counts, FailedFile, Failure, JobName, Record, RunId, RunReport, RunStarted, Scheduled,
-    Timestamp, Triggers,
+    AuditKind, Counts, FailedFile, Failure, JobName, RunId, RunReport, RunStarted, Timestamp, Triggers,
 };
-use crate::state::{State, StateError, read_ledger};
+use crate::state::StateError;
 
 /// Most runs of which a history tells: a year of a job that runs every hour.
 pub(super) const MAX_RUNS: usize = 10_000;
 /// Most failed files that are named for a run; `nightferry history show` tells all.
-const MAX_FILES_NAMED: usize = 20;
+pub(super) const MAX_FILES_NAMED: usize = 20;
 /// Most runs that are open at once in a ledger that is read: those that were cut off never end,
 /// and are forgotten from the oldest.
 const MAX_OPEN: usize = 1_000;
@@ -65,7 +70,7 @@ impl RunEntry {
     }
 }
 
-/// The last runs, as a fold over the ledger's records.
+/// The last runs, as a fold over what the ledger's records tell of them.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     most: usize,
@@ -82,22 +87,30 @@ pub struct History {
 
 impl History {
     /// Reads the last runs from the ledger of a state folder, of one job or of all: at most `most`.
-    /// Nothing where there is no ledger. Blocks: it reads all that is kept. Takes no lock.
-    pub fn read(folder: &Path, job: Option<&JobName>, most: usize) -> Result<Self, StateError> {
-        let mut history = Self { most: most.min(MAX_RUNS), job: job.cloned(), ..Self::default() };
-        if State::is_begun(folder) {
-            read_ledger(folder, &mut |line| history.add(line.at, line.record))?;
-        }
-        Ok(history)
+    /// Nothing where there is no ledger. Blocks. Takes no lock, and reads the ledger back from its end
+    /// only as far as those runs lie.
+    pub fn runs(folder: &Path, job: Option<&JobName>, most: usize) -> Result<Self, StateError> {
+        let most = most.min(MAX_RUNS);
+        gather(folder, Wanted::Runs { job: job.cloned(), most })
     }
 
-    fn add(&mut self, at: Timestamp, record: &Record) {
-        if let Record::RunStarted(RunStarted { job, .. }) | Record::Scheduled(Scheduled { job, .. }) = record
-        {
+    /// Reads what some jobs did of late, each as far back as it is asked for; blocks, like
+    /// [`runs`](Self::runs). Of what lies further back it knows nothing.
+    pub fn of_jobs(folder: &Path, jobs: Vec<LookBack>) -> Result<Self, StateError> {
+        gather(folder, Wanted::Jobs(jobs))
+    }
+
+    fn empty(job: Option<JobName>, most: usize) -> Self {
+        Self { most, job, ..Self::default() }
+    }
+
+    /// Takes in a step; they come in their order.
+    fn add(&mut self, at: Timestamp, step: &Step) {
+        if let Step::Started(RunStarted { job, .. }) | Step::Scheduled(job) = step {
             self.past.entry(job.clone()).or_insert_with(|| Past::from(at));
         }
-        match record {
-            Record::RunStarted(started) if self.job.as_ref().is_none_or(|job| *job == started.job) => {
+        match step {
+            Step::Started(started) if self.job.as_ref().is_none_or(|job| *job == started.job) => {
                 let entry = RunEntry {
                     run: started.run,
                     job: started.job.clone(),
@@ -117,24 +130,22 @@ impl History {
                     self.close(run);
                 }
             }
-            Record::Failed(failed) => {
-                if let Some(entry) = self.open.get_mut(&failed.run) {
-                    entry.counts.failed += 1;
-                    if entry.failed.len() < MAX_FILES_NAMED {
-                        let (name, failure) = (failed.name.clone(), failed.failure.clone());
-                        entry.failed.push(FailedFile { name, failure });
-                    }
+            Step::Started(_) | Step::Scheduled(_) => {}
+            Step::Failed { run, files, named } => {
+                if let Some(entry) = self.open.get_mut(run) {
+                    entry.counts.failed += files;
+                    let room = MAX_FILES_NAMED.saturating_sub(entry.failed.len());
+                    entry.failed.extend(named.iter().take(room).cloned());
                 }
             }
-            Record::RunFinished(finished) => {
-                if let Some(entry) = self.open.get_mut(&finished.run) {
+            Step::Finished { run, counts, stopped } => {
+                if let Some(entry) = self.open.get_mut(run) {
                     entry.ended = Some(at);
-                    entry.counts = finished.counts;
-                    entry.stopped.clone_from(&finished.stopped);
-                    self.close(finished.run);
+                    entry.counts = *counts;
+                    entry.stopped.clone_from(stopped);
+                    self.close(*run);
                 }
             }
-            _ => {}
         }
     }
 

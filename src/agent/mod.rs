@@ -33,7 +33,7 @@ mod web;
 
 pub use self::client::{Client, ClientError};
 pub use self::error::AgentError;
-pub use self::history::{History, RunEntry};
+pub use self::history::{History, LookBack, RunEntry};
 pub use self::meter::Meter;
 pub use self::protocol::{Request, Told};
 pub use self::status::{

@@ -27,6 +27,16 @@ impl Past {
         Self { deliveries, usual, last: None, oldest_waiting: None, rounds: Rounds::from(since) }
     }
 
+    /// Since when something is known of it.
+    pub(super) const fn since(&self) -> Timestamp {
+        self.deliveries.since()
+    }
+
+    /// Whether as many runs are known as can be, to tell what is usual.
+    pub(super) fn knows_the_usual(&self) -> bool {
+        self.usual.is_full()
+    }
+
     /// Takes in a run that came to its end.
     pub(super) fn add(&mut self, entry: &RunEntry) {
         let Some(ended) = entry.ended else { return };

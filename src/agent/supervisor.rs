@@ -21,7 +21,7 @@ use self::reload::Loaded;
 use self::runs::Ended;
 use super::control::Control;
 use super::error::AgentError;
-use super::history::History;
+use super::history::{History, LookBack};
 use super::keeper::{Keeper, Stay};
 use super::meter::{self, Meter};
 use super::protocol::{SOCKET, Told};
@@ -482,7 +482,9 @@ impl Supervisor {
     /// Has the ledger read for what came before; the agent does not wait for it.
     fn read_history(&mut self) {
         let folder = self.config.agent.state_dir.clone();
-        self.loading.spawn_blocking(move || Loaded::History(History::read(&folder, None, 1).map(Box::new)));
+        let now = self.clock.now();
+        let looks = self.config.jobs.values().map(|job| LookBack::of(job, now)).collect();
+        self.loading.spawn_blocking(move || Loaded::History(History::of_jobs(&folder, looks).map(Box::new)));
     }
 
     async fn close(self) -> Result<(), AgentError> {

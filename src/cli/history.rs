@@ -18,7 +18,7 @@ pub(super) fn run(config: &Config, job: Option<&str>, limit: u16, output: &Outpu
         None => None,
         Some(name) => Some(name.parse().map_err(|_| select::unknown_job(name, config.jobs.keys()))?),
     };
-    let runs = History::read(&config.agent.state_dir, job.as_ref(), limit.into())?.into_runs();
+    let runs = History::runs(&config.agent.state_dir, job.as_ref(), limit.into())?.into_runs();
     if let (true, Some(job)) = (runs.is_empty(), &job)
         && !config.jobs.contains_key(job)
     {

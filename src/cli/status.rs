@@ -7,8 +7,8 @@ use super::engine;
 use super::error::CliError;
 use super::output::{Format, Output};
 use crate::agent::{
-    AlertStatus, Client, History, JobState, JobStatus, Readiness, Request, RunEntry, ServerStatus, Status,
-    Told, alerts_in,
+    AlertStatus, Client, History, JobState, JobStatus, LookBack, Readiness, Request, RunEntry, ServerStatus,
+    Status, Told, alerts_in,
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
@@ -41,8 +41,9 @@ fn ask(mut agent: Client) -> Result<Status, CliError> {
 }
 
 fn from_ledger(config: &Config) -> Result<Status, CliError> {
-    let history = History::read(&config.agent.state_dir, None, 1)?;
     let now = SystemClock.now();
+    let looks = config.jobs.values().map(|job| LookBack::of(job, now)).collect();
+    let history = History::of_jobs(&config.agent.state_dir, looks)?;
     let jobs = config.jobs.values().map(|job| {
         let last = history.last(&job.name).cloned();
         JobStatus {

@@ -185,7 +185,7 @@ pub struct Deliveries {
 
 impl Deliveries {
     /// What is looked back at: two days, and an hour for a changed clock.
-    const KEPT: Duration = Duration::from_hours(49);
+    pub const KEPT: Duration = Duration::from_hours(49);
     /// Most entries: a run every three minutes. Beyond, the newest are joined.
     const MOST: usize = 1_000;
 
@@ -210,6 +210,11 @@ impl Deliveries {
         while self.files.front().is_some_and(|(time, _)| *time < at.minus(Self::KEPT)) {
             self.files.pop_front();
         }
+    }
+
+    /// Nothing is known of the time before this.
+    pub const fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// When a run last ended well.

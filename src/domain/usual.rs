@@ -41,6 +41,11 @@ impl Usual {
         }
     }
 
+    /// Whether there are as many runs as are looked back at.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= Self::KEPT
+    }
+
     /// Whether such a number is unusual: over `factor` times the median of the last runs, or less than
     /// that part of it, and at least ten files away from it. One odd run moves a median little.
     pub fn judge(&self, files: u64, factor: Factor) -> Punctuality {

@@ -306,14 +306,7 @@ fn understood(known: Value) -> Profile {
 /// beside it and renames, so that a crash leaves the old one or the new one. Blocks.
 fn write(file: &Path, learned: &Learned) -> io::Result<()> {
     let held = File::options().create(true).truncate(false).write(true).open(file.with_extension("lock"))?;
-    let mut tries = 1..LOCK_TRIES;
-    loop {
-        match held.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if tries.next().is_some() => thread::sleep(LOCK_PAUSE),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    take(&held, LOCK_TRIES)?;
     let mut profiles = read(file);
     add(&mut profiles, learned);
     let beside = file.with_extension("new");
@@ -323,6 +316,18 @@ fn write(file: &Path, learned: &Learned) -> io::Result<()> {
     std::fs::rename(&beside, file)?;
     // By itself: a child process that is just being started may still have the file open.
     held.unlock()
+}
+
+/// Locks a file, trying so often at most. Blocks.
+fn take(file: &File, tries: u32) -> io::Result<()> {
+    let mut more = 1..tries;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if more.next().is_some() => thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -397,6 +402,51 @@ mod tests {
         drop((doctor, job));
         let both = Profiles::open(&file).of(&server("host"));
         assert_eq!((both.connections, both.rename_over), (Some(2), Ability::No));
+    }
+
+    /// Whoever learns something knows what others have learned by then, and takes nothing of it back.
+    #[test]
+    fn what_another_process_learned_later_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let (doctor, job) = (Profiles::open(&file), Profiles::open(&file));
+        for (profiles, connections) in [(&job, 2), (&doctor, 3)] {
+            assert!(profiles.learn(&server("host"), |profile| profile.connections = Some(connections)));
+            profiles.finish_writing();
+        }
+        assert!(job.learn(&server("host"), |profile| profile.resume = Ability::No));
+        let known = job.of(&server("host"));
+        assert_eq!((known.connections, known.resume), (Some(3), Ability::No));
+        job.finish_writing();
+        assert_eq!(Profiles::open(&file).of(&server("host")), known);
+    }
+
+    /// What is being written is known, too, while more is learned.
+    #[test]
+    fn what_waits_for_the_lock_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profiles.json");
+        let another = File::create(file.with_extension("lock")).unwrap();
+        another.lock().unwrap();
+        let profiles = Profiles::open(&file);
+        assert!(profiles.learn(&server("host"), |profile| profile.connections = Some(2)));
+        while !lock(&profiles.known).pending.is_empty() {
+            thread::yield_now();
+        }
+        assert!(profiles.learn(&server("other"), |profile| profile.connections = Some(4)));
+        assert_eq!(profiles.of(&server("host")).connections, Some(2));
+        another.unlock().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_another_holds_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || File::create(folder.path().join("profiles.lock")).unwrap();
+        let (one, other) = (open(), open());
+        take(&one, 1).unwrap();
+        assert_eq!(take(&other, 2).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        one.unlock().unwrap();
+        take(&other, 1).unwrap();
     }
 
     /// Two that learn of one server at the same time, again and again.

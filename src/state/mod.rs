@@ -62,13 +62,13 @@ use self::keeper::Keeping;
 use self::ledger::Draft;
 pub use self::ledger::{LedgerId, LedgerSummary, TornTail};
 pub use self::manifest::Manifest;
-use self::manifest::StoreHandle;
+use self::manifest::{Log, StoreHandle};
 use self::open::{Parts, ledger_folder, open};
 use self::queue::{Closing, Queue};
 use self::storage::{Disk, Storage};
-pub use self::verify::{LedgerLine, read_ledger, verify_ledger};
+pub use self::verify::{Backward, Further, LedgerLine, read_ledger, read_ledger_back, verify_ledger};
 pub use self::writer::StartedRun;
-use self::writer::{Lag, Request, Sealed, Unapplied, Writer};
+use self::writer::{Ended, Lag, Request, Sealed, Unapplied, Writer};
 use crate::clock::Clock;
 use crate::domain::{AgentId, AuditKind, JobName, Record, ScheduleMark, Target, TargetId, Triggers};
 
@@ -106,7 +106,7 @@ struct Running {
     queue: Arc<Queue<Request>>,
     store: StoreHandle,
     lag: Lag,
-    writer: JoinHandle<Result<Option<StateError>, StateError>>,
+    writer: JoinHandle<Result<Ended, StateError>>,
     lock: lock::Lock,
 }
 
@@ -157,7 +157,7 @@ impl State {
         let mut running = self.inner.running();
         if let Some(before) = running.take() {
             // How it failed was told to those who committed.
-            drop(before.close());
+            drop(before.close(&self.inner.place.folder));
         }
         let (opened, _, notices) = self.inner.place.open()?;
         *running = Some(opened);
@@ -302,13 +302,16 @@ impl Place {
 
 impl Running {
     /// Waits for the writer, and lets go of the manifest and the folder.
-    fn close(self) -> Result<Option<StateError>, StateError> {
+    fn close(self, folder: &Path) -> Result<Option<StateError>, StateError> {
         let Self { queue, store, lag: _, writer, lock } = self;
         queue.close(Closing::Asked);
         drop(store);
         let ended = writer.join().unwrap_or(Err(StateError::Stopped));
+        if let Ok(Ended { log: Log::Long, .. }) = &ended {
+            manifest::wind_up(folder);
+        }
         drop(lock);
-        ended
+        ended.map(|ended| ended.unkept)
     }
 }
 
@@ -338,7 +341,7 @@ impl Inner {
 
     fn close(&self) -> Result<Option<StateError>, StateError> {
         let running = self.running().take();
-        running.map_or(Ok(None), Running::close)
+        running.map_or(Ok(None), |running| running.close(&self.place.folder))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Reading a ledger as it stands, without the lock and without changing anything: all of it
 //! checked, or record by record.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::checkpoint::{self, Soundness};
 use super::error::StateError;
-use super::ledger::{LedgerSummary, Reader, Start, Walked};
+use super::ledger::{Head, LedgerSummary, Reader, Start, Walked};
 use super::open::ledger_folder;
 use super::storage::{Disk, Storage};
 use crate::domain::{Record, Timestamp};
@@ -45,6 +46,49 @@ pub fn read_ledger(folder: &Path, visit: &mut dyn FnMut(LedgerLine<'_>)) -> Resu
         Ok(())
     };
     reader.walk(Start::Oldest, &mut take).map(drop)
+}
+
+/// Whoever reads a ledger from its newest segment back.
+pub trait Backward {
+    /// Takes in a record. Those of one segment come oldest first.
+    fn record(&mut self, line: LedgerLine<'_>);
+
+    /// Takes note that all of a segment has come, which began then. Says whether the one before is
+    /// wanted.
+    fn segment(&mut self, begun: Timestamp) -> Further;
+}
+
+/// Whether more of a ledger is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Further {
+    /// The segment before.
+    Older,
+    /// What was read will do.
+    Enough,
+}
+
+/// Hands over a ledger's records, the newest segment first, until there is enough: what is older is
+/// not even opened. What is read is checked like [`read_ledger`] does.
+pub fn read_ledger_back(folder: &Path, reading: &mut dyn Backward) -> Result<(), StateError> {
+    let folder = ledger_folder(folder);
+    read_back_on(&Disk::new(&folder), &folder, reading)
+}
+
+/// Reads a ledger that lies in `storage` back.
+pub(super) fn read_back_on(
+    storage: &dyn Storage,
+    folder: &Path,
+    reading: &mut dyn Backward,
+) -> Result<(), StateError> {
+    let reading = RefCell::new(reading);
+    let mut take = |walked: Walked<'_>| {
+        if let (Some(line), Ok(text)) = (walked.line, std::str::from_utf8(walked.raw)) {
+            reading.borrow_mut().record(LedgerLine { at: line.at, record: &line.event, text });
+        }
+        Ok(())
+    };
+    let mut more = |head: &Head| reading.borrow_mut().segment(head.at) == Further::Older;
+    reader(storage, folder)?.walk_back(&mut take, &mut more)
 }
 
 /// Reads a ledger that lies in `storage`.

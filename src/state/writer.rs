@@ -13,7 +13,7 @@ use super::checkpoint::Place;
 use super::error::StateError;
 use super::keeper::{Done, Due, Keeper, Task, Told};
 use super::ledger::{Draft, Ledger, Segment, Written};
-use super::manifest::{MAX_KEPT_BYTES, Store};
+use super::manifest::{Log, MAX_KEPT_BYTES, Store};
 use super::queue::Queue;
 use crate::clock::Clock;
 use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, TargetId, Triggers};
@@ -127,6 +127,15 @@ pub(super) struct Writer {
     pub(super) runs: HashMap<RunId, TargetId>,
 }
 
+/// What the writer leaves behind when it ends well.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// What could not be done to keep the ledger's folder.
+    pub(super) unkept: Option<StateError>,
+    /// How much the manifest's log has grown.
+    pub(super) log: Log,
+}
+
 /// Whether there is something new for the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sealed {
@@ -144,8 +153,9 @@ struct Group {
 
 impl Writer {
     /// Works until the queue is closed and empty, then waits for the keeper and brings the manifest
-    /// to the ledger's end. Tells then what could not be done to keep the folder, if anything.
-    pub(super) fn run(mut self) -> Result<Option<StateError>, StateError> {
+    /// to the ledger's end. Tells then what could not be done to keep the folder, if anything, and how
+    /// much the manifest's log has grown.
+    pub(super) fn run(mut self) -> Result<Ended, StateError> {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
         self.keep()?;
@@ -153,7 +163,7 @@ impl Writer {
         self.wait_for_keeper(CLOSE_GRACE)?;
         self.settle()?;
         self.store.flush()?;
-        Ok(self.passing)
+        Ok(Ended { unkept: self.passing, log: self.store.log() })
     }
 
     /// Commits group after group; ends with the first failure.

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A running server of the lab.
 #[derive(Clone, Debug)]
@@ -34,6 +35,13 @@ impl Server {
     /// A file of the lab's certificates, keys and lists.
     pub(crate) fn pki(&self, name: &str) -> PathBuf {
         self.folder.join("pki").join(name)
+    }
+
+    /// Kills it with all its sessions and starts it again. Only for servers that no other test uses.
+    pub(crate) fn restart(&self) {
+        let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/servers");
+        let output = Command::new(servers).arg("restart").arg(&self.folder).arg(&self.name).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Every reply that it has sent since it started; only vsftpd and `ProFTPD` keep such a log.

@@ -435,6 +435,56 @@ fn what_no_recorded_beginning_proves_stays() {
     assert!(refused > 0, "a crash came after the intent");
 }
 
+/// What stands there when a part is read may be another file than the one that was looked at, or none
+/// that may be read.
+#[test]
+fn a_part_that_is_not_read_as_it_was_looked_at_stays() {
+    let other = |part, by: fn(u64) -> u64| match part {
+        Part::Read { size, beginning } => Part::Read { size: by(size), beginning },
+        Part::Unreadable => Part::Unreadable,
+    };
+    let (longer, shorter) = (|size| size + 1, |size| size - 1);
+    let reads: [(&str, &dyn Fn(Part) -> Part); 3] = [
+        ("unreadable", &|_| Part::Unreadable),
+        ("longer", &|part| other(part, longer)),
+        ("shorter", &|part| other(part, shorter)),
+    ];
+    for (what, read) in reads {
+        let mut refused = 0;
+        for cell in changing() {
+            for crash in 0..MOST_STEPS {
+                let world = changed(Cell { crash, ..cell }).filter(|world| part_of(world).is_some());
+                let Some(mut world) = world else { continue };
+                let before = world.standing().map(<[u8]>::to_vec);
+                let Some((mut machine, bytes)) = recalling(&mut world) else { continue };
+                let step = machine.part(read(world.part(bytes)));
+                let strange = matches!(step, DirectStep::Do(Step::Failed(DeliveryError::StrangePart { .. })));
+                assert!(strange, "{what}: {step:?} {cell:?}");
+                assert_eq!(world.standing().map(<[u8]>::to_vec), before);
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "a crash left a part");
+    }
+}
+
+/// A run that has come to reading a part of an upload whose source is another one by now, and how many of
+/// its first bytes are wanted.
+fn recalling(world: &mut World) -> Option<(Direct, u64)> {
+    let mut machine = Direct::new(world.spec());
+    let mut step = machine.start();
+    loop {
+        step = match step {
+            DirectStep::Do(Step::Perform(requests)) => {
+                let answers = requests.iter().map(|request| world.memory.perform(request)).collect();
+                machine.next(Input::Answers(answers))
+            }
+            DirectStep::ReadPart(bytes) => return Some((machine, bytes)),
+            _ => return None,
+        };
+    }
+}
+
 /// The first step, after looks, of a run that finds another source.
 fn with_another_source(world: &mut World) -> DirectStep {
     let sent = Sent { size: 99, digest: Digest::of(b"another") };

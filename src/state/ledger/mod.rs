@@ -11,6 +11,7 @@ mod read;
 mod segments;
 mod write;
 
+pub(super) use self::line::Head;
 pub use self::line::LedgerId;
 pub use self::read::{LedgerSummary, TornTail};
 pub(super) use self::read::{Reader, Start, Walk, Walked};

@@ -201,6 +201,34 @@ impl<'a> Reader<'a> {
         self.segment(file, &head, None, rest, visit).map(drop)
     }
 
+    /// Walks the segments from the newest back, for as long as `more` wants the one before a head. The
+    /// lines of each come in their order.
+    pub(in crate::state) fn walk_back(
+        &self,
+        visit: &mut dyn FnMut(Walked<'_>) -> Result<(), StateError>,
+        more: &mut dyn FnMut(&Head) -> bool,
+    ) -> Result<(), StateError> {
+        let mut later: Option<(SegmentFile, Head)> = None;
+        for file in self.files.iter().rev().copied() {
+            let (head, _) = self.source().head(file)?;
+            let rest = if later.is_none() { Rest::Nothing } else { Rest::Segments };
+            let walk = self.segment(file, &head, None, rest, visit)?;
+            if let Some((file, later)) = later
+                && (later.ledger != head.ledger
+                    || later.first.checked_sub(1) != Some(walk.end.seq)
+                    || later.prev != walk.end.hash)
+            {
+                let reason = "the segment before it does not end where this one begins";
+                return Err(self.source().damaged(file, 1, reason));
+            }
+            if !more(&head) {
+                break;
+            }
+            later = Some((file, head));
+        }
+        Ok(())
+    }
+
     /// The segments from a start on, with their heads.
     fn from(&self, start: Start) -> Result<Vec<(SegmentFile, Head)>, StateError> {
         let mut found: Vec<(SegmentFile, Head)> = Vec::new();

@@ -19,4 +19,4 @@ mod value;
 pub(super) use self::dump::Pair;
 pub use self::read::Manifest;
 pub(super) use self::snapshot::{MAX_KEPT_BYTES, Part, Snapshot};
-pub(super) use self::store::{Known, Opening, Store, StoreHandle, exists, path};
+pub(super) use self::store::{Known, Log, Opening, Store, StoreHandle, exists, path, wind_up};

@@ -29,6 +29,12 @@ const OPEN_DEADLINE: Duration = Duration::from_mins(5);
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 const RELEASE_POLL: Duration = Duration::from_millis(5);
 
+/// After how many records the manifest's log is wound up when it is closed. Opening reads the log from
+/// where the last opening ended, about 2 KB a record: less than this is read in a tenth of a second.
+const WIND_UP_RECORDS: u64 = 20_000;
+/// How long that may take: as long as the next opening would.
+const WIND_UP_DEADLINE: Duration = Duration::from_mins(1);
+
 /// How many damaged manifests of the same second are kept apart before opening gives up.
 const MAX_ASIDE: u32 = 1_000;
 
@@ -89,6 +95,24 @@ pub(in crate::state) struct Store {
     pub(in crate::state) last_run: RunId,
     /// The target that each job had last.
     pub(in crate::state) jobs: BTreeMap<JobName, Target>,
+    /// How many records were applied since it was opened.
+    applied_records: u64,
+}
+
+/// How much the log of a manifest has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::state) enum Log {
+    /// The next opening reads it in no time.
+    Short,
+    /// It should be [wound up](wind_up).
+    Long,
+}
+
+/// Has sled note where its log ends, which it does when it is opened and never else: the next opening
+/// then begins there. Of a manifest that nobody has open. What fails here costs the next opening time,
+/// and meets it again.
+pub(in crate::state) fn wind_up(folder: &Path) {
+    drop(open_within_deadline(path(folder), WIND_UP_DEADLINE));
 }
 
 /// The manifest, to be read.
@@ -146,6 +170,7 @@ impl Store {
     /// Applies what the ledger has committed up to `end`, to each tree what it does not have
     /// yet, in one batch together with the position.
     pub(in crate::state) fn apply(&mut self, written: &[Written], end: Position) -> Result<(), StateError> {
+        self.applied_records += u64::try_from(written.len()).unwrap_or(u64::MAX);
         let mut by_target: BTreeMap<TargetId, Vec<&Written>> = BTreeMap::new();
         for line in written {
             if let Some(target) = line.target {
@@ -188,6 +213,11 @@ impl Store {
     /// Forgets the suspicion under which the manifest was rebuilt.
     pub(in crate::state) fn trust(&self) -> Result<(), StateError> {
         self.handle.guard.clear()
+    }
+
+    /// How much its log has grown since it was opened.
+    pub(in crate::state) const fn log(&self) -> Log {
+        if self.applied_records < WIND_UP_RECORDS { Log::Short } else { Log::Long }
     }
 
     /// Writes out what is in memory.
@@ -343,6 +373,7 @@ impl Loaded {
             general_applied: seq(&known.general),
             last_run,
             jobs,
+            applied_records: 0,
         };
         Opening { store, known, notice }
     }

@@ -286,3 +286,29 @@ fn a_target_of_which_nothing_is_known_does_not_stand_in_the_way() {
     assert_eq!(opened.notices, Vec::<String>::new());
     opened.state.close().unwrap();
 }
+
+/// Where the log of a manifest ended when sled last noted it, in bytes.
+fn noted_end(folder: &Path) -> u64 {
+    let found = fs::read_dir(folder.join("manifest")).unwrap().map(|entry| entry.unwrap().file_name());
+    let ends = found.filter_map(|name| u64::from_str_radix(name.to_str()?.strip_prefix("snap.")?, 16).ok());
+    ends.max().unwrap_or(0)
+}
+
+/// Opening reads the manifest's log from where its end was last noted: after a clean end there is next
+/// to nothing, however much was recorded since the state was opened.
+#[test]
+fn after_a_clean_end_opening_reads_little_of_the_manifests_log() {
+    let (folder, target) = (tempfile::tempdir().unwrap(), target("a"));
+    let state = reopen(folder.path());
+    let run = start(&state, &target);
+    for number in 0..6_u64 {
+        let names = (0..4_000).map(|file| format!("f{}", file * 6 + number));
+        commit(&state, &target, names.map(|name| delivered(run, &name, number)).collect());
+    }
+    state.close().unwrap();
+    let noted = noted_end(folder.path());
+    reopen(folder.path()).close().unwrap();
+    let read = noted_end(folder.path()) - noted;
+    assert!(noted > 1 << 20, "the log is long: {noted}");
+    assert!(read < 1 << 20, "{read} bytes of {noted} were read again");
+}

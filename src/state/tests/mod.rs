@@ -55,6 +55,12 @@ fn small(segment_bytes: u64) -> Keeping {
     Keeping { segment_bytes, patience: PATIENCE, ..Keeping::default() }
 }
 
+/// A state whose ledger has a new segment every few records.
+pub(crate) fn open_in_small_segments(folder: &Path, clock: Arc<dyn Clock>) -> State {
+    let disk: Arc<dyn Storage> = Arc::new(Disk::new(&ledger_folder(folder)));
+    State::open_on(folder, clock, &disk, small(SMALL_SEGMENT)).unwrap().state
+}
+
 fn open_sim(folder: &Path, disk: &SimDisk) -> Result<Opened, StateError> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     State::open_on(folder, clock(), &storage, small(SMALL_SEGMENT))

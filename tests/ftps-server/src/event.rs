@@ -4,11 +4,16 @@ use std::path::PathBuf;
 
 /// Something that has happened on the server.
 ///
-/// It is told before the reply is sent: when the client reads its 226 or 250, whatever the hook did
+/// But for [`Asked`](Self::Asked) it is told before the reply is sent: when the client reads its 226 or 250, whatever the hook did
 /// to the file has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A command has come, and nothing has been done about it yet.
+    Asked {
+        /// Its name, in capitals.
+        verb: String,
+    },
     /// A port waits for a data connection; the client has not been told of it.
     Listening {
         /// The port, on the control connection's address.

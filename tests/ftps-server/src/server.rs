@@ -293,8 +293,8 @@ impl Builder {
         self
     }
 
-    /// Calls this after each completed upload and rename, before the reply is sent; other sessions
-    /// wait for it.
+    /// Calls this at each command that comes, and after each completed upload and rename, before the
+    /// reply is sent; other sessions wait for it.
     #[must_use]
     pub fn on_event(mut self, hook: impl FnMut(&Event) + Send + 'static) -> Self {
         self.hook = Some(Box::new(hook));

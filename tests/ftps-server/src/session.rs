@@ -10,6 +10,7 @@ use crate::control::{Channel, Control};
 use crate::data::{Agreed, Data};
 use crate::dialect::Feature;
 use crate::digest::Algorithm;
+use crate::event::Event;
 use crate::faults::{Action, Moment};
 use crate::reply::Reply;
 use crate::server::Mode;
@@ -143,6 +144,7 @@ impl Session {
             };
             let command = Command::parse(&line);
             self.record(Direction::In, &command.for_transcript());
+            self.shared.tell(&Event::Asked { verb: command.verb.clone() });
             self.actions = self.shared.faults.at_command(&command.verb, &command.argument);
             flow = self.obey(&command).await?;
         }

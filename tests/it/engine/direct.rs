@@ -194,6 +194,22 @@ async fn what_begins_otherwise_than_the_record_says_is_left_alone() {
     }
 }
 
+/// A server that sends and sends in place of the part: as much is read as was being stored, and the file is
+/// no part of ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_does_not_end_is_not_read_for_ever() {
+    let bench = died(Mode::Mirror).await;
+    std::fs::remove_file(bench.server.root().join("in/a.bin")).unwrap();
+    bench.put("in/a.bin", vec![b'n'; 5000]);
+    bench.write("a.bin", vec![b'o'; 300_000]);
+    bench.server.arm(Fault::on("RETR", Action::EndlessData(vec![b'n'; 1000])));
+    let report = bench.deliver().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::FilesFailed), "{}", cause(&report));
+    assert!(cause(&report).contains("not known to be a part"), "{}", cause(&report));
+    bench.server.clear_faults();
+    assert_eq!(bench.deliver().await.counts.delivered, 1, "it is a part of ours after all");
+}
+
 /// A refused upload has not begun: what stands there afterwards is nobody's part.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_upload_leaves_no_intent() {

@@ -119,6 +119,34 @@ async fn what_the_next_run_presumes_is_counted_once() {
     assert_each_once(&taken);
 }
 
+/// What cannot be settled yet is not swept by the same run, which would make it look as if the consumer had
+/// taken it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_settled_yet_is_not_swept() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.job.mode = Mode::Drop;
+    bench.definition.connections = 1.try_into().unwrap();
+    bench.write("a.csv", "a");
+    bench.server.arm(Fault::on("RNTO", Action::DropControl(Moment::Before)));
+    bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
+    assert_eq!(bench.run().await.exit(), Exit::Temporary);
+    bench.server.clear_faults();
+    for verb in ["SIZE", "MDTM", "HASH", "RETR", "RNFR"] {
+        bench.server.arm(Fault::on(verb, Action::Reply("450 Busy".into())).naming(".nf-"));
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.counts.presumed, report.counts.failed), (0, 0, 1));
+    assert_eq!(bench.litter().len(), 1, "{report:#?}");
+    let listed = bench.server.transcript().commands().into_iter().any(|line| line.starts_with("MLSD"));
+    assert!(listed, "its folder was not swept at all");
+    bench.server.clear_faults();
+    let report = bench.run().await;
+    let counts = report.counts;
+    assert_eq!((counts.delivered + counts.settled, counts.presumed, report.exit()), (1, 0, Exit::Done));
+    assert_eq!(bench.stored("in/a.csv").as_deref(), Some(b"a".as_slice()));
+    assert_eq!(bench.litter(), Vec::<String>::new());
+}
+
 /// Two jobs with one destination: neither sweeps what the other has in doubt, which it would then
 /// presume to be taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

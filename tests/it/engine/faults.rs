@@ -129,3 +129,21 @@ async fn a_folder_that_cannot_be_listed_is_swept_when_it_can() {
     assert_eq!(bench.run().await.exit(), Exit::Done);
     bench.expect_no_connection(1).await;
 }
+
+/// A server that lets nobody in when leftovers are to be swept: they are not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leftovers_are_swept_when_the_server_lets_us_in_again() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.definition.connections = 1.try_into().unwrap();
+    bench.write("a.txt", CONTENT);
+    bench.server.arm(Fault::on("HASH", Action::DropControl(Moment::Before)));
+    bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
+    assert_eq!(bench.run().await.exit(), Exit::Temporary);
+    assert_eq!(bench.litter().len(), 1);
+    // Nobody is let in any more, and the source is gone: the next runs have nothing but the leftovers.
+    std::fs::remove_file(bench.job.source.join("a.txt")).unwrap();
+    assert_eq!(bench.run().await.exit(), Exit::Temporary);
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(bench.litter(), Vec::<String>::new());
+}

@@ -30,6 +30,7 @@ mod retire;
 mod runs;
 mod scopes;
 mod sidecars;
+mod stops;
 mod strangers;
 mod tls;
 mod trust;

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
 
 use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
-use nightferry::domain::{Deletes, Exit, RelPath, RemoteDelete, RunReport};
+use nightferry::domain::{AfterDelivery, Deletes, Exit, Mode, Record, RelPath, RemoteDelete, RunReport};
+use nightferry::state::read_ledger;
 
 use super::bench::{Ahead, Bench, cause};
 
@@ -93,6 +95,8 @@ async fn a_leap_of_the_clock_does_not_empty_the_trash() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_trash_of_a_lost_state_is_not_written_over() {
     let bench = delivered(RemoteDelete::Trash, vec![]).await;
+    // So that both removals are of runs of the same number.
+    bench.run().await;
     for round in 1..=2 {
         remove(&bench, 3..4);
         assert_eq!(bench.run().await.counts.removed, 1);
@@ -208,6 +212,43 @@ async fn what_is_not_ours_any_more_stays() {
     }
 }
 
+/// Another file of the same size: known by its time, or by its hash, and where the server tells neither,
+/// nothing is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_file_of_the_same_size_stays() {
+    let blind = || Dialect::vsftpd().forbid("MDTM", "500 Unknown command.");
+    for (what, dialect, removal) in [
+        ("time", Dialect::vsftpd(), RemoteDelete::Trash),
+        ("hash", Dialect::full(), RemoteDelete::Trash),
+        ("hash", Dialect::full(), RemoteDelete::Delete),
+        ("nothing", blind(), RemoteDelete::Delete),
+    ] {
+        let mut bench = Bench::new(dialect, []);
+        for name in ["theirs now", "ours", "stays"] {
+            bench.write(name, "12345");
+        }
+        assert_eq!(bench.run().await.counts.delivered, 3, "{what}");
+        bench.job.deletes = Deletes { remote: removal, max_percent: 100, ..Deletes::default() };
+        let there = bench.server.root().join("in/theirs now");
+        let time = fs::metadata(&there).unwrap().modified().unwrap();
+        fs::write(&there, "67890").unwrap();
+        let time = if what == "hash" { time } else { UNIX_EPOCH };
+        fs::File::options().write(true).open(&there).unwrap().set_modified(time).unwrap();
+        for name in ["theirs now", "ours"] {
+            fs::remove_file(bench.job.source.join(name)).unwrap();
+        }
+        let report = bench.run().await;
+        assert_eq!(bench.stored("in/theirs now").unwrap(), b"67890", "{what}: {report:#?}");
+        if what == "nothing" {
+            assert_eq!((report.counts.removed, report.counts.not_removed), (0, 2), "{report:#?}");
+            assert!(cause(&report).contains("neither the time of files"), "{report:#?}");
+        } else {
+            assert_eq!((report.counts.removed, report.counts.not_removed), (1, 1), "{what}: {report:#?}");
+            assert!(cause(&report).contains("not what was delivered"), "{what}: {report:#?}");
+        }
+    }
+}
+
 /// A reply that never came, a refusal: the next run goes on, and nothing else goes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_off_deletions_are_ended_by_the_next_run() {
@@ -267,6 +308,103 @@ async fn what_vanishes_after_the_scan_is_not_deleted() {
     assert_eq!(report.counts.removed, 0, "what the guard saw is not what is gone");
     // The next run asks anew, and the guard has its say.
     assert_eq!(bench.run().await.exit(), Exit::Source);
+}
+
+/// While files are being deleted, another one vanishes that nobody allowed to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_vanishes_while_others_are_deleted_stays() {
+    // More than are looked at ahead, so that the last one is not looked for yet.
+    const MANY: usize = 40;
+    let place: Arc<OnceLock<PathBuf>> = Arc::default();
+    let seen = Arc::clone(&place);
+    let mut bench = Bench::watched(Server::builder().dialect(Dialect::full()), move |event| {
+        if let (Event::Asked { verb }, Some(last)) = (event, seen.get())
+            && verb == "SIZE"
+        {
+            let _gone = fs::remove_file(last);
+        }
+    });
+    for n in 0..=MANY {
+        bench.write(&format!("sub/{n:02}.csv"), format!("{n}"));
+    }
+    bench.write("anchor", "stays");
+    assert_eq!(bench.run().await.counts.delivered, MANY as u64 + 2);
+    bench.job.deletes =
+        Deletes { remote: RemoteDelete::Delete, max_percent: 100, max_files: u64::MAX, ..Deletes::default() };
+    remove(&bench, 0..MANY);
+    place.set(bench.job.source.join(format!("sub/{MANY}.csv"))).unwrap();
+    let report = bench.run().await;
+    assert_eq!((report.counts.removed, standing(&bench)), (MANY as u64, 2), "{report:#?}");
+    assert!(bench.stored(&format!("in/sub/{MANY}.csv")).is_some(), "nobody allowed it to go");
+    assert_eq!(bench.run().await.counts.removed, 1, "the next run asks for it");
+}
+
+/// What was taken out of the source after its delivery is not gone from it, nor is what was presumed, also
+/// where the job is a mirror by now. What the patterns leave out by now is not the job's concern.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_setting_took_out_of_the_source_stays() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.job.mode = Mode::Drop;
+    bench.job.after_delivery = AfterDelivery::Delete;
+    for n in 0..3 {
+        bench.write(&format!("sub/{n:02}.csv"), format!("{n}"));
+    }
+    assert_eq!(bench.run().await.counts.retired, 3);
+    bench.write("presumed", "taken");
+    bench.server.arm(Fault::on("RNTO", Action::Vanish).once());
+    bench.server.arm(Fault::on("RNTO", Action::DropControl(Moment::Unanswered)).once());
+    assert_eq!(bench.run().await.counts.presumed, 1);
+    bench.server.clear_faults();
+    fs::remove_file(bench.job.source.join("presumed")).unwrap();
+    bench.put("in/presumed", "taken");
+    bench.job.mode = Mode::Mirror;
+    bench.job.after_delivery = AfterDelivery::Keep;
+    bench.job.deletes =
+        Deletes { remote: RemoteDelete::Delete, max_percent: 100, max_files: u64::MAX, ..Deletes::default() };
+    for name in ["goes", "stays", "left out"] {
+        bench.write(name, name);
+    }
+    assert_eq!(bench.run().await.counts.delivered, 3);
+    bench.job.exclude = vec!["left out".parse().unwrap()];
+    for name in ["goes", "left out"] {
+        fs::remove_file(bench.job.source.join(name)).unwrap();
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.removed, standing(&bench)), (1, 6), "{report:#?}");
+    assert_eq!(bench.stored("in/goes"), None);
+}
+
+/// An empty folder is not remembered as what the source is, also where nothing is to be deleted: it may
+/// be what lies beneath a disk that is not mounted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_source_is_not_remembered() {
+    let bench = delivered(RemoteDelete::Keep, vec![]).await;
+    let remembered = || {
+        let mut last = None;
+        read_ledger(&bench.state_folder(), &mut |line| {
+            if let Record::RunFinished(finished) = line.record {
+                last = Some(finished.source);
+            }
+        })
+        .unwrap();
+        last.unwrap()
+    };
+    assert_eq!(remembered().map(|seen| seen.files), Some(FILES as u64));
+    fs::remove_dir_all(bench.job.source.join("sub")).unwrap();
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(remembered(), None);
+}
+
+/// Where the guard says stop, the trash is not emptied either: the clock may be as wrong as the source.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trash_stays_where_the_guard_stops_the_run() {
+    let mut bench = delivered(RemoteDelete::Trash, vec![]).await;
+    remove(&bench, 3..4);
+    assert_eq!(bench.run().await.counts.removed, 1);
+    bench.job.deletes.trash_days = 0;
+    remove(&bench, 4..FILES);
+    assert_eq!(bench.run().await.exit(), Exit::Source);
+    assert_eq!((trash(&bench).len(), standing(&bench)), (1, FILES - 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

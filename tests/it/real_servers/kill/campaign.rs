@@ -96,6 +96,7 @@ const LARGE: usize = 65 << 20;
 pub(super) struct Campaign {
     kind: Kind,
     dice: Dice,
+    server: Server,
     agent: Agent,
     journal: Journal,
     source: Source,
@@ -162,7 +163,8 @@ impl Campaign {
         let watch = Watch::begin(&agent.arrivals, &folders, ledger, journal.clone());
         let source = Source::new(agent.source(), agent.other_folder("desk"), journal.clone());
         let (tally, story, faults) = (Tally::default(), Vec::new(), Vec::new());
-        Self { kind, dice, agent, journal, source, moved, office, watch, line, tally, story, faults }
+        let server = server.clone();
+        Self { kind, dice, server, agent, journal, source, moved, office, watch, line, tally, story, faults }
     }
 
     /// Strikes so many times with SIGKILL, lets the job come to its end, and holds everything
@@ -217,6 +219,7 @@ impl Campaign {
             Blow::Terminate => kill_process(process, Signal::TERM).unwrap(),
             Blow::Interrupt => kill_process(process, Signal::INT).unwrap(),
             Blow::Cut => self.line.cut(),
+            Blow::Restart => self.server.restart(),
         }
         let status = if blow == Blow::Kill { child.wait().unwrap() } else { self.wait(&mut child) };
         self.story.push(format!("run {}: {blow:?} at {moment:?}, {latency} ms: {status}", self.tally.runs));

@@ -1,5 +1,5 @@
 //! The kill test: the binary against real servers, struck at every named step and at random, with
-//! an office that takes files away. Nothing may be lost, come twice, or be seen half.
+//! an office that takes files away; now and then the servers are struck. Nothing may be lost, come twice, or be seen half.
 //!
 //! `NIGHTFERRY_KILLS` says how often in all (over the four servers), `NIGHTFERRY_KILL_SEED` where
 //! the choices begin; both are printed. What is chosen follows from the seed; how far the process
@@ -65,20 +65,20 @@ fn nothing_is_lost_or_doubled(name: &str) {
 
 #[test]
 fn vsftpd() {
-    nothing_is_lost_or_doubled("vsftpd");
+    nothing_is_lost_or_doubled("vsftpd-killed");
 }
 
 #[test]
 fn proftpd() {
-    nothing_is_lost_or_doubled("proftpd");
+    nothing_is_lost_or_doubled("proftpd-killed");
 }
 
 #[test]
 fn pure_ftpd() {
-    nothing_is_lost_or_doubled("pureftpd");
+    nothing_is_lost_or_doubled("pureftpd-killed");
 }
 
 #[test]
 fn pyftpdlib() {
-    nothing_is_lost_or_doubled("pyftpd");
+    nothing_is_lost_or_doubled("pyftpd-killed");
 }

@@ -26,6 +26,9 @@ pub(super) enum Blow {
     Interrupt,
     /// All control connections are reset, and the run comes to its own end.
     Cut,
+    /// The server's daemon and all its sessions get SIGKILL, and it is started again; the run comes to
+    /// its own end.
+    Restart,
 }
 
 /// A long run takes about so long; after most of that it has ended by itself.
@@ -81,6 +84,7 @@ pub(super) fn draw(dice: &mut Dice, can_come: impl Fn(Step) -> bool) -> (Moment,
         0 => Blow::Terminate,
         1 => Blow::Interrupt,
         2 => Blow::Cut,
+        3 => Blow::Restart,
         _ => Blow::Kill,
     };
     (moment, blow)
