@@ -16,6 +16,7 @@ mod exit;
 mod expect;
 mod ids;
 mod job;
+mod length;
 mod mount;
 mod network;
 mod notify;
@@ -57,6 +58,7 @@ pub use self::exit::Exit;
 pub use self::expect::{DailyExpectation, Deliveries, Expectation, Late, Punctuality, RunSuccess};
 pub use self::ids::{AgentId, JobName, ParseNameError, RunId, ServerName};
 pub use self::job::{AfterDelivery, Job, Mode, Overwrite, PublishWay};
+pub use self::length::length_in_words;
 pub use self::mount::Mount;
 pub use self::network::{ActivePorts, AddressFamily, DataMode, Network, PasvAddress, Timeouts};
 pub use self::notify::{
