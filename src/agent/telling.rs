@@ -43,7 +43,7 @@ pub fn context(clock: &Arc<dyn Clock>) -> Context {
         host: host(),
         clock: Arc::clone(clock),
         secrets: Arc::new(|reference| secret::resolve(reference).map_err(|error| error.to_string())),
-        settled: Arc::new(|_| {}),
+        done_with: Arc::new(|_| {}),
     }
 }
 
@@ -58,11 +58,11 @@ impl Telling {
     /// Takes up what stands in the state folder. A file that cannot be read is taken as empty. Blocks.
     pub fn open(state_dir: &Path, clock: &Arc<dyn Clock>) -> Self {
         let book = Arc::new(Book::open(&state_dir.join(FILE)));
-        let settled = Arc::clone(&book);
-        let settled = move |id: &str| {
-            settled.change(|alerts| alerts.told(id));
+        let done_with = Arc::clone(&book);
+        let done_with = move |id: &str| {
+            done_with.change(|alerts| alerts.told(id));
         };
-        let context = Context { settled: Arc::new(settled), ..context(clock) };
+        let context = Context { done_with: Arc::new(done_with), ..context(clock) };
         Self { book, outbound: Outbound::new(context), clock: Arc::clone(clock) }
     }
 

@@ -20,7 +20,7 @@ pub(super) fn in_words(timing: &Timing, watch: Option<&Watching>, now: Timestamp
     match (watch, &timing.schedule) {
         (None, None) => line("runs", "by hand: it has no schedule"),
         (None, Some(_)) => {}
-        (Some(watch), _) => line("runs", &format!("{appear} {}", length_in_words(watch.settle.0))),
+        (Some(watch), _) => line("runs", &format!("{appear} {}", length_in_words(watch.rest.0))),
     }
     match &timing.schedule {
         None => {}

@@ -98,4 +98,4 @@ pub use self::timing::{HeldToWindows, LimitCause, RunLimit, Timing};
 pub use self::trigger::{Missed, Trigger, Triggers};
 pub use self::twin::{Twin, TwinKind, Twins};
 pub use self::usual::{Factor, Usual};
-pub use self::watching::{ParseMarkerError, ReadyMarker, Settle, WaitCause, WaitingFile, Watching};
+pub use self::watching::{ParseMarkerError, ReadyMarker, Rest, WaitCause, WaitingFile, Watching};

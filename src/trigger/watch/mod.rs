@@ -229,7 +229,7 @@ impl Watch {
 
     /// When what was gathered is to be told.
     fn ripe(&self) -> Option<Instant> {
-        let quiet = self.policy.settle.0.max(LEAST_QUIET);
+        let quiet = self.policy.rest.0.max(LEAST_QUIET);
         self.signs()
             .and_then(|signs| signs.span())
             .map(|(first, last)| (last + quiet.min(MOST_GATHERED)).min(first + MOST_GATHERED))
@@ -245,7 +245,7 @@ impl Watch {
         }
         let Gathered { folders, fresh, .. } = gathered;
         if !fresh.is_empty() {
-            let at = Instant::now() + self.policy.settle.0.max(LEAST_SECOND_LOOK);
+            let at = Instant::now() + self.policy.rest.0.max(LEAST_SECOND_LOOK);
             self.again.push_back((at, fresh));
         }
         if self.again.iter().map(|(_, folders)| folders.len()).sum::<usize>() > Folders::MOST {
