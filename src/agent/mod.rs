@@ -38,7 +38,7 @@ pub use self::history::{History, RunEntry};
 pub use self::meter::Meter;
 pub use self::protocol::{Request, Told};
 pub use self::status::{
-    AlertStatus, JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting,
+    AlertStatus, JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting, days_left,
 };
 pub use self::supervisor::{Start, run};
 pub use self::telling::{COMMAND_GRACE, Telling, alerts_in, all_receivers, context};

@@ -450,7 +450,10 @@ impl Supervisor {
             servers: self
                 .servers
                 .iter()
-                .map(|server| ServerStatus::of(server, self.profiles.of(server)))
+                .map(|remote| {
+                    let server = remote.server();
+                    ServerStatus::of(server, self.profiles.of(server), remote.own_certificate_good_until())
+                })
                 .collect(),
             alerts: self.telling.open_alerts().into_iter().map(AlertStatus::from).collect(),
         }

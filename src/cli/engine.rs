@@ -20,7 +20,7 @@ use crate::domain::{
 };
 use crate::observe::{Planned, PlannedAction, count, presumed_reason};
 use crate::plan::{self, Action, Reason};
-use crate::remote::{Deadlines, Profiles, Remote, check_path};
+use crate::remote::{Deadlines, Profiles, Remote, check_path, own_certificate_good_until};
 use crate::source::{Filter, SourceRoot};
 use crate::state::{LedgerLine, LedgerSummary, Opened, State, StateError, read_ledger, verify_ledger};
 
@@ -163,8 +163,9 @@ impl Told {
         }
         let server = self.config.jobs.get(job).and_then(|job| self.config.servers.get(&job.server));
         if let Some(server) = server {
-            let until = self.profiles.of(server).certificate_good_until(server);
-            self.telling.look_at_certificate(&self.config, server, until);
+            let theirs = self.profiles.of(server).certificate_good_until(server);
+            let ours = own_certificate_good_until(server);
+            self.telling.look_at_certificates(&self.config, server, theirs, ours);
         }
     }
 }
