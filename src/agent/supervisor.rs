@@ -308,8 +308,18 @@ impl Supervisor {
                 watcher.status = Some(text);
             }
             Seen::Dirty(dirty) => {
-                if dirty.reason == DirtyReason::Overflow {
-                    self.meter.overflowed(&name);
+                match dirty.reason {
+                    DirtyReason::Overflow => self.meter.overflowed(&name),
+                    DirtyReason::Replaced => {
+                        warn!(job = %name, "The source folder was moved, removed, unmounted or replaced; all of what is there now is looked at.");
+                    }
+                    DirtyReason::Missed => {
+                        warn!(job = %name, "The source folder is still not there; a run tells of it.");
+                    }
+                    DirtyReason::Began
+                    | DirtyReason::Events
+                    | DirtyReason::Polled
+                    | DirtyReason::Reconcile => {}
                 }
                 keeper.source.add(dirty.scope);
                 if self.phase == Phase::Working {

@@ -1,6 +1,7 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
 mod early;
+mod root;
 mod rounds;
 mod status_page;
 

@@ -155,7 +155,7 @@ async fn a_root_with_another_inode_is_noticed_by_its_look_alone() {
     fs::remove_file(folder.path().join("link")).unwrap();
     std::os::unix::fs::symlink("other", folder.path().join("link")).unwrap();
     watch.health = Instant::now();
-    assert_eq!(dirty(&mut watch).await, Dirty { scope: Scope::All, reason: DirtyReason::Began });
+    assert_eq!(dirty(&mut watch).await, Dirty { scope: Scope::All, reason: DirtyReason::Replaced });
     fs::write(folder.path().join("other/x"), b"1").unwrap();
     assert_eq!(dirty(&mut watch).await.scope.reach(None), Reach::Files);
 }
