@@ -1,5 +1,6 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
+mod clock;
 mod early;
 mod root;
 mod rounds;
