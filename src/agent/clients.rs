@@ -92,7 +92,8 @@ mod tests {
                 stream.write_all(&byte).await.unwrap();
             }
         };
-        let door = tokio::spawn(serve("a test", listener, 2, echo));
+        let mut door = JoinSet::new();
+        door.spawn(serve("a test", listener, 2, echo));
         let enter = async || {
             let mut stream = UnixStream::connect(&path).await.unwrap();
             let mut byte = [0];
@@ -113,6 +114,6 @@ mod tests {
         while enter().await.1 == 0 {
             tokio::task::yield_now().await;
         }
-        door.abort();
+        door.shutdown().await;
     }
 }

@@ -147,7 +147,7 @@ impl Telling {
         let ours = ours.map(|until| (AlertKey::ClientCertificate(server.name.clone()), until));
         for (key, until) in theirs.into_iter().chain(ours) {
             let now = self.clock.now();
-            let news = self.book.change(|alerts| alerts.certificate(key, until, now));
+            let news = self.book.change(|alerts| alerts.certificate(&key, until, now));
             self.tell(config, news);
         }
     }

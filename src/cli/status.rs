@@ -120,8 +120,8 @@ const OURS: [&str; 2] =
     ["put a new one in its place (`client_certificate`)", "get a new one (`client_certificate`)"];
 
 /// How long a certificate is good, and what to do.
-fn certificate(what: &str, [expired, soon]: [&str; 2], expires: Timestamp, now: Timestamp) -> String {
-    match days_left(expires, now) {
+fn certificate(what: &str, [expired, soon]: [&str; 2], until: Timestamp, now: Timestamp) -> String {
+    match days_left(until, now) {
         ..0 => format!("{what}: EXPIRED; {expired}"),
         days @ 0..CERTIFICATE_SOON_DAYS => {
             let days = count(days.unsigned_abs(), "day");

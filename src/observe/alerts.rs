@@ -180,9 +180,9 @@ impl Alerts {
     }
 
     /// Takes in until when a certificate is good: that of a server, or the one that it is shown.
-    pub fn certificate(&mut self, key: AlertKey, until: Timestamp, at: Timestamp) -> Option<News> {
+    pub fn certificate(&mut self, key: &AlertKey, until: Timestamp, at: Timestamp) -> Option<News> {
         const DAY: u64 = 24 * 60 * 60;
-        let whose = match &key {
+        let whose = match key {
             AlertKey::Job(..) => return None,
             AlertKey::Certificate(server) => format!("the certificate of server {server}"),
             AlertKey::ClientCertificate(server) => {
@@ -192,7 +192,7 @@ impl Alerts {
         let left = until.since(at);
         let passed = |days: &u64| left <= Duration::from_secs(days * DAY);
         let Some(reached) = CERTIFICATE_DAYS.into_iter().rfind(passed) else {
-            return self.well(&key, at);
+            return self.well(key, at);
         };
         let day = until.to_utc().format("%Y-%m-%d");
         let text = match left.as_secs() / DAY {
@@ -202,7 +202,7 @@ impl Alerts {
                 if days == 0 { "less than a day".to_owned() } else { count(days, "day") }
             ),
         };
-        self.wrong(&key, Occasion::Late, &reached.to_string(), || Cause::plain(&text), at)
+        self.wrong(key, Occasion::Late, &reached.to_string(), || Cause::plain(&text), at)
     }
 
     /// Forgets what is no longer looked after, without a word.

@@ -107,22 +107,22 @@ fn a_certificate_is_told_of_at_thirty_fourteen_and_seven_days_and_at_its_end() {
     // Every six hours for 40 days, and some days beyond.
     for hours in (0..=42 * 24).step_by(6) {
         let now = until.minus(day * 40).plus(Duration::from_hours(hours));
-        heard.extend(alerts.certificate(server.clone(), until, now).map(|news| (hours / 24, news)));
+        heard.extend(alerts.certificate(&server, until, now).map(|news| (hours / 24, news)));
     }
     let days: Vec<_> = heard.iter().map(|(days, _)| 40 - days).collect();
     assert_eq!(days, [30, 14, 7, 0]);
     let text = |at: usize| heard[at].1.cause.as_ref().unwrap().told.clone();
     assert_eq!(text(0), "the certificate of server office runs out on 2026-12-31, in 30 days");
     assert_eq!(text(3), "the certificate of server office has run out on 2026-12-31");
-    let renewed = alerts.certificate(server.clone(), until.plus(day * 90), until).unwrap();
+    let renewed = alerts.certificate(&server, until.plus(day * 90), until).unwrap();
     assert_eq!(
         (renewed.turn, renewed.headline()),
         (Turn::WellAgain, "server office has a new certificate".into())
     );
     // An agent that was off for weeks tells once, of what is so now.
     let mut alerts = Alerts::default();
-    assert!(alerts.certificate(server.clone(), until, until.minus(day * 3)).is_some());
-    assert!(alerts.certificate(server.clone(), until, until.minus(day * 2)).is_none());
+    assert!(alerts.certificate(&server, until, until.minus(day * 3)).is_some());
+    assert!(alerts.certificate(&server, until, until.minus(day * 2)).is_none());
 }
 
 #[test]
@@ -133,8 +133,8 @@ fn our_own_certificate_is_told_of_beside_the_servers() {
         AlertKey::ClientCertificate("office".parse().unwrap()),
     );
     let (now, until) = (at(NOON), at("2026-11-30T00:00:00Z"));
-    assert!(alerts.certificate(theirs, until, now).is_some());
-    let news = alerts.certificate(ours.clone(), until, now).unwrap();
+    assert!(alerts.certificate(&theirs, until, now).is_some());
+    let news = alerts.certificate(&ours, until, now).unwrap();
     assert_eq!((news.kind, news.occasion), (AlertKind::ClientCertificate, Occasion::Late));
     assert_eq!(news.headline(), "server office needs a new certificate of ours");
     assert_eq!(
@@ -142,7 +142,7 @@ fn our_own_certificate_is_told_of_beside_the_servers() {
         "our own certificate for server office (`client_certificate`) runs out on 2026-11-30, in 9 days"
     );
     assert_eq!(alerts.open().count(), 2);
-    let renewed = alerts.certificate(ours, at("2027-11-30T00:00:00Z"), now).unwrap();
+    let renewed = alerts.certificate(&ours, at("2027-11-30T00:00:00Z"), now).unwrap();
     assert_eq!(renewed.headline(), "server office is shown a new certificate of ours");
     assert_eq!(alerts.open().count(), 1);
 }

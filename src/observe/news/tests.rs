@@ -77,8 +77,8 @@ fn each_kind_of_trouble_reads_well() {
     }
     for key in [AlertKey::Certificate, AlertKey::ClientCertificate] {
         let key = key("vault".parse().unwrap());
-        heard.extend(alerts.certificate(key.clone(), at.plus(std::time::Duration::from_hours(200)), at));
-        heard.extend(alerts.certificate(key, at.plus(std::time::Duration::from_hours(24 * 400)), at));
+        heard.extend(alerts.certificate(&key, at.plus(std::time::Duration::from_hours(200)), at));
+        heard.extend(alerts.certificate(&key, at.plus(std::time::Duration::from_hours(24 * 400)), at));
     }
     let texts: Vec<_> = heard.iter().map(|news| news.text("clinic-1", FileNames::Withheld)).collect();
     assert_eq!(texts.len(), 18);
