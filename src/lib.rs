@@ -57,7 +57,7 @@
 //! | [Missed](domain::Missed) | scheduled times at which nothing could run; a *catch-up* makes up for them with one run |
 //! | [Scope](domain::Scope) | which part of a source a run is about: all, or the folders that changed |
 //! | [Dirty](trigger::Dirty) | of a scope: changed, or may have |
-//! | Settled | of a file: left alone for so long that it counts as written to its end ([`Settle`](domain::Settle)); until then it is *waiting* |
+//! | At rest | of a file: left alone for so long that it counts as written to its end ([`Rest`](domain::Rest), `settle` in the configuration); until then it is *waiting* |
 //! | [Ready marker](domain::ReadyMarker) | a file whose presence says that the one beside it is written to its end |
 //! | [Window](domain::Window) | hours in which transfers may run |
 //! | [Run](domain::RunId) | one execution of a job |
@@ -77,7 +77,7 @@
 //! | Intent | the durable record ([Publishing](domain::Publishing)) that a proved file is about to get its final name |
 //! | [Evidence](domain::Evidence) | what the server showed of what it stored |
 //! | [Verified](domain::Verified) | the proof that came of it |
-//! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it |
+//! | In doubt | an intent whose end is not recorded; *settling* finds out what became of it; the verb `settle` is a person's [Decision](domain::Decision) about what is presumed |
 //! | [Storing](domain::Storing) | the intent of a job with `publish: direct`: a file is about to be stored under its final name |
 //! | [Displaced](domain::Displaced) | of an old version: under a temporary name, because the server does not rename over files |
 //! | [Sidecar](domain::Sidecar) | a small file published beside a delivered one: `X.sha256`, `X.done` |

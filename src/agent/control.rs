@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::clients;
 use super::protocol::{MAX_QUESTION_BYTES, Question, Request, Told, VERSION};
 use super::supervisor::Asked;
 use crate::domain::Exit;
@@ -25,8 +25,6 @@ const QUESTION_TIME: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// Answers that wait for a reader; what happens in runs is left out beyond that.
 const ANSWERS_WAITING: usize = 1_024;
-/// After a failed accept (no descriptors left), so that the loop does not spin.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The socket, open for clients.
 #[derive(Debug)]
@@ -51,23 +49,11 @@ impl Control {
 
     /// Answers until it is dropped.
     pub(super) async fn serve(self) {
-        let mut clients = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) if clients.len() < MAX_CLIENTS => {
-                        clients.spawn(client(stream, self.requests.clone()));
-                    }
-                    // They see the end of the stream.
-                    Ok(_) => warn!(clients = clients.len(), "Too many ask the agent at once; one was sent away."),
-                    Err(error) => {
-                        warn!(%error, "The control socket takes no client.");
-                        sleep(PAUSE).await;
-                    }
-                },
-                Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            }
-        }
+        let Self { listener, requests } = self;
+        clients::serve("the control socket", listener, MAX_CLIENTS, |stream| {
+            client(stream, requests.clone())
+        })
+        .await;
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Keeper {
     pub(super) oldest_waiting: Option<Waiting>,
     /// What is expected of it is held against this; `None` as long as the ledger is not read.
     pub(super) past: Option<Past>,
+    /// Since when a round is seen to be due.
+    round_due_since: Option<Timestamp>,
     pub(super) stay: Stay,
     /// The watch over its source.
     pub(super) watcher: Option<Watcher>,
@@ -84,6 +86,7 @@ impl Keeper {
             last_well: None,
             oldest_waiting: None,
             past: None,
+            round_due_since: None,
             stay: Stay::Kept,
             watcher: None,
             source: watches::Due::default(),
@@ -157,9 +160,18 @@ impl Keeper {
     }
 
     /// How it stands with all that is expected of it; nothing where its past is not known yet.
-    pub(super) fn standings(&self, now: Timestamp) -> impl Iterator<Item = (AlertKind, Punctuality)> {
-        let timing = &self.job.timing;
-        let judge = |past: &Past| past.standings(&timing.expectation, timing.schedule.as_ref(), now);
+    pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = (AlertKind, Punctuality)> {
+        let is_due = self.next_round(now).is_some_and(|due| due <= now);
+        // A clock that was put back begins it anew.
+        let since = self.round_due_since.filter(|since| *since <= now).unwrap_or(now);
+        self.round_due_since = is_due.then_some(since);
+        let (timing, due_since) = (&self.job.timing, self.round_due_since);
+        let judge = |past: &Past| {
+            let rounds = timing
+                .verify_every
+                .map(|every| (AlertKind::NotVerified, past.rounds.punctuality(every, due_since, now)));
+            past.standings(&timing.expectation, timing.schedule.as_ref(), now).into_iter().chain(rounds)
+        };
         self.past.as_ref().map(judge).into_iter().flatten()
     }
 

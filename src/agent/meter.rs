@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Event, JobName, Timestamp};
 use crate::observe::{Metric, Metrics};
-use crate::remote::Profiles;
+use crate::remote::{Profiles, own_certificate_good_until};
 
 /// How often the file is written while nothing happens, so that ages in it go on. Monitoring reads it
 /// as often as that.
@@ -81,7 +81,12 @@ impl Meter {
     pub fn write(&self, file: &Path, config: &Config, profiles: &Profiles) -> io::Result<()> {
         let mut metrics = self.lock().clone();
         let servers = config.jobs.values().filter_map(|job| config.servers.get(&job.server));
-        set_certificates(&mut metrics, servers.map(|server| ServerStatus::of(server, profiles.of(server))));
+        set_certificates(
+            &mut metrics,
+            servers.map(|server| {
+                ServerStatus::of(server, profiles.of(server), own_certificate_good_until(server))
+            }),
+        );
         write(file, &metrics.text())
     }
 
@@ -139,6 +144,9 @@ fn set_certificates(metrics: &mut Metrics, servers: impl Iterator<Item = ServerS
     for server in servers {
         if let Some(expires) = server.certificate_expires {
             metrics.set_time(Metric::CertificateExpiry, &[server.server.as_str()], expires);
+        }
+        if let Some(expires) = server.client_certificate_expires {
+            metrics.set_time(Metric::ClientCertificateExpiry, &[server.server.as_str()], expires);
         }
     }
 }

@@ -9,12 +9,13 @@
 //!   what: the fold over what is wrong, kept in a file, before the queues of [`outbound`](crate::outbound).
 //! - `control` is the Unix socket in the state folder and `protocol` what is said on it; `client` is
 //!   the other end, for the command line.
-//! - `web` is the status page and what monitoring reads, `meter` the counters of all runs.
+//! - `clients` lets them in; `web` is the status page and what monitoring reads, `meter` the counters of all runs.
 //! - `history` tells of runs from the ledger, `service` speaks to systemd.
 //!
 //! Knows no terminal: the command line shows what comes from here.
 
 mod client;
+mod clients;
 mod control;
 mod error;
 mod history;
@@ -37,7 +38,7 @@ pub use self::history::{History, LookBack, RunEntry};
 pub use self::meter::Meter;
 pub use self::protocol::{Request, Told};
 pub use self::status::{
-    AlertStatus, JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting,
+    AlertStatus, JobState, JobStatus, Readiness, RunStatus, ServerStatus, Status, Waiting, days_left,
 };
 pub use self::supervisor::{Start, run};
 pub use self::telling::{COMMAND_GRACE, Telling, alerts_in, all_receivers, context};

@@ -58,8 +58,8 @@ impl Servers {
     }
 
     /// The servers by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Server> {
-        self.0.values().map(|known| known.remote.server())
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Remote> {
+        self.0.values().map(|known| &*known.remote)
     }
 
     /// A server that jobs use.

@@ -59,19 +59,26 @@ pub struct ServerStatus {
     /// Until when the certificate is good that it showed last. `None` where none was seen yet, or its
     /// dates do not matter because its key alone is trusted.
     pub certificate_expires: Option<Timestamp>,
+    /// Until when our own certificate is good that the server is shown, if it is shown one.
+    #[serde(default)]
+    pub client_certificate_expires: Option<Timestamp>,
 }
 
 impl ServerStatus {
-    /// What the profiles know of a server.
-    pub fn of(server: &Server, profile: Profile) -> Self {
-        Self { server: server.name.clone(), certificate_expires: profile.certificate_good_until(server) }
+    /// What the profiles know of a server, and until when the certificate is good that it is shown.
+    pub fn of(server: &Server, profile: Profile, own: Option<Timestamp>) -> Self {
+        Self {
+            server: server.name.clone(),
+            certificate_expires: profile.certificate_good_until(server),
+            client_certificate_expires: own,
+        }
     }
+}
 
-    /// Whole days until the certificate expires; negative once it has.
-    pub fn days_left(&self, now: Timestamp) -> Option<i64> {
-        const NANOS_A_DAY: i64 = 86_400 * 1_000_000_000;
-        self.certificate_expires.map(|expires| expires.nanos_since(now).div_euclid(NANOS_A_DAY))
-    }
+/// Whole days until something expires; negative once it has.
+pub fn days_left(expires: Timestamp, now: Timestamp) -> i64 {
+    const NANOS_A_DAY: i64 = 86_400 * 1_000_000_000;
+    expires.nanos_since(now).div_euclid(NANOS_A_DAY)
 }
 
 /// A file that is not sent yet.
@@ -177,22 +184,24 @@ pub struct AlertStatus {
 }
 
 impl AlertStatus {
-    /// Whether it is about what the agent found on a server.
-    pub fn is_of_a_round(&self) -> bool {
-        self.kind == AlertKind::Verify
+    /// Whether it is about a run, and the job's last run tells of it by itself. One over changed folders may
+    /// have ended well since.
+    pub fn is_told_by(&self, last: Option<&RunEntry>) -> bool {
+        self.kind == AlertKind::Run && last.is_some_and(|last| !last.is_well())
     }
 
-    /// Whether it is about what a run brought, of which the job's last run tells by itself.
-    pub fn is_of_a_run(&self) -> bool {
-        self.kind == AlertKind::Run
+    /// Whether it is about this job, and is not told by its last run.
+    pub fn concerns(&self, job: &JobStatus) -> bool {
+        self.job.as_ref() == Some(&job.job) && !self.is_told_by(job.last.as_ref())
     }
 }
 
 impl From<Alert> for AlertStatus {
     fn from(alert: Alert) -> Self {
-        let (job, server, kind) = match alert.key {
-            AlertKey::Job(job, kind) => (Some(job), None, kind),
-            AlertKey::Certificate(server) => (None, Some(server), AlertKind::Certificate),
+        let kind = alert.key.kind();
+        let (job, server) = match alert.key {
+            AlertKey::Job(job, _) => (Some(job), None),
+            AlertKey::Certificate(server) | AlertKey::ClientCertificate(server) => (None, Some(server)),
         };
         let (cause, nameless) = (alert.cause.told, alert.cause.withheld);
         Self { kind, job, server, since: alert.since, cause, nameless }
@@ -333,13 +342,11 @@ mod tests {
 
     #[test]
     fn a_certificates_days_are_whole_ones() {
-        let server =
-            |seconds| ServerStatus { server: "s".parse().unwrap(), certificate_expires: Some(at(seconds)) };
         let now = at(1_000_000);
         for (seconds, days) in
             [(1_000_000 + 86_399, 0), (1_000_000 + 86_400, 1), (999_999, -1), (1_000_000, 0)]
         {
-            assert_eq!(server(seconds).days_left(now), Some(days), "{seconds}");
+            assert_eq!(days_left(at(seconds), now), days, "{seconds}");
         }
     }
 }

@@ -308,8 +308,18 @@ impl Supervisor {
                 watcher.status = Some(text);
             }
             Seen::Dirty(dirty) => {
-                if dirty.reason == DirtyReason::Overflow {
-                    self.meter.overflowed(&name);
+                match dirty.reason {
+                    DirtyReason::Overflow => self.meter.overflowed(&name),
+                    DirtyReason::Replaced => {
+                        warn!(job = %name, "The source folder was moved, removed, unmounted or replaced; all of what is there now is looked at.");
+                    }
+                    DirtyReason::Missed => {
+                        warn!(job = %name, "The source folder is still not there; a run tells of it.");
+                    }
+                    DirtyReason::Began
+                    | DirtyReason::Events
+                    | DirtyReason::Polled
+                    | DirtyReason::Reconcile => {}
                 }
                 keeper.source.add(dirty.scope);
                 if self.phase == Phase::Working {
@@ -450,7 +460,10 @@ impl Supervisor {
             servers: self
                 .servers
                 .iter()
-                .map(|server| ServerStatus::of(server, self.profiles.of(server)))
+                .map(|remote| {
+                    let server = remote.server();
+                    ServerStatus::of(server, self.profiles.of(server), remote.own_certificate_good_until())
+                })
                 .collect(),
             alerts: self.telling.open_alerts().into_iter().map(AlertStatus::from).collect(),
         }

@@ -13,9 +13,7 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{Config, secret};
-use crate::domain::{
-    AuditReport, Job, JobName, Notify, Punctuality, RunReport, Scope, Server, ServerName, Timestamp,
-};
+use crate::domain::{AuditReport, Job, JobName, Notify, Punctuality, RunReport, Scope, Server, Timestamp};
 use crate::observe::{Alert, AlertKey, AlertKind, Alerts, Lost, News, Turn};
 use crate::outbound::{Context, Outbound};
 
@@ -43,7 +41,7 @@ pub fn context(clock: &Arc<dyn Clock>) -> Context {
         host: host(),
         clock: Arc::clone(clock),
         secrets: Arc::new(|reference| secret::resolve(reference).map_err(|error| error.to_string())),
-        settled: Arc::new(|_| {}),
+        done_with: Arc::new(|_| {}),
     }
 }
 
@@ -58,11 +56,11 @@ impl Telling {
     /// Takes up what stands in the state folder. A file that cannot be read is taken as empty. Blocks.
     pub fn open(state_dir: &Path, clock: &Arc<dyn Clock>) -> Self {
         let book = Arc::new(Book::open(&state_dir.join(FILE)));
-        let settled = Arc::clone(&book);
-        let settled = move |id: &str| {
-            settled.change(|alerts| alerts.told(id));
+        let done_with = Arc::clone(&book);
+        let done_with = move |id: &str| {
+            done_with.change(|alerts| alerts.told(id));
         };
-        let context = Context { settled: Arc::new(settled), ..context(clock) };
+        let context = Context { done_with: Arc::new(done_with), ..context(clock) };
         Self { book, outbound: Outbound::new(context), clock: Arc::clone(clock) }
     }
 
@@ -73,6 +71,9 @@ impl Telling {
             alerts.retain(|key| match key {
                 AlertKey::Job(job, kind) => config.jobs.get(job).is_some_and(|job| is_expected(job, *kind)),
                 AlertKey::Certificate(server) => config.servers.contains_key(server),
+                AlertKey::ClientCertificate(server) => {
+                    config.servers.get(server).is_some_and(|server| server.client_certificate.is_some())
+                }
             });
             alerts.untold()
         });
@@ -127,24 +128,27 @@ impl Telling {
         self.tell(config, news);
     }
 
-    /// Whether something is missing or changed on a job's server, as far as is known.
-    pub fn differs(&self, job: &JobName) -> bool {
-        let key = AlertKey::Job(job.clone(), AlertKind::Verify);
+    /// Whether something of this kind is wrong with a job, as far as is known.
+    pub fn is_open(&self, job: &JobName, kind: AlertKind) -> bool {
+        let key = AlertKey::Job(job.clone(), kind);
         self.book.lock().open().any(|alert| alert.key == key)
     }
 
-    /// Until when a server's certificate is good.
-    fn certificate(&mut self, config: &Config, server: &ServerName, until: Timestamp) {
-        let now = self.clock.now();
-        let news = self.book.change(|alerts| alerts.certificate(server, until, now));
-        self.tell(config, news);
-    }
-
-    /// The same of a server, as far as its certificate was seen, and where its dates matter: a pinned key
-    /// without `ca_file` is trusted by itself.
-    pub fn look_at_certificate(&mut self, config: &Config, server: &Server, until: Option<Timestamp>) {
-        if let Some(until) = until {
-            self.certificate(config, &server.name, until);
+    /// Until when a server's certificate is good, as far as it was seen and where its dates matter (a pinned
+    /// key without `ca_file` is trusted by itself), and that which it is shown, where it is shown one.
+    pub fn look_at_certificates(
+        &mut self,
+        config: &Config,
+        server: &Server,
+        theirs: Option<Timestamp>,
+        ours: Option<Timestamp>,
+    ) {
+        let theirs = theirs.map(|until| (AlertKey::Certificate(server.name.clone()), until));
+        let ours = ours.map(|until| (AlertKey::ClientCertificate(server.name.clone()), until));
+        for (key, until) in theirs.into_iter().chain(ours) {
+            let now = self.clock.now();
+            let news = self.book.change(|alerts| alerts.certificate(&key, until, now));
+            self.tell(config, news);
         }
     }
 
@@ -164,12 +168,12 @@ impl Telling {
 const fn is_expected(job: &Job, kind: AlertKind) -> bool {
     let expectation = &job.timing.expectation;
     match kind {
-        AlertKind::Run | AlertKind::Certificate | AlertKind::Test => true,
+        AlertKind::Run | AlertKind::Certificate | AlertKind::ClientCertificate | AlertKind::Test => true,
         AlertKind::TooFew => expectation.daily.is_some(),
         AlertKind::TooOld => expectation.max_age.is_some(),
         AlertKind::Waiting => expectation.max_wait.is_some(),
         AlertKind::Unusual => expectation.unusual.is_some(),
-        AlertKind::Verify => job.timing.verify_every.is_some(),
+        AlertKind::Verify | AlertKind::NotVerified => job.timing.verify_every.is_some(),
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
     fn report(names: &[&str], until: i64) -> RunReport {
         let mut report = RunReport::new(RunId(1), "j".parse().unwrap());
         for name in names {
-            let cause = WaitCause::Unsettled { until: at(until) };
+            let cause = WaitCause::NotAtRest { until: at(until) };
             report.add_waiting(WaitingFile { name: (*name).to_owned(), age_ms: 1, cause });
         }
         report

@@ -21,12 +21,12 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tokio::time::timeout;
+use tracing::info;
 
 use self::page::{STYLE, page};
 use self::route::{Refusal, Route, route};
+use super::clients;
 use super::meter::{self, Meter};
 use super::status::{Readiness, Status};
 use super::supervisor::Asked;
@@ -44,8 +44,6 @@ const MAX_HEADERS: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may last, its answer read included.
 const CLIENT_TIME: Duration = Duration::from_secs(20);
-/// After a failed accept (no descriptors left), so that the loop does not spin.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a page may load and do: its own style, and nothing else (Content Security Policy Level 3).
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -84,23 +82,11 @@ impl Web {
 
     /// Answers until it is dropped.
     pub(super) async fn serve(self) {
-        let mut clients = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) if clients.len() < MAX_CLIENTS => {
-                        clients.spawn(client(stream, Arc::clone(&self.shared)));
-                    }
-                    // They see the end of the connection.
-                    Ok(_) => {}
-                    Err(error) => {
-                        warn!(%error, "The status page takes no client.");
-                        sleep(PAUSE).await;
-                    }
-                },
-                Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            }
-        }
+        let Self { listener, shared } = self;
+        clients::serve("the status page", listener, MAX_CLIENTS, |stream| {
+            client(stream, Arc::clone(&shared))
+        })
+        .await;
     }
 }
 

@@ -13,14 +13,14 @@ use super::error::CliError;
 use crate::agent::{COMMAND_GRACE, Meter, Telling};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, secret};
-use crate::delivery::{self, Delivery};
+use crate::delivery::{self, Delivery, waits_for};
 use crate::domain::{
     EntryStatus, Event, EventSink, FileStat, HeldToWindows, Job, JobName, RelPath, RemoteDelete, RunId,
     RunReport, Scope, Server, ServerName, Target, Trigger, Triggers, Twins,
 };
 use crate::observe::{Planned, PlannedAction, count, presumed_reason};
 use crate::plan::{self, Action, Reason};
-use crate::remote::{Deadlines, Profiles, Remote, check_path};
+use crate::remote::{Deadlines, Profiles, Remote, check_path, own_certificate_good_until};
 use crate::source::{Filter, SourceRoot};
 use crate::state::{LedgerLine, LedgerSummary, Opened, State, StateError, read_ledger, verify_ledger};
 
@@ -163,8 +163,9 @@ impl Told {
         }
         let server = self.config.jobs.get(job).and_then(|job| self.config.servers.get(&job.server));
         if let Some(server) = server {
-            let until = self.profiles.of(server).certificate_good_until(server);
-            self.telling.look_at_certificate(&self.config, server, until);
+            let theirs = self.profiles.of(server).certificate_good_until(server);
+            let ours = own_certificate_good_until(server);
+            self.telling.look_at_certificates(&self.config, server, theirs, ours);
         }
     }
 }
@@ -309,7 +310,7 @@ pub(super) fn plan(
     // Nothing was ever delivered where there is no state; planning does not make any.
     let begun = State::is_begun(&config.agent.state_dir);
     let state = begun.then(|| open(config)).transpose()?;
-    let mut planned = |action: Action| shown(action, job, server).map_or(Ok(()), &mut *take);
+    let mut planned = |action: Action| shown(action, job, server, &root).map_or(Ok(()), &mut *take);
     let Some(opened) = state else {
         let nothing = std::iter::empty::<Result<_, StateError>>();
         for action in plan::plan(scan, nothing, |path| filter.admits(path)) {
@@ -353,7 +354,7 @@ pub(super) fn check_sendable(job: &Job, server: &Server, path: &RelPath) -> Resu
 }
 
 /// An action in the words of `nightferry plan`. `None` where there is nothing to say of a file.
-fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
+fn shown(action: Action, job: &Job, server: &Server, root: &SourceRoot) -> Option<Planned> {
     let planned = |action, name: String, size, reason: String| Some(Planned { action, name, size, reason });
     let file = |action, path: RelPath, stat: FileStat, reason: Reason, twins: &Twins| {
         if let Err(reason) = check_sendable(job, server, &path) {
@@ -365,6 +366,12 @@ fn shown(action: Action, job: &Job, server: &Server) -> Option<Planned> {
         }
         planned(action, path.to_string(), Some(stat.size), reason)
     };
+    if let Action::Send { path, stat, observed_at, .. } | Action::Hash { path, stat, observed_at, .. } =
+        &action
+        && let Some(cause) = waits_for(job, root, path, stat, *observed_at)
+    {
+        return planned(PlannedAction::Wait, path.to_string(), Some(stat.size), format!("not yet: {cause}"));
+    }
     match action {
         Action::Send { path, stat, reason, twins, .. } => {
             file(PlannedAction::Send, path, stat, reason, &twins)

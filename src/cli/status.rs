@@ -8,12 +8,13 @@ use super::error::CliError;
 use super::output::{Format, Output};
 use crate::agent::{
     AlertStatus, Client, History, JobState, JobStatus, LookBack, Readiness, Request, RunEntry, ServerStatus,
-    Status, Told, alerts_in,
+    Status, Told, alerts_in, days_left,
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::domain::{Exit, Server, Timestamp, Zone};
 use crate::observe::{bytes, count, duration, escaped};
+use crate::remote::own_certificate_good_until;
 
 /// From when on a certificate is to be renewed soon: time enough to ask a partner for it.
 const CERTIFICATE_SOON_DAYS: i64 = 30;
@@ -67,7 +68,8 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
     let profiles = engine::profiles(config);
     let used = |server: &&Server| config.jobs.values().any(|job| job.server == server.name);
     let servers = config.servers.values().filter(used);
-    let servers = servers.map(|server| ServerStatus::of(server, profiles.of(server)));
+    let servers = servers
+        .map(|server| ServerStatus::of(server, profiles.of(server), own_certificate_good_until(server)));
     Ok(Status {
         process: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -96,31 +98,38 @@ fn shown(status: &Status) -> String {
     let now = SystemClock.now();
     for job in &status.jobs {
         lines.extend(row(job, now));
-        lines.extend(status.alerts.iter().filter(|alert| concerns(alert, job)).map(|alert| {
+        lines.extend(status.alerts.iter().filter(|alert| alert.concerns(job)).map(|alert| {
             format!("  wrong since {}: {}", at(alert.since, zone_of(job)), escaped(&alert.cause))
         }));
     }
     for server in &status.servers {
-        lines.extend(certificate(server, now));
+        let (name, theirs, ours) =
+            (&server.server, server.certificate_expires, server.client_certificate_expires);
+        let theirs =
+            theirs.map(|expires| certificate(&format!("certificate of {name}"), THEIRS, expires, now));
+        let ours =
+            ours.map(|expires| certificate(&format!("our certificate for {name}"), OURS, expires, now));
+        lines.extend(theirs.into_iter().chain(ours));
     }
     lines.join("\n")
 }
 
-/// What is to be said of a server: how long its certificate is good.
-fn certificate(server: &ServerStatus, now: Timestamp) -> Option<String> {
-    let name = &server.server;
-    Some(match server.days_left(now)? {
-        ..0 => format!("certificate of {name}: EXPIRED; ask whoever runs the server for a new one"),
-        days @ 0..CERTIFICATE_SOON_DAYS => {
-            format!("certificate of {name}: expires in {days} days; tell whoever runs the server")
-        }
-        days => format!("certificate of {name}: good for {days} days"),
-    })
-}
+/// What to do about a server's certificate, once it expired and before.
+const THEIRS: [&str; 2] = ["ask whoever runs the server for a new one", "tell whoever runs the server"];
+/// The same of the one that the server is shown.
+const OURS: [&str; 2] =
+    ["put a new one in its place (`client_certificate`)", "get a new one (`client_certificate`)"];
 
-/// What is wrong with a job, but for its runs, of which its row tells; of certificates the servers' lines do.
-fn concerns(alert: &AlertStatus, job: &JobStatus) -> bool {
-    !alert.is_of_a_run() && alert.job.as_ref() == Some(&job.job)
+/// How long a certificate is good, and what to do.
+fn certificate(what: &str, [expired, soon]: [&str; 2], until: Timestamp, now: Timestamp) -> String {
+    match days_left(until, now) {
+        ..0 => format!("{what}: EXPIRED; {expired}"),
+        days @ 0..CERTIFICATE_SOON_DAYS => {
+            let days = count(days.unsigned_abs(), "day");
+            format!("{what}: expires in {days}; {soon}")
+        }
+        days => format!("{what}: good for {days} days"),
+    }
 }
 
 fn zone_of(job: &JobStatus) -> Option<Zone> {

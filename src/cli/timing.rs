@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::domain::{CatchUp, Timestamp, Timing, Watching};
+use crate::domain::{CatchUp, Timestamp, Timing, Watching, length_in_words};
 
 /// How many of the next runs are shown.
 const RUNS_SHOWN: usize = 3;
@@ -20,7 +20,7 @@ pub(super) fn in_words(timing: &Timing, watch: Option<&Watching>, now: Timestamp
     match (watch, &timing.schedule) {
         (None, None) => line("runs", "by hand: it has no schedule"),
         (None, Some(_)) => {}
-        (Some(watch), _) => line("runs", &format!("{appear} {}", humantime::format_duration(watch.settle.0))),
+        (Some(watch), _) => line("runs", &format!("{appear} {}", length_in_words(watch.rest.0))),
     }
     match &timing.schedule {
         None => {}
@@ -30,14 +30,14 @@ pub(super) fn in_words(timing: &Timing, watch: Option<&Watching>, now: Timestamp
                 line("", &schedule.zone.shown(start));
             }
             if !schedule.jitter.is_zero() {
-                let jitter = humantime::format_duration(schedule.jitter);
+                let jitter = length_in_words(schedule.jitter);
                 line("", &format!("up to {jitter} later, the same for each time"));
             }
             match schedule.catch_up {
                 CatchUp::Always => {}
                 CatchUp::Never => line("", "what is missed is not made up for"),
                 CatchUp::Within(limit) => {
-                    let limit = humantime::format_duration(limit);
+                    let limit = length_in_words(limit);
                     line("", &format!("what is missed is made up for within {limit}"));
                 }
             }
@@ -47,17 +47,17 @@ pub(super) fn in_words(timing: &Timing, watch: Option<&Watching>, now: Timestamp
         line(if number == 0 { "within" } else { "" }, &window.to_string());
     }
     if let Some(deadline) = timing.deadline {
-        line("ends", &format!("after {} at the latest", humantime::format_duration(deadline)));
+        line("ends", &format!("after {} at the latest", length_in_words(deadline)));
     }
     if let Some(daily) = &timing.expectation.daily {
         let days = daily.days.map_or_else(String::new, |days| format!(" on {days}"));
         line("due", &format!("files by {}{days}, at least {}", daily.by, daily.at_least));
     }
     if let Some(max_age) = timing.expectation.max_age {
-        line("due", &format!("a run that ends well every {}", humantime::format_duration(max_age)));
+        line("due", &format!("a run that ends well every {}", length_in_words(max_age)));
     }
     if let Some(every) = timing.verify_every {
-        let every = humantime::format_duration(every);
+        let every = length_in_words(every);
         line("verifies", &format!("at least every {every} what stands on the server"));
     }
     words

@@ -7,7 +7,7 @@ use super::section::{Keys, Section, Value};
 use super::zone;
 use crate::domain::{
     CatchUp, CronExpression, DailyExpectation, Days, Expectation, Factor, Mode, ParseCronError, Schedule,
-    TimeOfDay, Timestamp, Timing, Windows, Zone,
+    TimeOfDay, Timestamp, Timing, Windows, Zone, length_in_words,
 };
 
 /// Longest jitter.
@@ -93,10 +93,10 @@ pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(value: &Value<'_>) -> O
 /// A length of time in a range.
 pub(super) fn up_to(value: &Value<'_>, least: Duration, most: Duration) -> Option<Duration> {
     let text = value.text()?;
-    let shown = humantime::format_duration;
     match humantime::parse_duration(&text) {
         Ok(time) if (least..=most).contains(&time) => Some(time),
-        Ok(_) => value.expected(&format!("a time from {} to {}", shown(least), shown(most)), ""),
+        Ok(_) => value
+            .expected(&format!("a time from {} to {}", length_in_words(least), length_in_words(most)), ""),
         Err(_) => value.expected("a time", "write a number and its unit, as in `30s`, `5m`, `26h` or `2d`"),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::section::{Keys, Section, Value};
 use super::triggers::up_to;
-use crate::domain::{ParseMarkerError, Settle, Watching};
+use crate::domain::{ParseMarkerError, Rest, Watching};
 
 /// Longer would hold files back that nobody writes any more; such writers need a `ready_marker`.
 const MAX_SETTLE: Duration = Duration::from_hours(1);
@@ -33,9 +33,8 @@ pub(super) fn read(value: &Value<'_>) -> Option<Watching> {
         };
     }
     let section = Section::new(value, &KEYS)?;
-    let settle = section.optional_or("settle", Settle::default(), |value| {
-        up_to(value, Duration::ZERO, MAX_SETTLE).map(Settle)
-    });
+    let rest = section
+        .optional_or("settle", Rest::default(), |value| up_to(value, Duration::ZERO, MAX_SETTLE).map(Rest));
     let ready_marker = section.optional_or("ready_marker", None, |value| {
         let refuse = |error: ParseMarkerError| value.place.refuse(error.to_string(), "as in `\"*.done\"`");
         value.text()?.parse().map_err(refuse).ok().map(Some)
@@ -44,7 +43,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<Watching> {
     let reconcile = section.optional_or("reconcile", Watching::DEFAULT_RECONCILE, |value| {
         up_to(value, MIN_RECONCILE, MAX_RECONCILE)
     });
-    Some(Watching { settle: settle?, ready_marker: ready_marker?, poll: poll?, reconcile: reconcile? })
+    Some(Watching { rest: rest?, ready_marker: ready_marker?, poll: poll?, reconcile: reconcile? })
 }
 
 #[cfg(test)]
@@ -71,7 +70,7 @@ mod tests {
         assert_eq!(watching("    watch: true\n"), Ok(Some(Watching::default())));
         let all = "    watch: {settle: 0s, ready_marker: \"*.done\", poll: 10s, reconcile: 2h}\n";
         let expected = Watching {
-            settle: Settle(Duration::ZERO),
+            rest: Rest(Duration::ZERO),
             ready_marker: Some("*.done".parse().unwrap()),
             poll: Duration::from_secs(10),
             reconcile: Duration::from_hours(2),

@@ -39,3 +39,4 @@ mod worker;
 
 pub use self::decide::{PresumedFile, SourceNow, Undecided, decide, undecided};
 pub use self::run::{Delivery, run};
+pub use self::waiting::waits_for;

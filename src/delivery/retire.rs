@@ -153,6 +153,8 @@ async fn finish(
     };
     match ended {
         Ok(end) => {
+            // Before it is recorded: a crash in between leads here again.
+            take_marker_along(shared, &path).await;
             let moved_to = if let End::Gone(to) = &end { to.as_deref().map(shown) } else { None };
             let remembered = match shared.delivery.job.mode {
                 Mode::Mirror => Remembered::AsOurs,
@@ -173,6 +175,28 @@ async fn finish(
                 Err(error)
             }
         }
+    }
+}
+
+/// Has the ready marker of a file that is gone go the same way.
+async fn take_marker_along(shared: &Arc<Shared>, path: &RelPath) {
+    let marker = shared.delivery.job.watch.as_ref().and_then(|watching| watching.ready_marker.as_ref());
+    let Some(marker) = marker.and_then(|marker| marker.of(path)) else { return };
+    let (after, root) = (shared.delivery.job.after_delivery.clone(), shared.root.clone());
+    let stamp = shared.delivery.clock.now().to_utc().format("%Y%m%dT%H%M%SZ").to_string();
+    let (of, wanted, private) = (path.clone(), marker.clone(), shared.private_name());
+    let taken = blocking(move || {
+        let Some((aside, digest)) = root.find_marker(&of, &wanted, &private)? else { return Ok(()) };
+        match &after {
+            AfterDelivery::MoveTo(folder) => drop(aside.move_to(folder, &stamp, &digest)?),
+            AfterDelivery::Delete => aside.delete()?,
+            AfterDelivery::Keep => {}
+        }
+        Ok(())
+    });
+    if let Err(error) = taken.await {
+        let failure = Failure::new(error.disposition().class, describe(&error));
+        shared.tell(Outcome::Retained { path: marker, failure }).await;
     }
 }
 

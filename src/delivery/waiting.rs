@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::shared::{Outcome, Shared};
-use crate::domain::{FileStat, RelPath, Timestamp, WaitCause};
+use crate::domain::{FileStat, Job, RelPath, Timestamp, WaitCause};
 use crate::plan::Action;
+use crate::source::SourceRoot;
 
 /// What is to be told instead of reading or sending a file that is not ready. Blocks.
 pub(super) fn waiting(shared: &Shared, unsettled: &BTreeSet<RelPath>, action: &Action) -> Option<Outcome> {
@@ -17,20 +18,26 @@ pub(super) fn waiting(shared: &Shared, unsettled: &BTreeSet<RelPath>, action: &A
     if shared.is_settled(path) || unsettled.contains(path) {
         return None;
     }
-    let cause = waits_for(shared, path, stat, *observed_at)?;
+    let cause = waits_for(&shared.delivery.job, &shared.root, path, stat, *observed_at)?;
     let age = observed_at.since(stat.ctime.max(stat.mtime).min(*observed_at));
     let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     Some(Outcome::Waiting { path: path.clone(), age_ms, cause })
 }
 
-/// What a file waits for before it is read or sent.
-fn waits_for(shared: &Shared, path: &RelPath, stat: &FileStat, observed_at: Timestamp) -> Option<WaitCause> {
-    let watching = shared.delivery.job.watch.as_ref()?;
-    if let Some(until) = watching.settle.waits(stat, observed_at) {
-        return Some(WaitCause::Unsettled { until });
+/// What a file waits for before it is read or sent. Blocks.
+pub fn waits_for(
+    job: &Job,
+    root: &SourceRoot,
+    path: &RelPath,
+    stat: &FileStat,
+    observed_at: Timestamp,
+) -> Option<WaitCause> {
+    let watching = job.watch.as_ref()?;
+    if let Some(until) = watching.rest.waits(stat, observed_at) {
+        return Some(WaitCause::NotAtRest { until });
     }
     let marker = watching.ready_marker.as_ref()?.of(path);
-    let found = marker.as_ref().and_then(|marker| shared.root.open_file(marker).ok()).map(|file| file.stat());
+    let found = marker.as_ref().and_then(|marker| root.open_file(marker).ok()).map(|file| file.stat());
     // One from before the last change was made for another version. A time in the future says nothing.
     let is_meant = |found: FileStat| found.ctime.max(found.mtime) >= stat.mtime || stat.mtime > observed_at;
     let name = || marker.as_ref().map_or_else(|| "its marker".to_owned(), |marker| marker.name().to_owned());

@@ -64,6 +64,11 @@ pub enum Late {
         /// How many they do.
         usual: u64,
     },
+    /// For too long nothing showed that what was delivered still stands on the server.
+    NotVerified {
+        /// When something last did.
+        last: Option<Timestamp>,
+    },
 }
 
 /// How a job stands with something that is expected of it.
@@ -93,6 +98,15 @@ impl fmt::Display for Late {
             Self::Unusual { files, usual } => {
                 write!(f, "{files} files were delivered where {usual} are usual")
             }
+            Self::NotVerified { last: Some(last) } => write!(
+                f,
+                "since {} nothing has shown that the files still stand on the server: verifying did not come to \
+                 its end",
+                last.to_seconds()
+            ),
+            Self::NotVerified { last: None } => f.write_str(
+                "nothing has shown yet that the files still stand on the server: verifying did not come to its end",
+            ),
         }
     }
 }

@@ -229,7 +229,7 @@ impl RunReport {
     /// Counts a file that is not sent yet.
     pub fn add_waiting(&mut self, file: WaitingFile) {
         self.counts.waiting += 1;
-        if let WaitCause::Unsettled { until } = file.cause {
+        if let WaitCause::NotAtRest { until } = file.cause {
             self.look_again = Some(self.look_again.map_or(until, |at| at.min(until)));
         }
         if self.oldest_waiting.as_ref().is_none_or(|oldest| oldest.age_ms < file.age_ms) {

@@ -13,7 +13,7 @@ use super::{FileStat, RelPath, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watching {
     /// When a file counts as written to its end.
-    pub settle: Settle,
+    pub rest: Rest,
     /// What must stand beside a file before it is sent; nothing where there is none.
     pub ready_marker: Option<ReadyMarker>,
     /// How often a source is walked that the system tells no events of.
@@ -32,7 +32,7 @@ impl Watching {
 impl Default for Watching {
     fn default() -> Self {
         Self {
-            settle: Settle::default(),
+            rest: Rest::default(),
             ready_marker: None,
             poll: Self::DEFAULT_POLL,
             reconcile: Self::DEFAULT_RECONCILE,
@@ -44,9 +44,9 @@ impl Default for Watching {
 ///
 /// Closing a file shortens nothing: programs that append open and close it for each piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settle(pub Duration);
+pub struct Rest(pub Duration);
 
-impl Settle {
+impl Rest {
     /// Programs that write in pieces rarely rest for longer.
     pub const DEFAULT: Duration = Duration::from_secs(5);
     /// Bytes for which a file has to rest one more second: larger ones come over slower lines, and
@@ -62,9 +62,9 @@ impl Settle {
     pub fn of(self, size: u64) -> Duration {
         match self.0 {
             Duration::ZERO => Duration::ZERO,
-            settle => {
+            least => {
                 let more = Duration::from_secs(size / Self::BYTES_A_SECOND).min(Self::MOST_FOR_SIZE);
-                settle.saturating_add(more)
+                least.saturating_add(more)
             }
         }
     }
@@ -82,7 +82,7 @@ impl Settle {
     }
 }
 
-impl Default for Settle {
+impl Default for Rest {
     fn default() -> Self {
         Self(Self::DEFAULT)
     }
@@ -140,7 +140,8 @@ impl FromStr for ReadyMarker {
 #[serde(tag = "why", rename_all = "kebab-case")]
 pub enum WaitCause {
     /// It changed so shortly ago that it may still be being written.
-    Unsettled {
+    #[serde(rename = "unsettled")]
+    NotAtRest {
         /// When it has rested for long enough.
         until: Timestamp,
     },
@@ -154,7 +155,7 @@ pub enum WaitCause {
 impl fmt::Display for WaitCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsettled { .. } => f.write_str("it may still be being written"),
+            Self::NotAtRest { .. } => f.write_str("it may still be being written"),
             Self::NoMarker { marker } => {
                 write!(f, "`{marker}` does not stand beside it, or is older than it")
             }
@@ -187,8 +188,8 @@ mod tests {
 
     #[test]
     fn a_file_waits_until_it_was_left_alone() {
-        let settle = Settle(Duration::from_secs(5));
-        let hundred = Settle::BYTES_A_SECOND;
+        let rest = Rest(Duration::from_secs(5));
+        let hundred = Rest::BYTES_A_SECOND;
         for (stat, now, waits) in [
             (stat(9, 100, 100), 104, Some(105)),
             (stat(9, 100, 100), 105, None),
@@ -200,9 +201,9 @@ mod tests {
             (stat(9, 120, 120), 104, Some(125)),
             (stat(9, 9_000, 9_000), 104, None),
         ] {
-            assert_eq!(settle.waits(&stat, at(now)), waits.map(at), "{stat:?} at {now}");
+            assert_eq!(rest.waits(&stat, at(now)), waits.map(at), "{stat:?} at {now}");
         }
-        assert_eq!(Settle(Duration::ZERO).waits(&stat(hundred, 100, 100), at(100)), None);
+        assert_eq!(Rest(Duration::ZERO).waits(&stat(hundred, 100, 100), at(100)), None);
     }
 
     #[test]

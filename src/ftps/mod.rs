@@ -50,6 +50,6 @@ pub use self::reply::{Reply, ReplyError, ReplyKind};
 pub use self::session::{Along, Closing, DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};
 pub use self::tls::{
     Authorities, CertificateFacts, Defect, Distrust, Flaw, OwnCertificate, Policy, SignedBy, TlsError,
-    TlsOptions, TlsSettings, TlsSettingsError, Version,
+    TlsOptions, TlsSettings, TlsSettingsError, Version, own_good_until,
 };
 pub use self::way::{ActiveWay, DataWay, Family, NamedAddress, PassiveVerb, PassiveWay};

@@ -29,6 +29,19 @@ pub enum AlertKey {
     Job(JobName, AlertKind),
     /// The certificate of a server.
     Certificate(ServerName),
+    /// Our own, which a server is shown.
+    ClientCertificate(ServerName),
+}
+
+impl AlertKey {
+    /// What it is about, whoever's it is.
+    pub const fn kind(&self) -> AlertKind {
+        match self {
+            Self::Job(_, kind) => *kind,
+            Self::Certificate(_) => AlertKind::Certificate,
+            Self::ClientCertificate(_) => AlertKind::ClientCertificate,
+        }
+    }
 }
 
 /// A trouble that is not over, or of whose end nobody was told yet.
@@ -166,24 +179,30 @@ impl Alerts {
         self.well(&AlertKey::Job(job.clone(), AlertKind::Verify), at)
     }
 
-    /// Takes in until when a server's certificate is good.
-    pub fn certificate(&mut self, server: &ServerName, until: Timestamp, at: Timestamp) -> Option<News> {
+    /// Takes in until when a certificate is good: that of a server, or the one that it is shown.
+    pub fn certificate(&mut self, key: &AlertKey, until: Timestamp, at: Timestamp) -> Option<News> {
         const DAY: u64 = 24 * 60 * 60;
-        let key = AlertKey::Certificate(server.clone());
+        let whose = match key {
+            AlertKey::Job(..) => return None,
+            AlertKey::Certificate(server) => format!("the certificate of server {server}"),
+            AlertKey::ClientCertificate(server) => {
+                format!("our own certificate for server {server} (`client_certificate`)")
+            }
+        };
         let left = until.since(at);
         let passed = |days: &u64| left <= Duration::from_secs(days * DAY);
         let Some(reached) = CERTIFICATE_DAYS.into_iter().rfind(passed) else {
-            return self.well(&key, at);
+            return self.well(key, at);
         };
         let day = until.to_utc().format("%Y-%m-%d");
         let text = match left.as_secs() / DAY {
-            _ if until <= at => format!("the certificate of server {server} has run out on {day}"),
+            _ if until <= at => format!("{whose} has run out on {day}"),
             days => format!(
-                "the certificate of server {server} runs out on {day}, in {}",
+                "{whose} runs out on {day}, in {}",
                 if days == 0 { "less than a day".to_owned() } else { count(days, "day") }
             ),
         };
-        self.wrong(&key, Occasion::Late, &reached.to_string(), || Cause::plain(&text), at)
+        self.wrong(key, Occasion::Late, &reached.to_string(), || Cause::plain(&text), at)
     }
 
     /// Forgets what is no longer looked after, without a word.
@@ -253,15 +272,19 @@ impl Alert {
     fn id(&self) -> String {
         let about = match &self.key {
             AlertKey::Job(job, kind) => format!("{}:{job}", kind.name()),
-            AlertKey::Certificate(server) => format!("{}:{server}", AlertKind::Certificate.name()),
+            AlertKey::Certificate(server) | AlertKey::ClientCertificate(server) => {
+                format!("{}:{server}", self.key.kind().name())
+            }
         };
         format!("{about}:{}:{}", self.since.to_seconds(), self.number)
     }
 
     fn news(&self) -> News {
-        let (job, server, kind) = match &self.key {
-            AlertKey::Job(job, kind) => (Some(job.clone()), None, *kind),
-            AlertKey::Certificate(server) => (None, Some(server.clone()), AlertKind::Certificate),
+        let (job, server) = match &self.key {
+            AlertKey::Job(job, _) => (Some(job.clone()), None),
+            AlertKey::Certificate(server) | AlertKey::ClientCertificate(server) => {
+                (None, Some(server.clone()))
+            }
         };
         let (turn, occasion) = match self.stage {
             Stage::Breaking | Stage::Broken => (Turn::Broke, self.occasion),
@@ -270,7 +293,7 @@ impl Alert {
         News {
             id: self.id(),
             turn,
-            kind,
+            kind: self.key.kind(),
             occasion,
             job,
             server,
@@ -299,8 +322,8 @@ const fn occasion(class: FailureClass) -> Occasion {
 fn late_in_words(late: Late) -> String {
     let said = late.to_string();
     match late {
-        Late::TooFew { .. } | Late::TooOld { .. } | Late::Unusual { .. } => said,
-        Late::Waiting { .. } => format!("{said}: is it still being written, or is its ready marker missing?"),
+        Late::TooFew { .. } | Late::TooOld { .. } | Late::Unusual { .. } | Late::NotVerified { .. } => said,
+        Late::Waiting { .. } => format!("{said}: it is still being written, or its ready marker is missing"),
     }
 }
 

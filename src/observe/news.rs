@@ -70,8 +70,12 @@ pub enum AlertKind {
     Unusual,
     /// Files that are missing or changed on the server (`verify_every`).
     Verify,
+    /// That for too long nothing showed whether files still stand on the server (`verify_every`).
+    NotVerified,
     /// A server's certificate.
     Certificate,
+    /// Our own certificate, which a server is shown.
+    ClientCertificate,
     /// Nothing: a test.
     Test,
 }
@@ -86,7 +90,9 @@ impl AlertKind {
             Self::Waiting => "waiting",
             Self::Unusual => "unusual",
             Self::Verify => "verify",
+            Self::NotVerified => "not-verified",
             Self::Certificate => "certificate",
+            Self::ClientCertificate => "client-certificate",
             Self::Test => "test",
         }
     }
@@ -180,7 +186,9 @@ impl News {
             (Turn::WellAgain, AlertKind::Waiting) => "has no file any more that waits for too long",
             (Turn::WellAgain, AlertKind::Unusual) => "delivers the usual number of files again",
             (Turn::WellAgain, AlertKind::Verify) => "has all its files on the server again",
+            (Turn::WellAgain, AlertKind::NotVerified) => "has been verified on the server again",
             (Turn::WellAgain, AlertKind::Certificate) => "has a new certificate",
+            (Turn::WellAgain, AlertKind::ClientCertificate) => "is shown a new certificate of ours",
             (Turn::Broke, AlertKind::Run) if self.occasion == Occasion::Guard => {
                 "was stopped: look at its source folder"
             }
@@ -190,7 +198,9 @@ impl News {
             (Turn::Broke, AlertKind::Waiting) => "has a file that waits for too long",
             (Turn::Broke, AlertKind::Unusual) => "delivered an unusual number of files",
             (Turn::Broke, AlertKind::Verify) => "has files that are missing or changed on the server",
+            (Turn::Broke, AlertKind::NotVerified) => "is late: not verified on the server for too long",
             (Turn::Broke, AlertKind::Certificate) => "needs a new certificate",
+            (Turn::Broke, AlertKind::ClientCertificate) => "needs a new certificate of ours",
         };
         format!("{about} {what}")
     }
@@ -284,7 +294,18 @@ impl News {
             (AlertKind::Run | AlertKind::TooOld | AlertKind::TooFew, _) => {
                 advice.push(("nightferry doctor".to_owned(), "the servers, layer by layer"));
             }
-            _ => {}
+            (AlertKind::ClientCertificate, _) => {
+                advice.push((
+                    "systemctl reload nightferry".to_owned(),
+                    "takes in the new files, once they are in place",
+                ));
+            }
+            (AlertKind::Verify | AlertKind::NotVerified, _) => {
+                let job = self.job.as_ref().map_or_else(String::new, |job| format!(" {job}"));
+                advice
+                    .push((format!("nightferry history{job}"), "its runs: `history show` tells of a verify"));
+            }
+            (AlertKind::Waiting | AlertKind::Unusual | AlertKind::Test | AlertKind::Certificate, _) => {}
         }
         advice
     }

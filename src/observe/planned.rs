@@ -19,6 +19,8 @@ pub enum PlannedAction {
     Attested,
     /// Nothing, until a person decides: most likely it was delivered and taken.
     Presumed,
+    /// Nothing yet: it may still be being written.
+    Wait,
     /// Nothing: it is neither file nor folder.
     Skip,
     /// It is deleted on the server, or moved to the trash there, if the limits allow it.
@@ -35,6 +37,7 @@ impl PlannedAction {
             Self::Unchanged => "unchanged",
             Self::Attested => "attested",
             Self::Presumed => "presumed",
+            Self::Wait => "wait",
             Self::Skip => "skip",
             Self::Remove => "remove",
             Self::Fail => "fail",
@@ -80,6 +83,8 @@ pub struct PlanTotals {
     pub attested: u64,
     /// Files that are presumed to be delivered.
     pub presumed: u64,
+    /// Files that are not sent yet.
+    pub wait: u64,
     /// What is neither file nor folder.
     pub skip: u64,
     /// Remote files that are deleted, or moved to the trash.
@@ -104,6 +109,7 @@ impl PlanTotals {
             PlannedAction::Unchanged => self.unchanged += 1,
             PlannedAction::Attested => self.attested += 1,
             PlannedAction::Presumed => self.presumed += 1,
+            PlannedAction::Wait => self.wait += 1,
             PlannedAction::Skip => self.skip += 1,
             PlannedAction::Remove => self.remove += 1,
             PlannedAction::Fail => self.fail += 1,
@@ -124,6 +130,7 @@ impl PlanTotals {
             (self.attested, "attested by a person"),
             (self.presumed, "presumed, to be decided"),
             (self.remove, "to delete on the server"),
+            (self.wait, "not ready yet"),
             (self.skip, "skipped"),
             (self.fail, "that cannot be sent"),
         ];

@@ -53,7 +53,7 @@ pub struct Context {
     pub secrets: Arc<FetchSecret>,
     /// Is called with the id of news that all who wanted them know, or that were given up. Must not
     /// block for long.
-    pub settled: Arc<dyn Fn(&str) + Send + Sync>,
+    pub done_with: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl fmt::Debug for Context {
@@ -101,7 +101,7 @@ impl Outbound {
             }
         }
         if wanting.is_empty() {
-            return (self.context.settled)(&news.id);
+            return (self.context.done_with)(&news.id);
         }
         let (news, count) = (Arc::new(news), Arc::new(AtomicUsize::new(wanting.len())));
         for notify in wanting {
@@ -112,7 +112,7 @@ impl Outbound {
                 let (to, what) = (notify.way.to_string(), message.news.headline());
                 warn!(%to, %what, waiting = WAITING, "A message was dropped: too many wait for this receiver.");
                 self.left.fetch_sub(1, Ordering::SeqCst);
-                message.settle(&self.context);
+                message.done(&self.context);
             }
         }
     }
@@ -130,7 +130,7 @@ impl Outbound {
     }
 
     /// Lets what is on its way get out, for as long as `grace`. The number of messages that did not
-    /// comes back; their news are not settled.
+    /// comes back; their news are not done with.
     pub async fn close(mut self, grace: Duration) -> usize {
         self.stop.cancel();
         self.queues.clear();
@@ -173,9 +173,9 @@ fn wants(notify: &Notify, news: &News) -> bool {
 }
 
 impl Message {
-    fn settle(self, context: &Context) {
+    fn done(self, context: &Context) {
         if self.receivers.fetch_sub(1, Ordering::SeqCst) == 1 {
-            (context.settled)(&self.news.id);
+            (context.done_with)(&self.news.id);
         }
     }
 
@@ -200,7 +200,7 @@ impl Sender {
         while let Some(message) = messages.recv().await {
             self.deliver(&message).await;
             self.left.fetch_sub(1, Ordering::SeqCst);
-            message.settle(&self.context);
+            message.done(&self.context);
         }
     }
 

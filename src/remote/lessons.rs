@@ -76,7 +76,7 @@ enum Passive {
     /// A port could not be reached: one that this names is tried in its place.
     Instead(PassiveVerb),
     /// One was reached, or neither was.
-    Settled,
+    Known,
 }
 
 /// Where the connections to a server note what they learn.
@@ -96,7 +96,7 @@ impl Lessons {
     pub(super) fn passive_instead(&self) -> Option<PassiveVerb> {
         match *self.signs.passive.lock().unwrap_or_else(PoisonError::into_inner) {
             Passive::Instead(verb) => Some(verb),
-            Passive::Untried | Passive::Settled => None,
+            Passive::Untried | Passive::Known => None,
         }
     }
 
@@ -107,7 +107,7 @@ impl Lessons {
             self.signs.called.store(true, Ordering::Relaxed);
             return;
         };
-        let before = self.replace_passive(|_| Passive::Settled);
+        let before = self.replace_passive(|_| Passive::Known);
         if session.passive_verb().is_some() || before == Passive::Instead(worked) {
             self.profiles.learn(&self.server, |profile| profile.passive = learned_passive(worked));
         }
@@ -129,7 +129,7 @@ impl Lessons {
                     (Passive::Untried, PassiveVerb::Epsv) => Passive::Instead(PassiveVerb::Pasv),
                     (Passive::Untried, PassiveVerb::Pasv) => Passive::Instead(PassiveVerb::Epsv),
                     (Passive::Instead(verb), failed) if verb != failed => Passive::Instead(verb),
-                    (Passive::Instead(_) | Passive::Settled, _) => Passive::Settled,
+                    (Passive::Instead(_) | Passive::Known, _) => Passive::Known,
                 });
             }
             // Where it never called at all, a firewall is as likely.

@@ -19,7 +19,9 @@ pub use self::limit::{Haste, Permit, Share};
 pub use self::network::family;
 pub use self::profile::{Ability, LastingSessions, PassiveCommand, Profile, Profiles};
 pub use self::request::{Answer, Refusal, Request};
-pub use self::server::{Remote, RemoteSettingsError, Unopened, check_path, check_tls};
+pub use self::server::{
+    Remote, RemoteSettingsError, Unopened, check_path, check_tls, own_certificate_good_until,
+};
 pub use self::transfer::{Download, Upload};
 pub use crate::ftps::{
     ArgumentError, BeforeLogin, Closing, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Leave, Listed,

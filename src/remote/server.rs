@@ -17,11 +17,13 @@ use super::profile::{Ability, LastingSessions, Profile, Profiles};
 use super::request::argument;
 use super::throttle::{Says, Throttle};
 use crate::clock::{Clock, SystemClock};
-use crate::domain::{DataMode, RemotePath, Server, SessionFacts, Timeouts, TlsMode, TlsPolicy, TlsVersion};
+use crate::domain::{
+    DataMode, RemotePath, Server, SessionFacts, Timeouts, Timestamp, TlsMode, TlsPolicy, TlsVersion,
+};
 use crate::ftps::{
     Argument, ArgumentError, AtOnce, BeforeLogin, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted,
     OtherProtocol, Pace, PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions,
-    TlsSettings, TlsSettingsError, TlsStart, Trouble, Version,
+    TlsSettings, TlsSettingsError, TlsStart, Trouble, Version, own_good_until,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -90,6 +92,8 @@ pub struct Remote {
     asked_for_tls: AtomicBool,
     /// How fast files may cross.
     ways: Ways,
+    /// Until when the certificate is good that it is shown.
+    own_certificate_good_until: Option<Timestamp>,
 }
 
 impl Remote {
@@ -130,6 +134,7 @@ impl Remote {
         let (limit, approached) = (Limit::new(server.connections), Limit::new(server.connections));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ways = ways(&server, &clock);
+        let own_certificate_good_until = own_certificate_good_until(&server);
         let server = Arc::new(server);
         let lessons = Lessons::new(Arc::clone(&server), Arc::clone(&profiles));
         Ok(Self {
@@ -144,7 +149,13 @@ impl Remote {
             clock,
             asked_for_tls: AtomicBool::new(false),
             ways,
+            own_certificate_good_until,
         })
+    }
+
+    /// Until when our own certificate is good that the server is shown, as it was read when this was made.
+    pub const fn own_certificate_good_until(&self) -> Option<Timestamp> {
+        self.own_certificate_good_until
     }
 
     /// The same with another clock.
@@ -420,7 +431,13 @@ pub fn check_tls(server: &Server) -> Result<(), TlsSettingsError> {
     TlsSettings::new(&tls_options(server)).map(|_| ())
 }
 
-/// What a server's definition says of TLS, for the protocol client.
+/// Until when our own certificate is good that a server is shown; `None` where it is shown none, or the file cannot
+/// be read, which is told where it is used. Blocks.
+pub fn own_certificate_good_until(server: &Server) -> Option<Timestamp> {
+    let own = server.client_certificate.as_ref()?;
+    own_good_until(&own.cert_file).map(|seconds| Timestamp::from_unix(seconds, 0))
+}
+
 /// Both ways to a server.
 fn ways(server: &Server, clock: &Arc<dyn Clock>) -> Ways {
     let way = |says| {
@@ -429,6 +446,7 @@ fn ways(server: &Server, clock: &Arc<dyn Clock>) -> Ways {
     Ways { up: way(Says::Changes), down: way(Says::Nothing) }
 }
 
+/// What a server's definition says of TLS, for the protocol client.
 fn tls_options(server: &Server) -> TlsOptions {
     let own = server.client_certificate.as_ref();
     TlsOptions {

@@ -24,6 +24,9 @@ use crate::domain::{Digest, FileStat, Hasher, RelPath};
 /// Bytes that are copied at a time where a file moves to another file system.
 const COPY_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Largest marker that goes with its file: they say that another file is ready, and no more.
+const MAX_MARKER_BYTES: u64 = 1024 * 1024;
+
 /// Most names that are tried for a moved file whose own is taken.
 const MAX_NAMES_TRIED: u32 = 1_000;
 
@@ -81,9 +84,44 @@ pub struct Aside {
     /// The folder of both names.
     folder: OwnedFd,
     stat: FileStat,
+    /// Its name while it is copied to another file system.
+    copied_as: String,
 }
 
 impl SourceRoot {
+    /// Finds the ready marker of a file that was deleted or moved, to go the same way, with its SHA-256. `None` where
+    /// there is none, where it is no small regular file, or where a file stands under the old name again: the
+    /// marker may be that one's.
+    ///
+    /// It keeps its name meanwhile, so that a crash leaves nothing to be put back. One that is made anew at
+    /// this very moment, for a file that is not there, goes with the old one.
+    pub fn find_marker(
+        &self,
+        path: &RelPath,
+        marker: &RelPath,
+        private: &str,
+    ) -> Result<Option<(Aside, Digest)>, RetireError> {
+        let system = |errno: Errno| system(marker, "taken along", errno);
+        let Some(folder) = self.folder_of(marker).map_err(system)? else { return Ok(None) };
+        let stat = match statat(&folder, marker.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => return Ok(None),
+            Ok(stat) => file_stat(&stat),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(system(errno)),
+        };
+        // In this order: a marker that was made for a new version comes after it.
+        if stat.size > MAX_MARKER_BYTES || !self.lacks(path) {
+            return Ok(None);
+        }
+        let private = (marker.name().to_owned(), private.to_owned());
+        let aside = Aside { path: marker.clone(), private: private.0, folder, stat, copied_as: private.1 };
+        let mut hasher = Hasher::default();
+        match aside.open().and_then(|mut file| copy(&mut file, &mut hasher, None)) {
+            Ok(()) => Ok(Some((aside, hasher.finish()))),
+            Err(source) => Err(RetireError::System { path: marker.clone(), what: "read", source }),
+        }
+    }
+
     /// Gives a file its private name, if it still is the one that `delivered` describes. `None`
     /// where nothing stands under its name: somebody else took it.
     pub fn set_aside(
@@ -111,7 +149,7 @@ impl SourceRoot {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(system(errno)),
         }
-        let aside = Aside { path: path.clone(), private: private.to_owned(), folder, stat: *delivered };
+        let aside = Aside::of(path, private, folder, delivered);
         if aside.is_as_delivered().map_err(system)? {
             return Ok(Some(aside));
         }
@@ -134,7 +172,7 @@ impl SourceRoot {
             Err(Errno::NOENT) => return Ok(None),
             found => found.map_err(system)?,
         };
-        let aside = Aside { path: path.clone(), private: private.to_owned(), folder, stat: *delivered };
+        let aside = Aside::of(path, private, folder, delivered);
         if aside.is_as_delivered().map_err(system)? {
             return Ok(Some(aside));
         }
@@ -144,6 +182,11 @@ impl SourceRoot {
 }
 
 impl Aside {
+    fn of(path: &RelPath, private: &str, folder: OwnedFd, delivered: &FileStat) -> Self {
+        let (path, copied_as) = (path.clone(), private.to_owned());
+        Self { path, private: private.to_owned(), folder, stat: *delivered, copied_as }
+    }
+
     /// Whether the file is still the one that was delivered. A rename changes the ctime.
     fn is_as_delivered(&self) -> Result<bool, Errno> {
         let stat = statat(&self.folder, &self.private, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -172,7 +215,7 @@ impl Aside {
     pub fn delete(self) -> Result<(), RetireError> {
         match self.check_and(|aside| {
             unlinkat(&aside.folder, &aside.private, AtFlags::empty())?;
-            settle_on_disk(&aside.folder);
+            sync_names(&aside.folder);
             Ok(())
         }) {
             Ok(()) => Ok(()),
@@ -213,8 +256,8 @@ impl Aside {
             Err(Errno::XDEV) => self.copy_to(there, name, delivered),
             Err(errno) => Err(errno.into()),
             Ok(()) => {
-                settle_on_disk(there);
-                settle_on_disk(&self.folder);
+                sync_names(there);
+                sync_names(&self.folder);
                 Ok(())
             }
         }
@@ -223,17 +266,17 @@ impl Aside {
     /// Writes beside and renames, so that nobody meets half a file, and deletes at the end.
     fn copy_to(&self, there: &OwnedFd, name: &str, delivered: &Digest) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut target = File::from(openat(there, &self.private, flags, Mode::from_raw_mode(0o600))?);
+        let mut target = File::from(openat(there, &self.copied_as, flags, Mode::from_raw_mode(0o600))?);
         let finished = self.copy_into(&mut target, delivered).and_then(|()| {
-            rename(there, &self.private, there, name)?;
+            rename(there, &self.copied_as, there, name)?;
             fsync(there)?;
             unlinkat(&self.folder, &self.private, AtFlags::empty())?;
-            settle_on_disk(&self.folder);
+            sync_names(&self.folder);
             Ok(())
         });
         if finished.is_err() {
             // The name may have been given already; then nothing of ours stands here.
-            let _nothing_there = unlinkat(there, &self.private, AtFlags::empty()).is_err();
+            let _nothing_there = unlinkat(there, &self.copied_as, AtFlags::empty()).is_err();
         }
         finished
     }
@@ -265,6 +308,9 @@ impl Aside {
 
     /// Gives it its own name back. Fails where another file has it.
     pub fn put_back(self) -> Result<(), RetireError> {
+        if self.private == self.path.name() {
+            return Ok(());
+        }
         match rename(&self.folder, &self.private, &self.folder, self.path.name()) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => Err(RetireError::NameTaken { path: self.path, private: self.private }),
@@ -285,7 +331,7 @@ impl Aside {
 
 /// Makes a change of names outlast a power cut. It is done, whatever comes of this: a disk that does
 /// not sync has worse in store.
-fn settle_on_disk(folder: &OwnedFd) {
+fn sync_names(folder: &OwnedFd) {
     if let Err(errno) = fsync(folder) {
         warn!(error = %io::Error::from(errno), "A source folder could not be synced to its disk.");
     }

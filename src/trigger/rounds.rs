@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::schedule::number;
-use crate::domain::{AgentId, Digest, JobName, Timestamp};
+use crate::domain::{AgentId, Digest, JobName, Late, Punctuality, Timestamp};
 
 /// When the rounds of one job are due.
 ///
@@ -33,6 +33,10 @@ pub enum Coverage {
 /// week, a day. So the agents of many machines do not come together, a server that is away is not
 /// asked all day long, and the time that was asked for is kept in either case.
 const PART: u32 = 7;
+
+/// How many tries may come to nothing, after the interval is over, before somebody is told: a server that is away for
+/// a day is no concern yet.
+const TRIES_MISSED: u32 = 2;
 
 /// How far ahead the end of a round may lie: further, and the clock was wrong when it was recorded.
 const FURTHEST_AHEAD: Duration = Duration::from_hours(24);
@@ -69,6 +73,21 @@ impl Rounds {
         // One that lies ahead was recorded by another clock: it holds nothing up for longer than it would.
         let again = self.last.filter(|last| *last <= now).map(|last| last.plus(part));
         again.map_or(due, |again| due.max(again))
+    }
+
+    /// Whether rounds come to nothing for too long: the interval and two more tries are over. An agent that was
+    /// off has a try's time before it says so, from `due_since` on, when it first saw that one was due.
+    pub fn punctuality(&self, every: Duration, due_since: Option<Timestamp>, now: Timestamp) -> Punctuality {
+        let (part, from) = (every / PART, self.whole.unwrap_or(self.known_since));
+        if now.since(from) <= every + part * TRIES_MISSED {
+            return Punctuality::Met;
+        }
+        let was_tried = self.last.is_some_and(|last| last > from);
+        if was_tried || due_since.is_some_and(|since| now.since(since) >= part) {
+            Punctuality::Late(Late::NotVerified { last: self.whole })
+        } else {
+            Punctuality::Open
+        }
     }
 }
 
@@ -154,5 +173,28 @@ mod tests {
         assert!(rounds.next(WEEK, agent(1), &job(), back) >= at(13 * DAY));
         rounds.ended(at(14 * DAY), Coverage::Part);
         assert!(rounds.next(WEEK, agent(1), &job(), at(10 * DAY)) <= at(14 * DAY), "no longer held up");
+    }
+
+    #[test]
+    fn rounds_that_come_to_nothing_are_late_two_tries_after_their_interval() {
+        let late = |rounds: &Rounds, day, due_since: Option<u64>| {
+            let standing = rounds.punctuality(WEEK, due_since.map(|day| at(day * DAY)), at(day * DAY));
+            matches!(standing, Punctuality::Late(_))
+        };
+        let mut rounds = Rounds::from(at(0));
+        assert!(!late(&rounds, 9, Some(7)), "two tries are not over");
+        assert!(late(&rounds, 10, Some(7)), "no round could begin");
+        // The agent was off, and has only just seen that one is due.
+        assert_eq!(rounds.punctuality(WEEK, Some(at(30 * DAY)), at(30 * DAY)), Punctuality::Open);
+        assert!(late(&rounds, 31, Some(30)));
+        rounds.ended(at(8 * DAY), Coverage::Part);
+        assert!(!late(&rounds, 9, None) && late(&rounds, 10, None), "it was tried");
+        rounds.ended(at(11 * DAY), Coverage::Whole);
+        assert_eq!(rounds.punctuality(WEEK, None, at(20 * DAY)), Punctuality::Met);
+        let last = Some(at(11 * DAY));
+        let is_late = Punctuality::Late(Late::NotVerified { last });
+        assert_eq!(rounds.punctuality(WEEK, Some(at(18 * DAY)), at(21 * DAY)), is_late);
+        // A clock that was put back knows of no lateness.
+        assert_eq!(rounds.punctuality(WEEK, None, at(DAY)), Punctuality::Met);
     }
 }

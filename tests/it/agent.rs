@@ -1,6 +1,8 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
+mod clock;
 mod early;
+mod root;
 mod rounds;
 mod status_page;
 

@@ -82,6 +82,26 @@ fn check_tells_what_a_run_would_stumble_over() {
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
 
+#[test]
+fn plan_shows_what_is_not_ready_yet() {
+    let folder = folder();
+    change(&folder, "mode: drop}", "mode: drop, watch: {settle: 0s, ready_marker: \"*.ok\"}}");
+    fs::write(folder.path().join("reports/b.csv"), "2").unwrap();
+    fs::write(folder.path().join("reports/b.csv.ok"), "").unwrap();
+    let (code, stdout, stderr) = nightferry(folder.path(), "plan");
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(
+        stdout.contains("wait       a.csv  1 B  not yet: `a.csv.ok` does not stand beside it"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("send       b.csv"), "{stdout}");
+    assert!(stdout.contains("daily-reports: 1 file to send, 1 B; 0 unchanged; 1 not ready yet"), "{stdout}");
+    change(&folder, "settle: 0s", "settle: 1h");
+    let (_, stdout, _) = nightferry(folder.path(), "plan --json");
+    let last: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["totals"]["wait"], &last["totals"]["send"]), (&2.into(), &0.into()), "{stdout}");
+}
+
 /// What depends on the server is said without asking it.
 #[test]
 fn names_that_servers_may_not_take_are_told_beforehand() {

@@ -56,7 +56,7 @@ jobs:
 }
 
 /// Whether this process may make mounts; a message where not, unless `tests/run` runs, as root.
-fn can_mount() -> bool {
+pub(crate) fn can_mount() -> bool {
     let made = Command::new("unshare").args(["--mount", "true"]).status();
     let can = made.is_ok_and(|status| status.success());
     assert!(

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use ftps_server::{Identity, Pki, Server};
+use chrono::Datelike as _;
+use ftps_server::{ClientCertificates, Identity, Pki, Server};
 use nightferry::clock::{Clock, SystemClock};
 use nightferry::domain::{Record, Scheduled, Timestamp};
 use nightferry::state::State;
@@ -370,6 +372,57 @@ fn a_test_message_finds_out_who_would_be_told() {
     assert!(text.contains("notify: command sh: the program ended with exit status: 3: no space"), "{text}");
     assert_eq!(events(&requests), [("test".into(), "test".into())]);
     assert!(!home.path().join("state").exists(), "nothing is kept of it");
+}
+
+/// A server shows a certificate that is good for long, and is shown one that is not.
+#[test]
+fn our_own_certificate_is_told_of_before_it_runs_out() {
+    let pki = Pki::new();
+    let until = SystemClock.now().plus(Duration::from_hours(10 * 24)).to_utc();
+    let (year, month, day) =
+        (until.year(), u8::try_from(until.month()).unwrap(), u8::try_from(until.day()).unwrap());
+    let own = pki.issue(|params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+    });
+    let server =
+        Server::builder().client_certificates(ClientCertificates::Required(pki.ca_der())).start().unwrap();
+    let home = Home::new();
+    fs::write(home.path().join("own.pem"), own.certificate_pem()).unwrap();
+    fs::write(home.path().join("own.key"), own.key_pem()).unwrap();
+    fs::set_permissions(home.path().join("own.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    home.configure(
+        &server,
+        USER,
+        "    - command: [sh, -c, 'echo $NIGHTFERRY_KIND $NIGHTFERRY_EVENT >> told']\n",
+    );
+    let file = home.path().join("jobs.yaml");
+    let yaml = fs::read_to_string(&file).unwrap();
+    let with = "username: user, client_certificate: {cert_file: own.pem, key_file: own.key}";
+    fs::write(&file, yaml.replace("username: user", with)).unwrap();
+    let told = || fs::read_to_string(home.path().join("told")).unwrap();
+    home.sync(0);
+    assert_eq!(told(), "client-certificate late\n");
+    home.sync(0);
+    assert_eq!(told(), "client-certificate late\n", "once");
+    let (_, status) = home.run(&["status"]);
+    assert!(status.contains("our certificate for office: expires in 9 days; get a new one"), "{status}");
+
+    // An agent takes in a new one when it reads its configuration again.
+    let agent = Agent::start(&home);
+    let new = pki.client("clinic");
+    fs::write(home.path().join("own.pem"), new.certificate_pem()).unwrap();
+    fs::write(home.path().join("own.key"), new.key_pem()).unwrap();
+    kill_process(Pid::from_raw(i32::try_from(agent.0.id()).unwrap()).unwrap(), Signal::HUP).unwrap();
+    loop {
+        let (_, status) = home.run(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        if status["alerts"] == serde_json::json!([]) {
+            break;
+        }
+    }
+    agent.end();
+    assert_eq!(told(), "client-certificate late\nclient-certificate recovery\n");
 }
 
 /// A clock three hours behind.

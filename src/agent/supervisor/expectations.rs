@@ -19,14 +19,15 @@ impl Supervisor {
             return;
         }
         self.looked_out = Some(now);
-        for (name, keeper) in self.keepers.iter().filter(|(_, keeper)| keeper.stay == Stay::Kept) {
+        for (name, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| keeper.stay == Stay::Kept) {
             for (kind, standing) in keeper.standings(now) {
                 self.telling.expected(&self.config, name, kind, standing);
             }
         }
         for server in self.config.servers.values() {
-            let until = self.profiles.of(server).certificate_good_until(server);
-            self.telling.look_at_certificate(&self.config, server, until);
+            let theirs = self.profiles.of(server).certificate_good_until(server);
+            let ours = self.servers.get(&server.name).and_then(|remote| remote.own_certificate_good_until());
+            self.telling.look_at_certificates(&self.config, server, theirs, ours);
         }
     }
 

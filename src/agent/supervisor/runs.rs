@@ -15,6 +15,7 @@ use crate::domain::{
     AuditReport, EventSink, Exit, FailureClass, HeldToWindows, JobName, LimitCause, RunReport, Scope,
     Trigger, Triggers,
 };
+use crate::observe::AlertKind;
 use crate::state::StateError;
 
 /// A run that ended.
@@ -89,12 +90,8 @@ impl Supervisor {
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         let entry = RunEntry::of(&report, running.since, now);
         keeper.oldest_waiting = Waiting::after(keeper.oldest_waiting.take(), &report, &running.scope, now);
-        let was_unwell = keeper.last.as_ref().is_some_and(|last| !last.is_well());
         if entry.is_well() {
             keeper.last_well = entry.ended;
-            if was_unwell {
-                info!(job = %name, "The job is well again.");
-            }
         }
         if let Some(past) = keeper.past.as_mut() {
             past.add(&entry);
@@ -114,8 +111,13 @@ impl Supervisor {
         } else if let Some(due) = keeper.retry.due() {
             info!(job = %name, at = %due.to_seconds(), "The job is tried again.");
         }
+        let was_unwell = self.telling.is_open(name, AlertKind::Run);
         self.telling.ended(&self.config, &report, &running.scope);
-        if report.exit() == Exit::Done && running.scope == Scope::All && self.telling.differs(name) {
+        if was_unwell && !self.telling.is_open(name, AlertKind::Run) {
+            info!(job = %name, "The job is well again.");
+        }
+        let is_whole = report.exit() == Exit::Done && running.scope == Scope::All;
+        if is_whole && self.telling.is_open(name, AlertKind::Verify) {
             self.look_for_differences(name);
         }
         self.look_out_soon();

@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use self::words::{Mood, ago, mood, todo, verdict};
 use crate::agent::status::{
-    AlertStatus, JobState, JobStatus, Readiness, RunProgress, RunStatus, ServerStatus, Status,
+    AlertStatus, JobState, JobStatus, Readiness, RunProgress, RunStatus, ServerStatus, Status, days_left,
 };
 use crate::domain::{FailedFile, Timestamp, Zone};
 use crate::observe::{bytes, count, duration, escaped, rate};
@@ -34,7 +34,7 @@ pub(super) fn page(status: &Status, now: Timestamp, zone: Zone) -> String {
         status.jobs.iter().filter(|job| !matches!(words::mood(job), Mood::Bad | Mood::Passing)).collect();
     let cards: String = troubled.map(|job| card(job, now, zone)).collect();
     let table = if others.is_empty() { String::new() } else { table(&others, now, zone) };
-    let servers: String = status.servers.iter().filter_map(|server| certificate(server, now)).collect();
+    let servers: String = status.servers.iter().map(|server| certificates(server, now)).collect();
     let servers = match servers.as_str() {
         "" => String::new(),
         rows => format!("<section><h2>Servers</h2><ul class=\"servers\">{rows}</ul></section>"),
@@ -87,8 +87,7 @@ fn late(status: &Status, now: Timestamp, zone: Zone) -> String {
         let zone =
             status.jobs.iter().find(|status| status.job == *job).map_or(zone, |job| zone_of(job, zone));
         let since = time(alert.since, now, zone);
-        let (badge, todo) =
-            if alert.is_of_a_round() { ("differs", words::DIFFERS) } else { ("late", words::LATE) };
+        let (badge, todo) = words::alert(alert.kind, job);
         Some(format!(
             "<article class=\"bad\"><h2>{} <span class=\"badge\">{badge}</span></h2>\
              <p class=\"cause\">{}</p><p>Since {since}.</p>\
@@ -98,7 +97,7 @@ fn late(status: &Status, now: Timestamp, zone: Zone) -> String {
             prose(todo),
         ))
     };
-    status.alerts.iter().filter(|alert| !alert.is_of_a_run()).filter_map(row).collect()
+    words::beside_runs(status).filter_map(row).collect()
 }
 
 /// A job that needs a look.
@@ -224,16 +223,29 @@ fn row(job: &JobStatus, now: Timestamp, zone: Zone) -> String {
     )
 }
 
-/// How long a server's certificate is good.
-fn certificate(server: &ServerStatus, now: Timestamp) -> Option<String> {
-    let (class, words) = match server.days_left(now)? {
-        ..0 => ("bad", "its certificate has expired: ask whoever runs it for a new one".to_owned()),
-        days @ 0..SOON_DAYS => {
-            ("passing", format!("its certificate expires in {days} days: tell whoever runs it"))
+/// How long a server's certificate is good, and ours that it is shown.
+fn certificates(server: &ServerStatus, now: Timestamp) -> String {
+    let theirs = server.certificate_expires.map(|expires| {
+        let todo = ["ask whoever runs it for a new one", "tell whoever runs it"];
+        certificate(server, "its certificate", todo, days_left(expires, now))
+    });
+    let ours = server.client_certificate_expires.map(|expires| {
+        let todo =
+            ["put a new one in its place (`client_certificate`)", "get a new one (`client_certificate`)"];
+        certificate(server, "our certificate for it", todo, days_left(expires, now))
+    });
+    theirs.into_iter().chain(ours).collect()
+}
+
+fn certificate(server: &ServerStatus, what: &str, [expired, soon]: [&str; 2], days: i64) -> String {
+    let (class, words) = match days {
+        ..0 => ("bad", format!("{what} has expired: {expired}")),
+        0..SOON_DAYS => {
+            ("passing", format!("{what} expires in {}: {soon}", count(days.unsigned_abs(), "day")))
         }
-        days => ("well", format!("certificate good for {days} days")),
+        _ => ("well", format!("{what} is good for {days} days")),
     };
-    Some(format!("<li class=\"{class}\"><b>{}</b> {}</li>", text(&server.server), text(words)))
+    format!("<li class=\"{class}\"><b>{}</b> {}</li>", text(&server.server), prose(words))
 }
 
 fn zone_of(job: &JobStatus, zone: Zone) -> Zone {

@@ -36,7 +36,7 @@ pub(super) fn system_roots() -> Result<RootCertStore, TlsSettingsError> {
     if usable == 0 { Err(TlsSettingsError::NoSystemRoots) } else { Ok(roots) }
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSettingsError> {
+pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSettingsError> {
     let bytes = read(file, Readers::Anybody)?;
     let certs = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()

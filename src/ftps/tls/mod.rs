@@ -13,7 +13,7 @@ mod verifier;
 mod viewer;
 mod words;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -149,6 +149,13 @@ fn verifier(options: &TlsOptions, provider: &Arc<CryptoProvider>) -> Result<Peer
     }
     let verifier = builder.build().map_err(TlsSettingsError::Verifier)?;
     Ok(PeerVerifier::chained(Vouched { verifier, authorities, lists }, pins, Arc::clone(provider)))
+}
+
+/// Until when the first certificate of a PEM file is good, in seconds since 1970; `None` where it cannot be read.
+/// Blocks.
+pub fn own_good_until(cert_file: &Path) -> Option<i64> {
+    let chain = files::certificates(cert_file).ok()?;
+    chain.first().and_then(CertificateFacts::read).map(|facts| facts.not_after)
 }
 
 /// The name that a server's certificate must carry, from the configured host.

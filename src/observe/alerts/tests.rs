@@ -101,7 +101,7 @@ fn what_breaks_again_before_its_end_was_told_is_told_as_new() {
 #[test]
 fn a_certificate_is_told_of_at_thirty_fourteen_and_seven_days_and_at_its_end() {
     let mut alerts = Alerts::default();
-    let (server, until) = ("office".parse().unwrap(), at("2026-12-31T00:00:00Z"));
+    let (server, until) = (AlertKey::Certificate("office".parse().unwrap()), at("2026-12-31T00:00:00Z"));
     let day = Duration::from_hours(24);
     let mut heard = Vec::new();
     // Every six hours for 40 days, and some days beyond.
@@ -123,6 +123,28 @@ fn a_certificate_is_told_of_at_thirty_fourteen_and_seven_days_and_at_its_end() {
     let mut alerts = Alerts::default();
     assert!(alerts.certificate(&server, until, until.minus(day * 3)).is_some());
     assert!(alerts.certificate(&server, until, until.minus(day * 2)).is_none());
+}
+
+#[test]
+fn our_own_certificate_is_told_of_beside_the_servers() {
+    let mut alerts = Alerts::default();
+    let (theirs, ours) = (
+        AlertKey::Certificate("office".parse().unwrap()),
+        AlertKey::ClientCertificate("office".parse().unwrap()),
+    );
+    let (now, until) = (at(NOON), at("2026-11-30T00:00:00Z"));
+    assert!(alerts.certificate(&theirs, until, now).is_some());
+    let news = alerts.certificate(&ours, until, now).unwrap();
+    assert_eq!((news.kind, news.occasion), (AlertKind::ClientCertificate, Occasion::Late));
+    assert_eq!(news.headline(), "server office needs a new certificate of ours");
+    assert_eq!(
+        news.cause.unwrap().told,
+        "our own certificate for server office (`client_certificate`) runs out on 2026-11-30, in 9 days"
+    );
+    assert_eq!(alerts.open().count(), 2);
+    let renewed = alerts.certificate(&ours, at("2027-11-30T00:00:00Z"), now).unwrap();
+    assert_eq!(renewed.headline(), "server office is shown a new certificate of ours");
+    assert_eq!(alerts.open().count(), 1);
 }
 
 /// Thirty days by the minute. Reports are due each working day by 17:30 in New York; on some days

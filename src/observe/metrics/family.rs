@@ -36,6 +36,8 @@ pub enum Metric {
     Differing,
     /// Until when the certificate is good that the server showed last.
     CertificateExpiry,
+    /// Until when our own certificate is good that the server is shown.
+    ClientCertificateExpiry,
     /// Runs that ended.
     Runs,
     /// How long they took, together.
@@ -104,7 +106,7 @@ pub enum Scale {
 
 impl Metric {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::BuildInfo,
         Self::AgentStart,
         Self::AgentReady,
@@ -121,6 +123,7 @@ impl Metric {
         Self::LastVerify,
         Self::Differing,
         Self::CertificateExpiry,
+        Self::ClientCertificateExpiry,
         Self::Runs,
         Self::RunDuration,
         Self::Files,
@@ -161,6 +164,9 @@ impl Metric {
             Self::Differing => ("job_differing_files", Gauge, JOB, One),
             Self::CertificateExpiry => {
                 ("server_certificate_expiry_timestamp_seconds", Gauge, &["server"], One)
+            }
+            Self::ClientCertificateExpiry => {
+                ("client_certificate_expiry_timestamp_seconds", Gauge, &["server"], One)
             }
             Self::Runs => ("runs_total", Counter, &["job", "result"], One),
             Self::RunDuration => ("run_duration_seconds_total", Counter, JOB, Thousandth),
@@ -203,6 +209,9 @@ impl Metric {
             Self::Differing => "Files that the job's last verify found missing or changed on the server.",
             Self::CertificateExpiry => {
                 "Until when the certificate is good that the server showed last (Unix time)."
+            }
+            Self::ClientCertificateExpiry => {
+                "Until when our own certificate is good that the server is shown (Unix time)."
             }
             Self::Runs => "Runs that ended, by how.",
             Self::RunDuration => "How long runs took, together.",

@@ -1,5 +1,9 @@
 use super::*;
-use crate::domain::{FailedFile, Failure, FailureClass, RunId, Scope};
+use crate::domain::{
+    AuditKind, AuditReport, Difference, DifferenceKind, FailedFile, Failure, FailureClass, Late, Punctuality,
+    RunId, Scope,
+};
+use crate::observe::AlertKey;
 use crate::observe::Alerts;
 
 fn broke() -> News {
@@ -42,4 +46,46 @@ fn a_test_message_cannot_be_taken_for_another() {
     let news = News::test("2026-11-20T17:00:03Z".parse().unwrap());
     insta::assert_snapshot!("test_message", news.text("clinic-1", FileNames::Withheld));
     assert_eq!(news.json("clinic-1", FileNames::Withheld)["event"], "test");
+}
+
+/// What a person reads of everything but runs.
+#[test]
+fn each_kind_of_trouble_reads_well() {
+    let (at, since) = (at("2026-11-20T17:00:03Z"), at("2026-11-01T02:30:00Z"));
+    let job: JobName = "offsite".parse().unwrap();
+    let mut alerts = Alerts::default();
+    let mut heard = Vec::new();
+    let mut report = AuditReport::new(RunId(18), job.clone(), AuditKind::Verify);
+    report.add_difference(Difference {
+        name: "smith, john.pdf".into(),
+        kind: DifferenceKind::Missing,
+        expected: "5 bytes".into(),
+        found: "nothing".into(),
+    });
+    heard.extend(alerts.verified(&report, at));
+    heard.extend(alerts.repaired(&job, at));
+    for (kind, late) in [
+        (AlertKind::NotVerified, Late::NotVerified { last: Some(since) }),
+        (AlertKind::NotVerified, Late::NotVerified { last: None }),
+        (AlertKind::TooFew, Late::TooFew { by: since, expected: 2, delivered: 1 }),
+        (AlertKind::TooOld, Late::TooOld { last: Some(since), max_age: std::time::Duration::from_hours(26) }),
+        (AlertKind::Waiting, Late::Waiting { since }),
+        (AlertKind::Unusual, Late::Unusual { files: 1_000, usual: 20 }),
+    ] {
+        heard.extend(alerts.expected(&job, kind, Punctuality::Late(late), at));
+        heard.extend(alerts.expected(&job, kind, Punctuality::Met, at));
+    }
+    for key in [AlertKey::Certificate, AlertKey::ClientCertificate] {
+        let key = key("vault".parse().unwrap());
+        heard.extend(alerts.certificate(&key, at.plus(std::time::Duration::from_hours(200)), at));
+        heard.extend(alerts.certificate(&key, at.plus(std::time::Duration::from_hours(24 * 400)), at));
+    }
+    let texts: Vec<_> = heard.iter().map(|news| news.text("clinic-1", FileNames::Withheld)).collect();
+    assert_eq!(texts.len(), 18);
+    assert!(texts.iter().all(|text| !text.contains("smith") && text.lines().count() < 24));
+    insta::assert_snapshot!(texts.join("==\n"));
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
 }

@@ -44,15 +44,15 @@ fn receiver(statuses: &'static [u16]) -> (String, std::sync::mpsc::Receiver<Stri
 }
 
 fn outbound() -> (Outbound, Arc<Mutex<Vec<String>>>) {
-    let settled = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&settled);
+    let done_with = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&done_with);
     let context = Context {
         host: "clinic-1".to_owned(),
         clock: Arc::new(SystemClock),
         secrets: Arc::new(|_| Ok(SecretString::from("hunter2"))),
-        settled: Arc::new(move |id| told.lock().unwrap().push(id.to_owned())),
+        done_with: Arc::new(move |id| told.lock().unwrap().push(id.to_owned())),
     };
-    (Outbound::new(context), settled)
+    (Outbound::new(context), done_with)
 }
 
 fn notify(way: Way) -> Notify {
@@ -89,11 +89,11 @@ const GRACE: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn a_webhook_gets_signed_json_and_no_redirect_is_followed() {
     let (url, seen) = receiver(&[302, 500, 204]);
-    let (mut outbound, settled) = outbound();
+    let (mut outbound, done_with) = outbound();
     let news = failed().remove(1);
     outbound.tell(news.clone(), [&webhook(&url)]);
     assert_eq!(outbound.close(GRACE).await, 0);
-    assert_eq!(*settled.lock().unwrap(), [news.id]);
+    assert_eq!(*done_with.lock().unwrap(), [news.id]);
     let requests: Vec<_> = seen.iter().collect();
     assert_eq!(requests.len(), 3, "the second and third are tries again");
     for request in requests {
@@ -115,7 +115,7 @@ async fn a_webhook_gets_signed_json_and_no_redirect_is_followed() {
 #[tokio::test]
 async fn a_ping_is_sent_for_each_run_and_the_others_hear_of_changes() {
     let (url, seen) = receiver(&[200; 4]);
-    let (mut outbound, settled) = outbound();
+    let (mut outbound, done_with) = outbound();
     let (hook, pinged) = (webhook(&url), ping(&url));
     let job = || "reports".parse().unwrap();
     outbound.tell(News::of_run(Turn::Began, job(), now()), [&pinged]);
@@ -123,49 +123,49 @@ async fn a_ping_is_sent_for_each_run_and_the_others_hear_of_changes() {
         outbound.tell(news, [&pinged]);
     }
     outbound.tell(News::of_run(Turn::EndedWell, job(), now()), [&pinged, &pinged]);
-    // Nobody wants that, and it is settled all the same.
+    // Nobody wants that, and it is done with all the same.
     outbound.tell(News::of_run(Turn::EndedWell, job(), now()), [&hook]);
     assert_eq!(outbound.close(GRACE).await, 0);
     let asked: Vec<_> = seen.try_iter().map(|request| request.lines().next().unwrap().to_owned()).collect();
     assert_eq!(asked, ["POST /p1/start HTTP/1.1", "POST /p1/fail HTTP/1.1", "POST /p1 HTTP/1.1"]);
-    assert_eq!(settled.lock().unwrap().len(), 5);
+    assert_eq!(done_with.lock().unwrap().len(), 5);
 }
 
 #[tokio::test]
 async fn what_is_refused_for_good_is_given_up_and_holds_up_nobody() {
     let (refusing, refused) = receiver(&[404, 404, 404, 200]);
     let (fine, taken) = receiver(&[200]);
-    let (mut outbound, settled) = outbound();
+    let (mut outbound, done_with) = outbound();
     let news = failed().remove(1);
     outbound.tell(news.clone(), [&webhook(&refusing), &webhook(&fine)]);
     let first = spawn_blocking(move || taken.recv().unwrap()).await.unwrap();
     assert!(first.starts_with("POST"));
     assert_eq!(outbound.close(GRACE).await, 0);
     assert_eq!(refused.try_iter().count(), 3);
-    assert_eq!(*settled.lock().unwrap(), [news.id]);
+    assert_eq!(*done_with.lock().unwrap(), [news.id]);
 }
 
 #[tokio::test]
 async fn an_end_waits_for_a_grace_only_and_says_what_is_left() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let (mut outbound, settled) = outbound();
+    let (mut outbound, done_with) = outbound();
     outbound.tell(failed().remove(1), [&webhook(&url)]);
     assert_eq!(outbound.close(Duration::from_millis(50)).await, 1);
-    assert!(settled.lock().unwrap().is_empty(), "it is told again after the next start");
+    assert!(done_with.lock().unwrap().is_empty(), "it is told again after the next start");
 }
 
 #[tokio::test]
-async fn a_queue_has_an_end_and_what_is_dropped_is_settled() {
+async fn a_queue_has_an_end_and_what_is_dropped_is_done_with() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let (mut outbound, settled) = outbound();
+    let (mut outbound, done_with) = outbound();
     let hook = webhook(&url);
     let all = WAITING + 3;
     for _ in 0..all {
         outbound.tell(failed().remove(1), [&hook]);
     }
-    assert_eq!((outbound.left(), settled.lock().unwrap().len()), (WAITING, 3));
+    assert_eq!((outbound.left(), done_with.lock().unwrap().len()), (WAITING, 3));
     assert_eq!(outbound.close(Duration::ZERO).await, WAITING);
 }
 

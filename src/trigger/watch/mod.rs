@@ -32,9 +32,13 @@ use self::look::{Looked, look};
 use self::poll::{Polled, Prints, poll};
 use crate::domain::{Folders, Job, Scope, Symlinks, Watching};
 
-/// How often the source folder itself is looked at: no event tells that it was replaced, unmounted
-/// or mounted over.
-const HEALTH: Duration = Duration::from_secs(30);
+/// How often the source folder itself is looked at: no event tells that it was unmounted, mounted over, or
+/// that a folder above it is another one. One look is one `stat`.
+const HEALTH: Duration = Duration::from_secs(10);
+
+/// At which look in a row at a source that is not there a run is due, which tells whom it concerns: a folder
+/// that is exchanged for another one is away for a moment, too.
+const LOOKS_UNTIL_MISSED: u32 = 2;
 
 /// How long changes are gathered at most before they are told, where they never cease.
 const MOST_GATHERED: Duration = Duration::from_secs(30);
@@ -68,8 +72,12 @@ pub struct Dirty {
 /// How it is known that something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirtyReason {
-    /// The watch began, or began anew: what came before is not known.
+    /// The watch began: what came before is not known.
     Began,
+    /// The source folder was moved, removed, unmounted or replaced since it was last looked at.
+    Replaced,
+    /// The source folder is not there: a run says so to those who are told of runs.
+    Missed,
     /// Events named the folders.
     Events,
     /// The system lost events, or there were too many.
@@ -96,6 +104,8 @@ pub struct Watch {
     /// New folders, to be told once more: the system gets to watching one only when it has told all
     /// that came before, and what came into it between our look and that has no event.
     again: VecDeque<(Instant, Folders)>,
+    /// Looks in a row that found no source.
+    looks_without: u32,
     watched: Option<Watched>,
     prints: Option<Prints>,
     health: Instant,
@@ -134,6 +144,7 @@ impl Watch {
             due: None,
             anew: Some(DirtyReason::Began),
             again: VecDeque::new(),
+            looks_without: 0,
             watched: None,
             prints: None,
             health: now,
@@ -229,7 +240,7 @@ impl Watch {
 
     /// When what was gathered is to be told.
     fn ripe(&self) -> Option<Instant> {
-        let quiet = self.policy.settle.0.max(LEAST_QUIET);
+        let quiet = self.policy.rest.0.max(LEAST_QUIET);
         self.signs()
             .and_then(|signs| signs.span())
             .map(|(first, last)| (last + quiet.min(MOST_GATHERED)).min(first + MOST_GATHERED))
@@ -245,7 +256,7 @@ impl Watch {
         }
         let Gathered { folders, fresh, .. } = gathered;
         if !fresh.is_empty() {
-            let at = Instant::now() + self.policy.settle.0.max(LEAST_SECOND_LOOK);
+            let at = Instant::now() + self.policy.rest.0.max(LEAST_SECOND_LOOK);
             self.again.push_back((at, fresh));
         }
         if self.again.iter().map(|(_, folders)| folders.len()).sum::<usize>() > Folders::MOST {
@@ -279,7 +290,7 @@ impl Watch {
                 self.walk_instead(WatchStatus::Degraded { cause, every: self.policy.poll });
             }
             // Also what was gathered is told with all, once the source has been looked at.
-            None => self.watch_anew(DirtyReason::Began),
+            None => self.watch_anew(DirtyReason::Replaced),
         }
     }
 
@@ -324,16 +335,24 @@ impl Watch {
 
     fn take_in(&mut self, looked: Option<Looked>) {
         let every = self.policy.poll;
+        if !matches!(looked, Some(Looked::Absent { .. }) | None) {
+            self.looks_without = 0;
+        }
         match looked {
             // It was begun before all had to begin anew.
             Some(Looked::Same) if self.watched.is_none() => self.health = Instant::now(),
             // Where it panicked, the next look tells.
             Some(Looked::Same) | None => {}
-            Some(Looked::Replaced) => self.watch_anew(DirtyReason::Began),
+            Some(Looked::Replaced) => self.watch_anew(DirtyReason::Replaced),
             Some(Looked::Absent { cause }) => {
-                self.watch_anew(DirtyReason::Began);
+                let reason = self.anew.take().unwrap_or(DirtyReason::Replaced);
+                self.watch_anew(reason);
                 self.health = Instant::now() + HEALTH;
                 self.show(WatchStatus::Absent { cause });
+                self.looks_without = self.looks_without.saturating_add(1);
+                if self.looks_without == LOOKS_UNTIL_MISSED {
+                    self.due = Some(DirtyReason::Missed);
+                }
             }
             Some(Looked::Watched { root, events, signs }) => {
                 let folders = events.folders();

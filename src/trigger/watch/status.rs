@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::domain::length_in_words;
+
 /// How a watch works at the moment. Its text is a sentence without the full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchStatus {
@@ -97,7 +99,7 @@ impl fmt::Display for Degraded {
 
 impl fmt::Display for WatchStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = humantime::format_duration;
+        let shown = length_in_words;
         match self {
             Self::Beginning => f.write_str("not looked at yet"),
             Self::Watching { folders } => {
@@ -124,7 +126,7 @@ mod tests {
         let status = WatchStatus::Degraded { cause, every: Duration::from_secs(30) };
         assert_eq!(
             status.to_string(),
-            "walking the source every 30s, since no watches are left for its 1000000 folders: \
+            "walking the source every 30 seconds, since no watches are left for its 1000000 folders: \
              fs.inotify.max_user_watches (8192); as root: `sysctl fs.inotify.max_user_watches=2097152`, and the \
              same line without `sysctl` in /etc/sysctl.d/nightferry.conf"
         );

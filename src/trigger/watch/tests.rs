@@ -9,13 +9,13 @@ use std::time::SystemTime;
 use tokio::time::timeout;
 
 use super::*;
-use crate::domain::{FileStat, Reach, RelPath, Settle, Timestamp};
+use crate::domain::{FileStat, Reach, RelPath, Rest, Timestamp};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn policy(settle: Duration) -> Watching {
-    Watching { settle: Settle(settle), ..Watching::default() }
+fn policy(rest: Duration) -> Watching {
+    Watching { rest: Rest(rest), ..Watching::default() }
 }
 
 fn watch(source: &Path) -> Watch {
@@ -155,7 +155,7 @@ async fn a_root_with_another_inode_is_noticed_by_its_look_alone() {
     fs::remove_file(folder.path().join("link")).unwrap();
     std::os::unix::fs::symlink("other", folder.path().join("link")).unwrap();
     watch.health = Instant::now();
-    assert_eq!(dirty(&mut watch).await, Dirty { scope: Scope::All, reason: DirtyReason::Began });
+    assert_eq!(dirty(&mut watch).await, Dirty { scope: Scope::All, reason: DirtyReason::Replaced });
     fs::write(folder.path().join("other/x"), b"1").unwrap();
     assert_eq!(dirty(&mut watch).await.scope.reach(None), Reach::Files);
 }
@@ -247,8 +247,8 @@ fn now() -> Timestamp {
     Timestamp::from_unix_nanos(i64::try_from(since.as_nanos()).unwrap())
 }
 
-/// What a run would take: the files in a scope that have settled.
-fn take(source: &Path, scope: &Scope, settle: Settle, taken: &mut BTreeSet<String>, waiting: &mut bool) {
+/// What a run would take: the files in a scope that are at rest.
+fn take(source: &Path, scope: &Scope, rest: Rest, taken: &mut BTreeSet<String>, waiting: &mut bool) {
     use std::os::unix::fs::MetadataExt as _;
     for entry in walkdir::WalkDir::new(source).into_iter().filter_map(Result::ok) {
         let Ok(name) = entry.path().strip_prefix(source) else { continue };
@@ -264,7 +264,7 @@ fn take(source: &Path, scope: &Scope, settle: Settle, taken: &mut BTreeSet<Strin
             ctime: Timestamp::from_unix(facts.ctime(), facts.ctime_nsec()),
             inode: facts.ino(),
         };
-        if settle.waits(&stat, looked).is_some() {
+        if rest.waits(&stat, looked).is_some() {
             *waiting = true;
             continue;
         }
@@ -296,8 +296,8 @@ async fn a_storm_of_files_in_new_folders_is_told_whole() {
     let (folders, files) = form.split_once('x').unwrap();
     let (folders, files): (usize, usize) = (folders.parse().unwrap(), files.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let settle = Settle(Duration::from_secs(1));
-    let mut watch = Watch::on(Arc::new(Linux), folder.path().to_owned(), Symlinks::Skip, policy(settle.0));
+    let rest = Rest(Duration::from_secs(1));
+    let mut watch = Watch::on(Arc::new(Linux), folder.path().to_owned(), Symlinks::Skip, policy(rest.0));
     assert_eq!(dirty(&mut watch).await.reason, DirtyReason::Began);
     let writers: Vec<_> = (0..4)
         .map(|writer| {
@@ -309,16 +309,16 @@ async fn a_storm_of_files_in_new_folders_is_told_whole() {
     let began = Instant::now();
     while taken.len() < folders * files {
         assert!(began.elapsed() < PATIENCE * 5, "{} of {}", taken.len(), folders * files);
-        // What waited is looked at again when it may have settled, as the report says.
+        // What waited is looked at again when it may be at rest, as the report says.
         let again = !left.is_empty();
         let told = tokio::select! {
             biased;
             dirty = dirty(&mut watch) => dirty.scope,
-            () = tokio::time::sleep(settle.0), if again => Scope::Folders(Folders::default()),
+            () = tokio::time::sleep(rest.0), if again => Scope::Folders(Folders::default()),
         };
         let scope = std::mem::replace(&mut left, Scope::Folders(Folders::default())).and(told);
         let mut waiting = false;
-        tokio::task::block_in_place(|| take(folder.path(), &scope, settle, &mut taken, &mut waiting));
+        tokio::task::block_in_place(|| take(folder.path(), &scope, rest, &mut taken, &mut waiting));
         if waiting {
             left = scope;
         }

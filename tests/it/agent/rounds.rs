@@ -97,3 +97,38 @@ fn what_cannot_be_sent_again_stays_wrong() {
     agent.end();
     assert_eq!(fs::read_to_string(home.path().join("told")).unwrap(), "verify failure\n");
 }
+
+/// Its password is refused since the files were delivered, so nothing shows what stands there.
+#[test]
+fn a_mirror_that_is_not_verified_for_too_long_is_told_and_told_again_when_it_is() {
+    let server = Server::builder().start().unwrap();
+    let home = home(&server, "", 10);
+    let yaml = fs::read_to_string(home.path().join("jobs.yaml")).unwrap();
+    let late = yaml.replace("on: [failure, recovery]", "on: [late, recovery]");
+    fs::write(home.path().join("jobs.yaml"), late.replace("{env: NF_PASSWORD}", "{command: [echo, wrong]}"))
+        .unwrap();
+    let mut agent = home.agent();
+    agent.until("The run did not end well.");
+    // It is looked at at once.
+    let mut alerts = home.status()["alerts"].clone();
+    while alerts.as_array().unwrap().is_empty() {
+        alerts = home.status()["alerts"].clone();
+    }
+    assert_eq!(alerts[0]["kind"], "not-verified", "{alerts}");
+    assert!(alerts[0]["cause"].as_str().unwrap().contains("nothing has shown yet"), "{alerts}");
+    agent.end();
+
+    // A person looks why, and mends it.
+    let (code, _, stderr) = home.run(&["verify", "one"]);
+    assert_eq!(code, 7, "{stderr}");
+    fs::write(home.path().join("jobs.yaml"), late).unwrap();
+    let (code, _, stderr) = home.run(&["verify", "one"]);
+    assert_eq!(code, 6, "a file is missing: {stderr}");
+    let agent = home.agent();
+    while !home.status()["alerts"].as_array().unwrap().is_empty() {}
+    agent.end();
+    assert_eq!(
+        fs::read_to_string(home.path().join("told")).unwrap(),
+        "not-verified late\nnot-verified recovery\n"
+    );
+}

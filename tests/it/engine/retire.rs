@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ftps_server::{Action, Dialect, Event, Fault, Moment, Server};
 use nightferry::clock::SystemClock;
-use nightferry::domain::{AfterDelivery, Exit, Mode, Overwrite, Record, RelPath, Retiring, Target};
+use nightferry::domain::{
+    AfterDelivery, Exit, Mode, Overwrite, Record, RelPath, Rest, Retiring, Target, Watching,
+};
 use nightferry::state::State;
 
 use super::bench::Bench;
@@ -42,6 +45,78 @@ async fn delivered_files_are_moved_and_keep_their_paths() {
         assert_eq!(fs::read(sent(&bench).join(format!("sub/{n}.csv"))).unwrap(), format!("{n}").into_bytes());
     }
     bench.expect_no_connection(0).await;
+}
+
+/// A job whose files go once a marker stands beside each.
+fn with_markers(after: impl FnOnce(&Bench) -> AfterDelivery) -> Bench {
+    let mut bench = bench(Mode::Drop, after);
+    let (rest, ready_marker) = (Rest(Duration::ZERO), Some("*.ok".parse().unwrap()));
+    bench.job.watch = Some(Watching { rest, ready_marker, ..Watching::default() });
+    for n in 0..3 {
+        bench.write(&format!("sub/{n}.csv.ok"), format!("ready {n}"));
+    }
+    bench
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_goes_the_way_of_its_file() {
+    let bench = with_markers(|bench| AfterDelivery::MoveTo(sent(bench)));
+    // Whose file is not there says nothing of the others, and is no concern.
+    bench.write("sub/none.csv.ok", "ready");
+    let report = bench.run().await;
+    assert_eq!(
+        (report.counts.retired, report.counts.waiting, report.exit()),
+        (3, 1, Exit::Done),
+        "{report:#?}"
+    );
+    let mut here = left(&bench);
+    here.sort();
+    assert_eq!(here, ["3.csv", "none.csv.ok"]);
+    for n in 0..3 {
+        let marker = fs::read_to_string(sent(&bench).join(format!("sub/{n}.csv.ok"))).unwrap();
+        assert_eq!(marker, format!("ready {n}"));
+    }
+    // A second file of that name, and its marker, take names of their own.
+    fs::remove_file(bench.server.root().join("in/sub/1.csv")).unwrap();
+    bench.write("sub/1.csv", "of the next day");
+    bench.write("sub/1.csv.ok", "ready again");
+    assert_eq!(bench.run().await.counts.retired, 1);
+    assert_eq!(fs::read_dir(sent(&bench).join("sub")).unwrap().count(), 8);
+
+    let bench = with_markers(|_| AfterDelivery::Delete);
+    assert_eq!(bench.run().await.counts.retired, 3);
+    assert_eq!(left(&bench), ["3.csv"]);
+}
+
+/// On another file system it is copied, under a name that is no marker's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_is_copied_to_another_file_system() {
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let bench = with_markers(|_| AfterDelivery::MoveTo(elsewhere.path().to_owned()));
+    assert_eq!(bench.run().await.counts.retired, 3);
+    assert_eq!(left(&bench), ["3.csv"]);
+    assert_eq!(fs::read(elsewhere.path().join("sub/2.csv.ok")).unwrap(), b"ready 2");
+    assert_eq!(fs::read_dir(elsewhere.path().join("sub")).unwrap().count(), 6);
+}
+
+/// A crash between the file and its marker: the next run takes it along. A new version's marker stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_that_was_left_behind_goes_with_the_next_run_unless_its_file_is_there_again() {
+    for (at, again) in [(Died::Aside, false), (Died::Aside, true), (Died::AtTheEnd, false)] {
+        let mut bench = with_markers(|_| AfterDelivery::Keep);
+        assert_eq!(bench.run().await.counts.delivered, 3);
+        bench.job.after_delivery = AfterDelivery::Delete;
+        die(&bench, at).await;
+        if again {
+            fs::remove_file(bench.server.root().join("in/sub/0.csv")).unwrap();
+            bench.write("sub/0.csv", "a second one");
+            // It is older than the file: what it said was said of the first.
+        }
+        let report = bench.run().await;
+        assert_eq!(report.counts.retired, 3, "{report:#?}");
+        assert_eq!(bench.job.source.join("sub/0.csv.ok").exists(), again);
+        assert_eq!(bench.job.source.join("sub/0.csv").exists(), again);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

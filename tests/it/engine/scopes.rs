@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ftps_server::Dialect;
 use nightferry::domain::{
-    Deletes, Depth, Exit, Folders, ReadyMarker, RelPath, RemoteDelete, Scope, Settle, WaitCause, Watching,
+    Deletes, Depth, Exit, Folders, ReadyMarker, RelPath, RemoteDelete, Rest, Scope, WaitCause, Watching,
 };
 
 use super::bench::Bench;
@@ -18,9 +18,9 @@ fn scope(folders: &[(&str, Depth)]) -> Scope {
     Scope::Folders(all)
 }
 
-fn watching(settle: Duration, marker: Option<&str>) -> Watching {
+fn watching(rest: Duration, marker: Option<&str>) -> Watching {
     let ready_marker: Option<ReadyMarker> = marker.map(|marker| marker.parse().unwrap());
-    Watching { settle: Settle(settle), ready_marker, ..Watching::default() }
+    Watching { rest: Rest(rest), ready_marker, ..Watching::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,7 @@ async fn what_may_still_be_being_written_waits_and_is_told() {
     let report = bench.run().await;
     assert_eq!((report.counts.waiting, report.counts.delivered, report.exit()), (1, 0, Exit::Done));
     let [file] = &*report.waiting else { panic!("{report:#?}") };
-    let WaitCause::Unsettled { until } = file.cause else { panic!("{file:?}") };
+    let WaitCause::NotAtRest { until } = file.cause else { panic!("{file:?}") };
     assert_eq!((file.name.as_str(), report.look_again), ("x", Some(until)));
     assert_eq!(bench.stored("in/x"), None);
     bench.job.watch = Some(watching(Duration::ZERO, None));

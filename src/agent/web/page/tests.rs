@@ -1,7 +1,7 @@
 use super::*;
 use crate::agent::history::RunEntry;
 use crate::agent::status::Waiting;
-use crate::domain::{Counts, Failure, FailureClass, RunId, Triggers, WaitCause};
+use crate::domain::{AuditKind, Counts, Failure, FailureClass, RunId, Triggers, WaitCause};
 use crate::observe::AlertKind;
 
 fn at(seconds: i64) -> Timestamp {
@@ -53,6 +53,7 @@ fn status(jobs: Vec<JobStatus>) -> Status {
         servers: vec![ServerStatus {
             server: "billing-office".parse().unwrap(),
             certificate_expires: Some(at(86_400 * 200)),
+            client_certificate_expires: None,
         }],
         alerts: Vec::new(),
     }
@@ -61,7 +62,8 @@ fn status(jobs: Vec<JobStatus>) -> Status {
 /// A job that is late though its runs are well.
 #[test]
 fn what_has_not_come_is_told_with_what_to_do() {
-    let mut status = status(vec![job("reports"), job("scans")]);
+    let failed = stopped("scans", FailureClass::Temporary, "connection refused");
+    let mut status = status(vec![job("reports"), failed]);
     let alert = |job: &str, kind| AlertStatus {
         kind,
         job: Some(job.parse().unwrap()),
@@ -77,6 +79,53 @@ fn what_has_not_come_is_told_with_what_to_do() {
     assert!(page.contains("<code>a&lt;b&gt;</code>") && page.contains("What to do"), "{page}");
     let hidden = super::page(&status.without_file_names(), at(0), Zone::UTC);
     assert!(hidden.contains("delivered by 17:30") && !hidden.contains("a&lt;b"), "{hidden}");
+}
+
+/// What the agent found by itself, and a run whose trouble one over changed folders does not show.
+#[test]
+fn what_was_found_on_the_server_and_what_a_later_run_hides_read_well() {
+    let mut verifying = job("verifying");
+    verifying.state = JobState::Running(RunStatus {
+        audit: Some(AuditKind::Verify),
+        run: Some(RunId(8)),
+        since: at(-95),
+        triggers: Triggers::default(),
+        progress: RunProgress::default(),
+    });
+    (verifying.last_verified, verifying.next_verify) = (Some(at(-86_400 * 6)), Some(at(-60)));
+    let mut status = status(vec![job("differs"), verifying, job("not-verified"), job("hidden")]);
+    status.servers[0].client_certificate_expires = Some(at(86_400));
+    let alert = |job: &str, kind, cause: &str| AlertStatus {
+        kind,
+        job: Some(job.parse().unwrap()),
+        server: None,
+        since: at(-600),
+        cause: cause.to_owned(),
+        nameless: String::new(),
+    };
+    status.alerts = vec![
+        alert(
+            "differs",
+            AlertKind::Verify,
+            "on the server: 2 files missing, the first of them a.csv; sent again by itself",
+        ),
+        alert(
+            "not-verified",
+            AlertKind::NotVerified,
+            "since 2025-11-01T02:30:00Z nothing has shown that the files still stand on the server",
+        ),
+        alert(
+            "hidden",
+            AlertKind::Run,
+            "the source is empty, and 3 files were delivered from it: it may not be mounted",
+        ),
+    ];
+    assert!(shown(&status).contains("<h1>3 jobs need attention</h1>"));
+    // A run that did not end well tells by itself.
+    let mut told = status.clone();
+    told.jobs[3] = stopped("hidden", FailureClass::Source, "the source is empty");
+    assert_eq!(shown(&told).matches("it may not be mounted").count(), 0);
+    insta::assert_snapshot!(read(&shown(&status)));
 }
 
 fn stopped(name: &str, class: FailureClass, cause: &str) -> JobStatus {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::agent::history::RunEntry;
-use crate::agent::status::{JobState, JobStatus, Readiness, Status};
-use crate::domain::{FailureClass, Timestamp, Zone};
-use crate::observe::count;
+use crate::agent::status::{AlertStatus, JobState, JobStatus, Readiness, Status};
+use crate::domain::{FailureClass, JobName, Timestamp, Zone};
+use crate::observe::{AlertKind, count};
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +75,7 @@ pub(super) fn verdict(status: &Status) -> (Mood, String) {
         Readiness::NoAgent => return (Mood::Bad, "No agent runs".to_owned()),
         Readiness::Ready => {}
     }
-    let late: BTreeSet<_> = status
-        .alerts
-        .iter()
-        .filter(|alert| !alert.is_of_a_run())
+    let late: BTreeSet<_> = beside_runs(status)
         .filter_map(|alert| alert.job.as_ref())
         .filter(|name| status.jobs.iter().all(|job| job.job != **name || mood(job) != Mood::Bad))
         .collect();
@@ -121,13 +118,52 @@ const fn goes_on_by_itself(class: FailureClass) -> bool {
     }
 }
 
-/// What a person should do about what was expected and has not come.
-pub(super) const LATE: &str = "see whether what makes these files did its work, and whether they stand in the source folder. Once they \
-     are delivered, this goes by itself.";
+/// What is wrong, but for what the last run of its job tells by itself.
+pub(super) fn beside_runs(status: &Status) -> impl Iterator<Item = &AlertStatus> {
+    let last = |name: &Option<JobName>| {
+        let job = status.jobs.iter().find(|job| Some(&job.job) == name.as_ref());
+        job.and_then(|job| job.last.as_ref())
+    };
+    status.alerts.iter().filter(move |alert| !alert.is_told_by(last(&alert.job)))
+}
 
-/// What a person should do about what is not on a server as it was delivered.
-pub(super) const DIFFERS: &str = "ask whoever runs the server why. What still stands in the source folder is sent again by itself, \
-     and this goes then.";
+/// A word for what is wrong with a job, and what a person should do.
+pub(super) fn alert(kind: AlertKind, job: &JobName) -> (&'static str, String) {
+    match kind {
+        AlertKind::Run => (
+            "not well",
+            format!(
+                "a look at changed folders went well since, which shows nothing of the others. The next whole run \
+                 that ends well ends this: `nightferry sync {job}`"
+            ),
+        ),
+        AlertKind::Verify => (
+            "differs",
+            "ask whoever runs the server why. What still stands in the source folder is sent again by itself, and \
+             this goes then."
+                .to_owned(),
+        ),
+        AlertKind::NotVerified => (
+            "not verified",
+            format!(
+                "see why. Its tries are among the runs of `nightferry history {job}`, and `nightferry history show \
+                 RUN` tells why one did not come to its end."
+            ),
+        ),
+        AlertKind::TooFew
+        | AlertKind::TooOld
+        | AlertKind::Waiting
+        | AlertKind::Unusual
+        | AlertKind::Certificate
+        | AlertKind::ClientCertificate
+        | AlertKind::Test => (
+            "late",
+            "see whether what makes these files did its work, and whether they stand in the source folder. Once they \
+             are delivered, this goes by itself."
+                .to_owned(),
+        ),
+    }
+}
 
 /// What a person should do about a job that did not end well.
 pub(super) fn todo(job: &JobStatus) -> String {
