@@ -66,6 +66,8 @@ impl Doctor<'_> {
                 self.data_works();
             }
             Err(error @ FtpsError::Refused { .. }) if !is_about_data(&error) => {}
+            // By listings that were refused, most likely: the upload gets a session of its own.
+            Err(FtpsError::SessionsUsedUp { .. }) => {}
             // A listing that is longer than we take came over a data connection that works.
             Err(FtpsError::TooLong { .. }) => {
                 self.data_works();
@@ -74,7 +76,11 @@ impl Doctor<'_> {
             }
             Err(error) => return Err(self.fail(Check::Data, &error)),
         }
-        if let Err(error) = self.store(path, FIRST).await {
+        let stored = match self.ready().await {
+            Ok(()) => self.store(path, FIRST).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
             let data = is_about_data(&error) && !self.is_told(Check::Data);
             return Err(self.fail(if data { Check::Data } else { Check::Upload }, &error));
         }
@@ -158,7 +164,7 @@ impl Doctor<'_> {
 
     /// TLS 1.3 ran out of tickets: does TLS 1.2 last?
     async fn reuse_in_tls12(&mut self, path: &RemotePath, used: Tally) -> Result<String, FtpsError> {
-        let ran_out = format!("TLS 1.3 ran out of sessions after {} data connections", used.opened);
+        let ran_out = format!("TLS 1.3 ran out of sessions after {}", data_connections(used.opened));
         let renewed = format!("{ran_out}, so that jobs open new control connections as they go");
         let versions = self.server().tls_versions;
         if versions.min > TlsVersion::V1_2 {
@@ -180,6 +186,10 @@ impl Doctor<'_> {
         self.learn_lasting(LastingSessions::Tls12);
         Ok(format!("{ran_out}; {}, which jobs speak with this server", self.lasting(tally)))
     }
+}
+
+fn data_connections(count: u32) -> String {
+    if count == 1 { "1 data connection".to_owned() } else { format!("{count} data connections") }
 }
 
 /// What a wrong address most likely is.

@@ -122,9 +122,15 @@ impl Session {
         folder: Option<Argument>,
         sink: EntrySink<'_>,
     ) -> Result<Listed, FtpsError> {
+        let mut refused = None;
         loop {
             let lister = self.lister();
-            let (verb, reply) = match self.attempt_by(lister, folder.clone(), sink).await? {
+            let attempt = match (self.attempt_by(lister, folder.clone(), sink).await, refused.take()) {
+                // Refused commands have used up the session's TLS tickets: the last refusal says more.
+                (Err(FtpsError::SessionsUsedUp { .. }), Some(refusal)) => return Err(refusal),
+                (attempt, _) => attempt?,
+            };
+            let (verb, reply) = match attempt {
                 Attempt::Listed(found) if found.is_foreign() => match lister.after_foreign_lines() {
                     Some(next) => {
                         self.set_lister(next);
@@ -138,10 +144,12 @@ impl Session {
                 Attempt::Listed(found) => return Ok(found),
                 Attempt::Refused { verb, reply } => (verb, reply),
             };
+            let refusal = FtpsError::Refused { verb, reply };
             match lister.after_refusal() {
                 Some(next) => self.set_lister(next),
-                None => return Err(FtpsError::Refused { verb, reply }),
+                None => return Err(refusal),
             }
+            refused = Some(refusal);
         }
     }
 
