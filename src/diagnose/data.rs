@@ -118,10 +118,22 @@ impl Doctor<'_> {
         }
     }
 
-    /// Stores again and again, until there were enough data connections or no more can be had.
+    /// Stores again and again, until there were enough data connections or no more can be had. A server
+    /// that stores over no file (ProFTPD, unless `AllowOverwrite` is on) gets fresh names.
     async fn fill(&mut self, path: &RemotePath) -> Result<Tally, FtpsError> {
+        let (mut name, mut keeps) = (path.clone(), false);
         while self.tally.opened < CONNECTIONS && self.connection()?.has_tls_session() {
-            self.store(path, FIRST).await?;
+            if keeps {
+                name = self.another_name(path);
+            }
+            match self.store(&name, FIRST).await {
+                Ok(()) => {}
+                Err(error @ FtpsError::Refused { .. }) if keeps || is_about_data(&error) => {
+                    return Err(error);
+                }
+                Err(FtpsError::Refused { .. }) => keeps = true,
+                Err(error) => return Err(error),
+            }
         }
         Ok(self.tally)
     }

@@ -82,7 +82,11 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
     let user = &server.username;
     Some(match check {
         Check::Folder => format!("may {user} enter this folder? See `destination` and the rights there"),
-        Check::Upload => format!("may {user} write in this folder? See its owner and mode on the server"),
+        Check::Upload => format!(
+            "may {user} write in this folder? See its owner and mode on the server, and whether it takes names \
+             that begin with a dot, as all temporary ones do (vsftpd: deny_file; ProFTPD: PathDenyFilter; \
+             Pure-FTPd: -x)"
+        ),
         Check::Rename => {
             format!("files get their final name by a rename (RNFR, RNTO): allow {user} to rename here; where the \
                  server cannot, jobs need `publish: direct`, by which readers may see half a file")

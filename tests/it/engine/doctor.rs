@@ -159,7 +159,9 @@ async fn what_a_server_lacks_is_no_failure_and_what_it_refuses_is() {
     assert!(keeps.of(Check::RenameOver).text.contains("550"));
     assert_eq!(bench.profile().rename_over, Ability::No);
     let bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::Reply("553 no".into()))]);
-    check_fails(&bench, Check::Upload, Exit::Refused, "553", "write in this folder").await;
+    let walk = check_fails(&bench, Check::Upload, Exit::Refused, "553", "write in this folder").await;
+    let help = walk.of(Check::Upload).help.as_deref().unwrap();
+    assert!(help.contains("begin with a dot"), "{help}");
     let bench = Bench::new(Dialect::full(), [Fault::on("PROT", Action::Reply("534 no".into()))]);
     check_fails(&bench, Check::Protection, Exit::Trust, "534", "in clear").await;
     let mut bench = Bench::new(Dialect::full(), []);
@@ -209,6 +211,21 @@ async fn a_proof_that_is_not_given_names_what_the_server_gives() {
         let help = walk.of(check).help.as_deref().unwrap();
         assert!(help.contains(remedy), "{remedy:?} in {help}");
         assert!(verify != VerifyPolicy::Size || !help.contains("is what is left"), "{help}");
+    }
+}
+
+/// `ProFTPD` without `AllowOverwrite on`, which is how it comes: jobs store over nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stores_over_no_file_is_fine() {
+    for (dialect, versions) in
+        [(Dialect::vsftpd(), TlsVersions::Only13), (Dialect::proftpd(), TlsVersions::Both)]
+    {
+        let server = Server::builder().dialect(dialect).tls_versions(versions);
+        let bench = Bench::with(server.fault(Fault::on("STOR", Action::RefuseReplace)));
+        let walk = walk(&bench).await;
+        assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done));
+        let reuse = walk.of(Check::Reuse);
+        assert!(reuse.text.contains("6 of 6 data connections resumed"), "{}", reuse.text);
     }
 }
 
