@@ -207,7 +207,7 @@ pub(super) async fn stage(
     }
     // From here on something may stand there, whatever the server answered.
     let left = |error: DeliveryError| Broken { error, left: Left::Temporary(temporary.clone()) };
-    let refused = |error| left(not_stored(shared, destination, error));
+    let refused = |error| left(not_staged(shared, destination, error));
     let closing = connection.closing();
     let upload = connection.upload(&temporary).await.map_err(refused)?;
     let sent = transfer(shared, &work.path, pump, upload, closing).await.map_err(left)?;
@@ -247,6 +247,18 @@ pub(super) fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsE
     match refusal {
         Some((reply, folder)) => DeliveryError::NotStored { source: Box::new(error), folder, reply },
         None => error.into(),
+    }
+}
+
+/// The same of a temporary name. Some servers take none that begins with a dot (vsftpd: `deny_file`,
+/// ProFTPD: `PathDenyFilter`, Pure-FTPd: `-x`), each in words of its own.
+pub(super) fn not_staged(shared: &Shared, destination: &RemotePath, error: FtpsError) -> DeliveryError {
+    let denied = |error: &FtpsError| {
+        matches!(error, FtpsError::Refused { verb: "STOR", .. }) && error.trouble() == Trouble::Refused
+    };
+    match not_stored(shared, destination, error) {
+        DeliveryError::Server(source) if denied(&source) => DeliveryError::NotStaged { source },
+        other => other,
     }
 }
 

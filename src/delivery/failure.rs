@@ -14,6 +14,11 @@ pub(super) enum DeliveryError {
     Server(Box<FtpsError>),
     #[error("{source}; MKD {folder} had been answered: {reply}")]
     NotStored { source: Box<FtpsError>, folder: RemotePath, reply: String },
+    #[error(
+        "{source}; may this user write in that folder, and names that begin with a dot, as all temporary ones do? \
+         `doctor` tells more"
+    )]
+    NotStaged { source: Box<FtpsError> },
     #[error(transparent)]
     Retire(#[from] RetireError),
     #[error("state: {0}")]
@@ -251,7 +256,9 @@ impl DeliveryError {
     /// interrupted. What is refused for good goes, so that it takes nobody's room.
     pub(super) fn leaves_a_beginning(&self) -> bool {
         match self {
-            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
+            Self::Server(error)
+            | Self::NotStored { source: error, .. }
+            | Self::NotStaged { source: error } => match error.trouble() {
                 Trouble::Passing
                 | Trouble::Busy
                 | Trouble::Crowded
@@ -308,7 +315,9 @@ impl DeliveryError {
                 let file = if error.is_passing() { File::Again } else { File::GiveUp };
                 new(file, Session::Keep, Run::GoOn, Class::File)
             }
-            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
+            Self::Server(error)
+            | Self::NotStored { source: error, .. }
+            | Self::NotStaged { source: error } => match error.trouble() {
                 Trouble::Passing | Trouble::Busy => {
                     new(File::Again, Session::Replace, Run::GoOn, Class::Temporary)
                 }
