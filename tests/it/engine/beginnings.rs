@@ -100,6 +100,17 @@ async fn a_beginning_that_was_given_up_is_not_looked_for() {
     assert_eq!((bench.retried(), bench.resumed_at()), (vec![], vec![]));
 }
 
+/// Also where the process dies as soon as it was given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beginning_that_came_out_wrong_is_not_gone_on_with_after_a_crash() {
+    let bench = bench(&Dialect::full());
+    bench.alters_what(&bench.interrupt(2_000_000).await);
+    let again = |event: &Event| matches!(event, Event::File { progress: FileProgress::Retrying { .. }, .. });
+    assert!(bench.run_until(again).await.is_none(), "it did not die");
+    bench.arrives(&content(1)).await;
+    assert_eq!((bench.retried(), bench.resumed_at()), (vec![], vec![]));
+}
+
 /// The server does not tell its size just now: nothing is given up, and nothing learned.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_size_that_is_not_told_for_now_is_asked_for_again() {
