@@ -227,6 +227,8 @@ pub(super) enum ForRun {
     GoOn,
     /// One session is all that the server bears.
     Alone,
+    /// Only a smaller file may fare better.
+    Smaller,
     /// No other file would fare better.
     Stop,
 }
@@ -324,7 +326,7 @@ impl DeliveryError {
                 Trouble::Crowded => new(File::Again, Session::Replace, Run::Alone, Class::Temporary),
                 Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
                 Trouble::Refused => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
-                Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
+                Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Smaller, Class::Refused),
                 Trouble::Barred => new(File::GiveUp, Session::Replace, Run::Stop, Class::Refused),
                 Trouble::Trust => new(File::GiveUp, Session::Replace, Run::Stop, Class::Trust),
                 Trouble::SessionsUsedUp => {
