@@ -253,13 +253,10 @@ pub(super) fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsE
 /// The same of a temporary name. Some servers take none that begins with a dot (vsftpd: `deny_file`,
 /// ProFTPD: `PathDenyFilter`, Pure-FTPd: `-x`), each in words of its own.
 pub(super) fn not_staged(shared: &Shared, destination: &RemotePath, error: FtpsError) -> DeliveryError {
-    let denied = |error: &FtpsError| {
-        matches!(error, FtpsError::Refused { verb: "STOR", .. }) && error.trouble() == Trouble::Refused
-    };
-    match not_stored(shared, destination, error) {
-        DeliveryError::Server(source) if denied(&source) => DeliveryError::NotStaged { source },
-        other => other,
-    }
+    let denied =
+        matches!(error, FtpsError::Refused { verb: "STOR", .. }) && error.trouble() == Trouble::Refused;
+    let error = not_stored(shared, destination, error);
+    if denied { DeliveryError::NotStaged { source: Box::new(error) } } else { error }
 }
 
 /// Sees to it that a folder is there, and that what may be left in it can be found again, and be

@@ -18,7 +18,7 @@ pub(super) enum DeliveryError {
         "{source}; may this user write in that folder, and names that begin with a dot, as all temporary ones do? \
          `doctor` tells more"
     )]
-    NotStaged { source: Box<FtpsError> },
+    NotStaged { source: Box<DeliveryError> },
     #[error(transparent)]
     Retire(#[from] RetireError),
     #[error("state: {0}")]
@@ -258,9 +258,7 @@ impl DeliveryError {
     /// interrupted. What is refused for good goes, so that it takes nobody's room.
     pub(super) fn leaves_a_beginning(&self) -> bool {
         match self {
-            Self::Server(error)
-            | Self::NotStored { source: error, .. }
-            | Self::NotStaged { source: error } => match error.trouble() {
+            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
                 Trouble::Passing
                 | Trouble::Busy
                 | Trouble::Crowded
@@ -270,6 +268,7 @@ impl DeliveryError {
                 | Trouble::SessionsUsedUp => true,
                 Trouble::Refused | Trouble::NoSpace | Trouble::Unsendable => false,
             },
+            Self::NotStaged { source } => source.leaves_a_beginning(),
             Self::Unsettled { refusal } => refusal.is_passing(),
             Self::NotNow { .. } | Self::State(_) => true,
             Self::Source(_)
@@ -317,9 +316,7 @@ impl DeliveryError {
                 let file = if error.is_passing() { File::Again } else { File::GiveUp };
                 new(file, Session::Keep, Run::GoOn, Class::File)
             }
-            Self::Server(error)
-            | Self::NotStored { source: error, .. }
-            | Self::NotStaged { source: error } => match error.trouble() {
+            Self::Server(error) | Self::NotStored { source: error, .. } => match error.trouble() {
                 Trouble::Passing | Trouble::Busy => {
                     new(File::Again, Session::Replace, Run::GoOn, Class::Temporary)
                 }
@@ -334,6 +331,7 @@ impl DeliveryError {
                 }
                 Trouble::Unsendable => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             },
+            Self::NotStaged { source } => source.disposition(),
             Self::NotNow { .. } => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
             Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
             Self::ChangedBetween => new(File::Again, Session::Keep, Run::GoOn, Class::File),

@@ -37,7 +37,7 @@ fn of_the_server() -> Vec<Row> {
         (server(closed), Again, NEW_SESSION, Class::Temporary, "replies and commands may be out of step"),
         (not_stored, Again, NEW_SESSION, Class::Temporary, "as the error beneath it"),
         (
-            DeliveryError::NotStaged { source: Box::new(FtpsError::Abandoned) },
+            DeliveryError::NotStaged { source: Box::new(server(FtpsError::Abandoned)) },
             Again,
             NEW_SESSION,
             Class::Temporary,
