@@ -360,7 +360,7 @@ impl std::fmt::Display for Uncalled {
 fn data_tls(error: &TlsError) -> String {
     match error {
         TlsError::NotTls => {
-            "what answers at its port does not speak TLS; is a proxy, or a firewall that looks into FTP, in the way?"
+            "what answers at its port does not speak TLS; is a proxy or a load balancer in the way?"
                 .to_owned()
         }
         other => other.to_string(),
