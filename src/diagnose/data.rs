@@ -66,8 +66,6 @@ impl Doctor<'_> {
                 self.data_works();
             }
             Err(error @ FtpsError::Refused { .. }) if !is_about_data(&error) => {}
-            // By listings that were refused, most likely: the upload gets a session of its own.
-            Err(FtpsError::SessionsUsedUp { .. }) => {}
             // A listing that is longer than we take came over a data connection that works.
             Err(FtpsError::TooLong { .. }) => {
                 self.data_works();
@@ -76,6 +74,7 @@ impl Doctor<'_> {
             }
             Err(error) => return Err(self.fail(Check::Data, &error)),
         }
+        // Listings that were refused may have used up the session's tickets.
         let stored = match self.ready().await {
             Ok(()) => self.store(path, FIRST).await,
             Err(error) => Err(error),

@@ -174,16 +174,18 @@ async fn what_a_server_lacks_is_no_failure_and_what_it_refuses_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_listings_that_use_up_the_sessions_are_no_fault_of_the_ports() {
     let late = |verb| Fault::on(verb, Action::Delay(Duration::from_millis(100)));
-    let dialect = Dialect::vsftpd().write_only();
-    let server = Server::builder().dialect(dialect).tls_versions(TlsVersions::Only13);
-    let mut bench = Bench::with(server.faults([late("LIST"), late("NLST")]));
-    bench.job.verify = VerifyPolicy::Size;
-    let walk = walk(&bench).await;
-    assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done));
-    assert_eq!(walk.of(Check::Data).outcome, Outcome::Fine);
-    let listing = walk.of(Check::Listing);
-    assert_eq!(listing.outcome, Outcome::Lacking);
-    assert!(listing.text.contains("was refused: 550"), "{}", listing.text);
+    let unknown = Dialect::full().forbid("MLSD", "500 Unknown command").control_tickets(1);
+    for dialect in [Dialect::vsftpd().write_only(), unknown.write_only()] {
+        let server = Server::builder().dialect(dialect).tls_versions(TlsVersions::Only13);
+        let mut bench = Bench::with(server.faults([late("MLSD"), late("LIST"), late("NLST")]));
+        bench.job.verify = VerifyPolicy::Size;
+        let walk = walk(&bench).await;
+        assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done));
+        assert_eq!(walk.of(Check::Data).outcome, Outcome::Fine);
+        let listing = walk.of(Check::Listing);
+        assert_eq!(listing.outcome, Outcome::Lacking);
+        assert!(listing.text.contains("was refused: 550"), "{}", listing.text);
+    }
 }
 
 /// The remedy is one that helps on this server.

@@ -110,6 +110,21 @@ async fn what_there_is_no_room_for_does_not_stop_smaller_files() {
     }
 }
 
+/// However many are too large: each of the others shows that the server is not full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_taken_show_that_there_is_room() {
+    let mut bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::RefuseAbove(1_000))]);
+    bench.definition.connections = 1.try_into().unwrap();
+    for n in 10..40 {
+        // Of the large ones each is smaller than the one before it.
+        let size = if n % 2 == 0 { 3_000 - n } else { 10 };
+        bench.write(&format!("{n}.txt"), vec![1; size]);
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (15, Exit::Refused), "{report:#?}");
+    assert!(report.stopped.is_none() && report.counts.failed == 15, "{report:#?}");
+}
+
 /// The disk is full: after a few files no other is tried, however small.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_has_no_room_at_all_is_not_hammered() {
