@@ -104,6 +104,8 @@ async fn a_beginning_that_was_given_up_is_not_looked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_beginning_that_came_out_wrong_is_not_gone_on_with_after_a_crash() {
     let bench = bench(&Dialect::full());
+    // Else nothing is gone on with on this server from now on.
+    bench.remote().learn_resume(Ability::Yes);
     bench.alters_what(&bench.interrupt(2_000_000).await);
     let again = |event: &Event| matches!(event, Event::File { progress: FileProgress::Retrying { .. }, .. });
     assert!(bench.run_until(again).await.is_none(), "it did not die");
