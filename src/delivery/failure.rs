@@ -331,7 +331,6 @@ impl DeliveryError {
                 }
                 Trouble::Unsendable => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
             },
-            Self::NotStaged { source } => source.disposition(),
             Self::NotNow { .. } => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
             Self::State(error) => new(File::GiveUp, Session::Keep, Run::Stop, error.class()),
             Self::ChangedBetween => new(File::Again, Session::Keep, Run::GoOn, Class::File),
@@ -369,8 +368,8 @@ impl DeliveryError {
             | Self::Twin { .. }
             | Self::TwinUnknown { .. }
             | Self::NameAltered { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
-            // The file itself is delivered: only its sidecars are tried again.
-            Self::Sidecar { source, .. } => source.disposition(),
+            // Of the first the file itself is delivered: only its sidecars are tried again.
+            Self::Sidecar { source, .. } | Self::NotStaged { source } => source.disposition(),
             Self::RenameRefused { refusal, .. }
             | Self::Unsettled { refusal }
             | Self::SidecarStays { refusal, .. }
