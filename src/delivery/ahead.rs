@@ -5,7 +5,7 @@
 //! (`ftps`). It gets its own proof, intent and rename all the same, one batch after the other; where it
 //! cannot ride along it is only taken, and sent like any other.
 
-use super::attempt::{Broken, Left, Staged, Start, is_resumable, not_stored, stage, transfer};
+use super::attempt::{Broken, Left, Staged, Start, is_resumable, not_staged, stage, transfer};
 use super::failure::DeliveryError;
 use super::names::is_sure_of_name;
 use super::pump::Pump;
@@ -274,6 +274,6 @@ async fn send(
 ) -> Result<Sent, DeliveryError> {
     shared.emit(&work.path, FileProgress::Started { size: head.stat.size });
     let upload = connection.upload(&head.temporary).await;
-    let upload = upload.map_err(|error| not_stored(shared, &shared.destination(&work.path), error))?;
+    let upload = upload.map_err(|error| not_staged(shared, &shared.destination(&work.path), error))?;
     transfer(shared, &work.path, pump, upload, closing).await
 }

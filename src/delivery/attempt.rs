@@ -207,7 +207,7 @@ pub(super) async fn stage(
     }
     // From here on something may stand there, whatever the server answered.
     let left = |error: DeliveryError| Broken { error, left: Left::Temporary(temporary.clone()) };
-    let refused = |error| left(not_stored(shared, destination, error));
+    let refused = |error| left(not_staged(shared, destination, error));
     let closing = connection.closing();
     let upload = connection.upload(&temporary).await.map_err(refused)?;
     let sent = transfer(shared, &work.path, pump, upload, closing).await.map_err(left)?;
@@ -248,6 +248,15 @@ pub(super) fn not_stored(shared: &Shared, destination: &RemotePath, error: FtpsE
         Some((reply, folder)) => DeliveryError::NotStored { source: Box::new(error), folder, reply },
         None => error.into(),
     }
+}
+
+/// The same of a temporary name. Some servers take none that begins with a dot (vsftpd: `deny_file`,
+/// ProFTPD: `PathDenyFilter`, Pure-FTPd: `-x`), each in words of its own.
+pub(super) fn not_staged(shared: &Shared, destination: &RemotePath, error: FtpsError) -> DeliveryError {
+    let denied =
+        matches!(error, FtpsError::Refused { verb: "STOR", .. }) && error.trouble() == Trouble::Refused;
+    let error = not_stored(shared, destination, error);
+    if denied { DeliveryError::NotStaged { source: Box::new(error) } } else { error }
 }
 
 /// Sees to it that a folder is there, and that what may be left in it can be found again, and be

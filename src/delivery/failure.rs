@@ -14,6 +14,11 @@ pub(super) enum DeliveryError {
     Server(Box<FtpsError>),
     #[error("{source}; MKD {folder} had been answered: {reply}")]
     NotStored { source: Box<FtpsError>, folder: RemotePath, reply: String },
+    #[error(
+        "{source}; may this user write in that folder, and names that begin with a dot, as all temporary ones do? \
+         `doctor` tells more"
+    )]
+    NotStaged { source: Box<DeliveryError> },
     #[error(transparent)]
     Retire(#[from] RetireError),
     #[error("state: {0}")]
@@ -222,6 +227,8 @@ pub(super) enum ForRun {
     GoOn,
     /// One session is all that the server bears.
     Alone,
+    /// Only a smaller file may fare better.
+    Smaller,
     /// No other file would fare better.
     Stop,
 }
@@ -261,6 +268,7 @@ impl DeliveryError {
                 | Trouble::SessionsUsedUp => true,
                 Trouble::Refused | Trouble::NoSpace | Trouble::Unsendable => false,
             },
+            Self::NotStaged { source } => source.leaves_a_beginning(),
             Self::Unsettled { refusal } => refusal.is_passing(),
             Self::NotNow { .. } | Self::State(_) => true,
             Self::Source(_)
@@ -315,7 +323,7 @@ impl DeliveryError {
                 Trouble::Crowded => new(File::Again, Session::Replace, Run::Alone, Class::Temporary),
                 Trouble::NotNow => new(File::Again, Session::Keep, Run::GoOn, Class::Temporary),
                 Trouble::Refused => new(File::GiveUp, Session::Keep, Run::GoOn, Class::Refused),
-                Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Stop, Class::Refused),
+                Trouble::NoSpace => new(File::GiveUp, Session::Keep, Run::Smaller, Class::Refused),
                 Trouble::Barred => new(File::GiveUp, Session::Replace, Run::Stop, Class::Refused),
                 Trouble::Trust => new(File::GiveUp, Session::Replace, Run::Stop, Class::Trust),
                 Trouble::SessionsUsedUp => {
@@ -360,8 +368,8 @@ impl DeliveryError {
             | Self::Twin { .. }
             | Self::TwinUnknown { .. }
             | Self::NameAltered { .. } => new(File::GiveUp, Session::Keep, Run::GoOn, Class::File),
-            // The file itself is delivered: only its sidecars are tried again.
-            Self::Sidecar { source, .. } => source.disposition(),
+            // Of the first the file itself is delivered: only its sidecars are tried again.
+            Self::Sidecar { source, .. } | Self::NotStaged { source } => source.disposition(),
             Self::RenameRefused { refusal, .. }
             | Self::Unsettled { refusal }
             | Self::SidecarStays { refusal, .. }

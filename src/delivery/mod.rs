@@ -27,6 +27,7 @@ mod recover;
 mod removal;
 mod resume;
 mod retire;
+mod room;
 mod run;
 mod settle;
 mod shared;

@@ -106,13 +106,35 @@ async fn skip(
     temporary: &RemotePath,
     to: u64,
 ) -> Result<Skipped, DeliveryError> {
-    let skipped = pump.skip_to(to);
-    tokio::pin!(skipped);
+    attend(pump.skip_to(to), &mut Session { connection, temporary }).await
+}
+
+/// Something that must not be left in silence for long.
+trait Attended {
+    /// Says something to it.
+    fn look(&mut self) -> impl Future<Output = Result<(), DeliveryError>> + Send;
+}
+
+/// A session with a server, which hears of a file.
+struct Session<'s> {
+    connection: &'s mut Connection,
+    temporary: &'s RemotePath,
+}
+
+impl Attended for Session<'_> {
+    async fn look(&mut self) -> Result<(), DeliveryError> {
+        look(self.connection, self.temporary).await.map(drop)
+    }
+}
+
+/// Does something that may take minutes, and looks after something else every [`KEEP_ALIVE`].
+async fn attend<T>(work: impl Future<Output = T>, attended: &mut impl Attended) -> Result<T, DeliveryError> {
+    tokio::pin!(work);
     loop {
         tokio::select! {
             biased;
-            skipped = &mut skipped => return Ok(skipped),
-            () = sleep(KEEP_ALIVE) => drop(look(connection, temporary).await?),
+            done = &mut work => return Ok(done),
+            () = sleep(KEEP_ALIVE) => attended.look().await?,
         }
     }
 }
@@ -201,6 +223,32 @@ mod tests {
             again(before, Answer::Done);
         }
         again(Some(60), Answer::Size(59));
+    }
+
+    /// When it was looked at, and whether it is still there.
+    struct Peer(Vec<tokio::time::Instant>, Result<(), &'static str>);
+
+    impl Attended for Peer {
+        async fn look(&mut self) -> Result<(), DeliveryError> {
+            self.0.push(tokio::time::Instant::now());
+            self.1.map_err(DeliveryError::Internal)
+        }
+    }
+
+    /// Servers end a session after 300 s in which nothing was said.
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_not_left_in_silence_while_a_beginning_is_hashed() {
+        let (began, hashing) = (tokio::time::Instant::now(), Duration::from_mins(20));
+        let mut peer = Peer(vec![began], Ok(()));
+        attend(sleep(hashing), &mut peer).await.unwrap();
+        assert_eq!(began.elapsed(), hashing);
+        peer.0.push(began + hashing);
+        let silences: Vec<_> = peer.0.windows(2).map(|looks| looks[1] - looks[0]).collect();
+        assert!(silences.iter().all(|silence| *silence <= Duration::from_mins(1)), "{silences:?}");
+
+        let mut lost = Peer(vec![], Err("it is gone"));
+        assert_eq!(attend(sleep(hashing), &mut lost).await, Err(DeliveryError::Internal("it is gone")));
+        assert_eq!(lost.0.len(), 1);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::backlog::Backlog;
 use super::door::Door;
 use super::failure::{DeliveryError, describe};
 use super::names::Names;
+use super::room::{Room, RoomLeft};
 use super::run::Delivery;
 use crate::domain::{
     Entry, Event, Failure, FileProgress, Mount, ProofMethod, PublishWay, Publishing, Record, RelPath,
@@ -172,6 +173,8 @@ struct Notes {
     owing: BTreeMap<RelPath, Outcome>,
     /// How often files may still be tried again.
     retries: RetryBudget,
+    /// How large files may be that the server has room for.
+    room: Room,
 }
 
 impl Shared {
@@ -254,6 +257,21 @@ impl Shared {
     /// Whether a file may be tried again, for all that the run has tried again already.
     pub(super) fn may_retry(&self) -> Retry {
         self.notes().retries.take()
+    }
+
+    /// The server had no room for a file of so many bytes.
+    pub(super) fn no_room_for(&self, size: u64) -> RoomLeft {
+        self.notes().room.refused(size)
+    }
+
+    /// The server had room for a file.
+    pub(super) fn had_room(&self) {
+        self.notes().room.taken();
+    }
+
+    /// Whether the server may have room for so many bytes.
+    pub(super) fn may_have_room_for(&self, size: u64) -> bool {
+        self.notes().room.may_hold(size)
     }
 
     /// Whether a file's path can be sent at all, and those of its sidecars.

@@ -4,6 +4,8 @@ use tokio::time::sleep;
 
 use super::attempt::{Broken, Left};
 use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
+use super::room::RoomLeft;
+use super::shared::{Work, WorkKind};
 use super::worker::{NoSession, Worker};
 use crate::domain::{Event, Failure, FileProgress, Publishing, RelPath, Retry};
 use crate::remote::FtpsError;
@@ -49,7 +51,8 @@ pub(super) enum Verdict {
 
 impl Worker {
     /// Decides what follows a setback, and waits where that helps.
-    pub(super) async fn judge(&mut self, path: &RelPath, setback: Setback, tries: &mut Tries) -> Verdict {
+    pub(super) async fn judge(&mut self, work: &Work, setback: Setback, tries: &mut Tries) -> Verdict {
+        let path = &work.path;
         let (error, intent) = match setback {
             Setback::NoSession { why: NoSession::GaveUp(_), intent: None } => return Verdict::HandBack,
             Setback::NoSession { why: NoSession::GaveUp(error), intent } => {
@@ -79,6 +82,17 @@ impl Worker {
         let again = match (disposition.run, disposition.file) {
             (ForRun::Stop, _) => {
                 self.stop_run(&error).await;
+                false
+            }
+            (ForRun::Smaller, _) => {
+                let left = match work.kind {
+                    WorkKind::Send | WorkKind::HashFirst => self.shared().no_room_for(work.size),
+                    // What there is no room for has no size that is known here.
+                    WorkKind::Settle(_) | WorkKind::Sidecars => RoomLeft::None,
+                };
+                if left == RoomLeft::None {
+                    self.stop_run(&error).await;
+                }
                 false
             }
             (ForRun::GoOn | ForRun::Alone, ForFile::GiveUp) => false,

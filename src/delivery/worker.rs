@@ -87,6 +87,9 @@ impl Worker {
 
     /// Tells what became of a file, and hands it on if its delivery is durable.
     async fn done(&self, outcome: Outcome) {
+        if matches!(outcome, Outcome::Delivered { .. }) {
+            self.shared.had_room();
+        }
         let delivered = match &outcome {
             Outcome::Delivered { path, .. } | Outcome::Confirmed { path } => Some(path.clone()),
             _ => None,
@@ -289,6 +292,12 @@ impl Worker {
                 return Seen::Through;
             }
             let start = start.take().unwrap_or(HeadStart::None);
+            let sends = intent.is_none() && matches!(work.kind, WorkKind::Send | WorkKind::HashFirst);
+            if sends && !start.is_begun() && !self.shared.may_have_room_for(work.size) {
+                self.litter.extend(start.into_temporary());
+                self.shared.tell(Outcome::NotReached { files: 1 }).await;
+                return Seen::Through;
+            }
             let setback = match Box::pin(self.try_once(&work, intent.take(), start)).await {
                 Ok(outcome) => {
                     self.done(outcome).await;
@@ -296,7 +305,7 @@ impl Worker {
                 }
                 Err(setback) => setback,
             };
-            let verdict = self.judge(&work.path, setback, &mut tries).await;
+            let verdict = self.judge(&work, setback, &mut tries).await;
             self.release_ahead();
             match verdict {
                 Verdict::Again { intent: unsettled } => intent = unsettled,

@@ -74,7 +74,12 @@ impl Doctor<'_> {
             }
             Err(error) => return Err(self.fail(Check::Data, &error)),
         }
-        if let Err(error) = self.store(path, FIRST).await {
+        // Listings that were refused may have used up the session's tickets.
+        let stored = match self.ready().await {
+            Ok(()) => self.store(path, FIRST).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
             let data = is_about_data(&error) && !self.is_told(Check::Data);
             return Err(self.fail(if data { Check::Data } else { Check::Upload }, &error));
         }
@@ -112,10 +117,22 @@ impl Doctor<'_> {
         }
     }
 
-    /// Stores again and again, until there were enough data connections or no more can be had.
+    /// Stores again and again, until there were enough data connections or no more can be had. A server
+    /// that stores over no file (ProFTPD, unless `AllowOverwrite` is on) gets fresh names.
     async fn fill(&mut self, path: &RemotePath) -> Result<Tally, FtpsError> {
+        let (mut name, mut keeps) = (path.clone(), false);
         while self.tally.opened < CONNECTIONS && self.connection()?.has_tls_session() {
-            self.store(path, FIRST).await?;
+            if keeps {
+                name = self.another_name(path);
+            }
+            match self.store(&name, FIRST).await {
+                Ok(()) => {}
+                Err(error @ FtpsError::Refused { .. }) if keeps || is_about_data(&error) => {
+                    return Err(error);
+                }
+                Err(FtpsError::Refused { .. }) => keeps = true,
+                Err(error) => return Err(error),
+            }
         }
         Ok(self.tally)
     }
@@ -158,7 +175,7 @@ impl Doctor<'_> {
 
     /// TLS 1.3 ran out of tickets: does TLS 1.2 last?
     async fn reuse_in_tls12(&mut self, path: &RemotePath, used: Tally) -> Result<String, FtpsError> {
-        let ran_out = format!("TLS 1.3 ran out of sessions after {} data connections", used.opened);
+        let ran_out = format!("TLS 1.3 ran out of sessions after {}", data_connections(used.opened));
         let renewed = format!("{ran_out}, so that jobs open new control connections as they go");
         let versions = self.server().tls_versions;
         if versions.min > TlsVersion::V1_2 {
@@ -180,6 +197,10 @@ impl Doctor<'_> {
         self.learn_lasting(LastingSessions::Tls12);
         Ok(format!("{ran_out}; {}, which jobs speak with this server", self.lasting(tally)))
     }
+}
+
+fn data_connections(count: u32) -> String {
+    if count == 1 { "1 data connection".to_owned() } else { format!("{count} data connections") }
 }
 
 /// What a wrong address most likely is.

@@ -7,11 +7,11 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::finding::{Check, Finding, Outcome};
-use super::known::{Known, known};
+use super::known::{HashGiven, Known, known};
 use super::limits::Silence;
 use super::remedy::{exit_of, help};
 use crate::clock::Clock;
-use crate::domain::{Exit, JobName, RemotePath, Server, TlsVersion, Trust, VerifyPolicy};
+use crate::domain::{Exit, JobName, ProofMethod, RemotePath, Server, TlsVersion, Trust, VerifyPolicy};
 use crate::ftps::{
     CertificateFacts, Distrust, Features, FtpsError, Milestone, Reply, SessionInfo, TlsError, Trouble,
     Version,
@@ -80,7 +80,8 @@ pub async fn examine(
         litter: Vec::new(),
         tally: Tally::default(),
         detour: None,
-        hash_proved: false,
+        proved: Vec::new(),
+        hash_given: HashGiven::NotAsked,
         greeting: None,
         features: None,
         max: remote.server().tls_versions.max,
@@ -136,8 +137,9 @@ pub(super) struct Doctor<'a> {
     pub(super) tally: Tally,
     /// Which passive port could not be reached, where the other command's can.
     pub(super) detour: Option<String>,
-    /// Whether the server's hash has proved the upload.
-    pub(super) hash_proved: bool,
+    /// By what the upload was proved.
+    pub(super) proved: Vec<ProofMethod>,
+    pub(super) hash_given: HashGiven,
     pub(super) greeting: Option<Reply>,
     pub(super) features: Option<Features>,
     /// The newest TLS version whose sessions last, as far as is known.
@@ -326,9 +328,11 @@ impl Doctor<'_> {
     }
 
     fn described(&self, facts: &CertificateFacts) -> String {
-        let life = match self.days_left(facts) {
-            days @ 0.. => format!("{days} days left"),
-            days => format!("ended {} days ago", days.unsigned_abs()),
+        let now = self.clock.now().to_utc().timestamp();
+        // Whole days either way, so that one that has begun is not counted.
+        let life = match facts.not_after.saturating_sub(now) {
+            seconds @ 0.. => format!("{} days left", seconds / DAY),
+            seconds => format!("ended {} days ago", (seconds / DAY).unsigned_abs()),
         };
         format!("{} ({life}); key {}", facts.described(), facts.pin())
     }
@@ -341,7 +345,8 @@ impl Doctor<'_> {
         for check in std::mem::take(&mut self.left) {
             self.not_tried(check);
         }
-        let known = known(&self.remote.profile(), self.features.as_ref(), self.server());
+        let (profile, features) = (self.remote.profile(), self.features.as_ref());
+        let known = known(&profile, features, self.hash_given, self.server());
         Examination { exit: self.exit, known }
     }
 }

@@ -13,9 +13,23 @@ pub struct Known {
     pub text: String,
 }
 
+/// Whether a server hashed the file that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HashGiven {
+    /// It was not asked, or it did.
+    NotAsked,
+    /// It refused, whatever it lists.
+    Refused,
+}
+
 /// What is known: of its features only where it was asked, and nothing at all where nothing was
 /// ever learned.
-pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Server) -> Vec<Known> {
+pub(super) fn known(
+    profile: &Profile,
+    features: Option<&Features>,
+    hash_given: HashGiven,
+    server: &Server,
+) -> Vec<Known> {
     if features.is_none() && *profile == Profile::default() {
         return Vec::new();
     }
@@ -24,7 +38,7 @@ pub(super) fn known(profile: &Profile, features: Option<&Features>, server: &Ser
         ("passive ports", passive(profile.passive).to_owned()),
     ];
     if let Some(features) = features {
-        rows.push(("server hash", hash(features).to_owned()));
+        rows.push(("server hash", hash(features, hash_given).to_owned()));
         rows.push(("time setting", time(features).to_owned()));
     }
     rows.extend([
@@ -76,15 +90,17 @@ fn sessions(lasting: LastingSessions, server: &Server) -> &'static str {
 fn passive(command: PassiveCommand) -> &'static str {
     match command {
         PassiveCommand::Epsv => "EPSV",
-        PassiveCommand::Pasv => "PASV: it knows no EPSV",
+        PassiveCommand::Pasv => "PASV, since EPSV does not work",
     }
 }
 
-fn hash(features: &Features) -> &'static str {
-    match features.hash() {
-        HashSupport::Hash => "HASH; jobs prove files by it",
-        HashSupport::Xsha256 => "XSHA256; jobs prove files by it",
-        HashSupport::None => "none; jobs read files back",
+fn hash(features: &Features, given: HashGiven) -> &'static str {
+    match (features.hash(), given) {
+        (HashSupport::Hash, HashGiven::NotAsked) => "HASH; jobs prove files by it",
+        (HashSupport::Xsha256, HashGiven::NotAsked) => "XSHA256; jobs prove files by it",
+        (HashSupport::Hash, HashGiven::Refused) => "HASH, but refused; jobs read files back",
+        (HashSupport::Xsha256, HashGiven::Refused) => "XSHA256, but refused; jobs read files back",
+        (HashSupport::None, _) => "none; jobs read files back",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::doctor::{Doctor, Halt};
 use super::finding::Check;
-use super::remedy::refusal_help;
+use super::known::HashGiven;
 use super::work::FIRST;
 use crate::domain::{Digest, Evidence, Exit, ProofMethod, RemotePath, Sent, VerifyPolicy, compare};
 use crate::ftps::FtpsError;
@@ -12,7 +12,38 @@ impl Doctor<'_> {
     /// Whether the job needs this proof, as far as is known.
     fn needs(&self, method: ProofMethod) -> bool {
         let policy = self.place.verify;
-        policy.admits(method) && !(policy == VerifyPolicy::Auto && self.hash_proved)
+        policy.admits(method) && !(policy == VerifyPolicy::Auto && self.is_proved_by(ProofMethod::ServerHash))
+    }
+
+    fn is_proved_by(&self, method: ProofMethod) -> bool {
+        self.proved.contains(&method)
+    }
+
+    /// What helps a job on this server, which does not give the proof that it wants.
+    async fn remedy(&mut self, check: Check, path: &RemotePath) -> Result<&'static str, Halt> {
+        let by_hash = "`verify: auto` proves by the server's own hash";
+        let by_reading = "`verify: auto` reads files back, which doubles the traffic";
+        let nothing = "nothing can be proved there: it gives no hash, no bytes and no size of what it has just \
+                       stored; ask whoever runs it to allow this account SIZE, for `verify: size`, or better \
+                       RETR or HASH";
+        Ok(match self.place.verify {
+            // Whether they can be read is told next.
+            VerifyPolicy::Hash => by_reading,
+            VerifyPolicy::Size | VerifyPolicy::ReadBack if self.is_proved_by(ProofMethod::ServerHash) => {
+                by_hash
+            }
+            VerifyPolicy::Size if self.is_proved_by(ProofMethod::ReadBack) => by_reading,
+            VerifyPolicy::Size => nothing,
+            VerifyPolicy::Auto | VerifyPolicy::ReadBack => {
+                match self.ask(check, Request::Size(path.clone())).await? {
+                    Answer::Size(_) => {
+                        "may this user read here? If not, and the server has no hash, `verify: size` is what is \
+                         left"
+                    }
+                    _ => nothing,
+                }
+            }
+        })
     }
 
     /// Holds evidence against what was sent. Any method will do here.
@@ -25,7 +56,7 @@ impl Doctor<'_> {
         };
         match compare(&sent, evidence, policy) {
             Ok(verified) => {
-                self.hash_proved |= verified.method() == ProofMethod::ServerHash;
+                self.proved.push(verified.method());
                 self.fine(check, "what was stored is what was sent");
             }
             Err(mismatch) => {
@@ -36,34 +67,46 @@ impl Doctor<'_> {
         }
     }
 
-    /// A proof that the server does not give.
-    fn no_proof(&mut self, check: Check, method: ProofMethod, refusal: Option<&Refusal>, instead: &str) {
+    /// A proof that the server does not give of `path`.
+    async fn no_proof(
+        &mut self,
+        (check, method): (Check, ProofMethod),
+        path: &RemotePath,
+        refusal: Option<&Refusal>,
+    ) -> Result<(), Halt> {
         let text = refusal.map_or_else(|| "not offered".to_owned(), |refusal| format!("refused ({refusal})"));
         let wanted = match method {
             ProofMethod::ServerHash => self.place.verify == VerifyPolicy::Hash,
             ProofMethod::ReadBack | ProofMethod::Size => self.needs(method),
         };
         if wanted {
-            self.failed(check, Exit::Refused, text, refusal_help(Check::ReadBack, self.server()));
+            let help = self.remedy(check, path).await?;
+            self.failed(check, Exit::Refused, text, Some(help.to_owned()));
         } else {
-            self.lacking(check, format!("{text}{instead}"), None);
+            let instead = match method {
+                ProofMethod::ServerHash => "files are read back, which doubles the traffic",
+                ProofMethod::ReadBack | ProofMethod::Size => "the job does not need it",
+            };
+            self.lacking(check, format!("{text}; {instead}"), None);
         }
+        Ok(())
     }
 
     pub(super) async fn server_hash(&mut self, path: &RemotePath) -> Result<(), Halt> {
-        let check = Check::ServerHash;
-        let answer = self.ask(check, Request::Hash(path.clone())).await?;
-        let instead = "; files are read back, which doubles the traffic";
-        match answer {
-            Answer::Digest(digest) => self.prove(check, &Evidence::ServerHash { digest }),
+        let (check, what) = (Check::ServerHash, (Check::ServerHash, ProofMethod::ServerHash));
+        match self.ask(check, Request::Hash(path.clone())).await? {
+            Answer::Digest(digest) => {
+                self.prove(check, &Evidence::ServerHash { digest });
+                Ok(())
+            }
             Answer::Absent(refusal) | Answer::Refused(refusal) => {
-                self.no_proof(check, ProofMethod::ServerHash, Some(&refusal), instead);
+                self.hash_given = HashGiven::Refused;
+                self.no_proof(what, path, Some(&refusal)).await
             }
             Answer::Done | Answer::Size(_) | Answer::Modified(_) | Answer::Unsupported => {
-                self.no_proof(check, ProofMethod::ServerHash, None, instead);
+                self.no_proof(what, path, None).await
             }
         }
-        Ok(())
     }
 
     pub(super) async fn read_back(&mut self, path: &RemotePath) -> Result<(), Halt> {
@@ -80,23 +123,25 @@ impl Doctor<'_> {
             }
             Err(FtpsError::Refused { verb, reply }) => {
                 let refusal = Refusal { verb, code: reply.code(), reply: reply.to_string() };
-                self.no_proof(check, ProofMethod::ReadBack, Some(&refusal), "; the job does not need it");
-                Ok(())
+                self.no_proof((check, ProofMethod::ReadBack), path, Some(&refusal)).await
             }
             Err(error) => Err(self.fail(check, &error)),
         }
     }
 
     pub(super) async fn size(&mut self, path: &RemotePath) -> Result<(), Halt> {
+        let what = (Check::Size, ProofMethod::Size);
         match self.ask(Check::Size, Request::Size(path.clone())).await? {
-            Answer::Size(size) => self.prove(Check::Size, &Evidence::Size { size }),
+            Answer::Size(size) => {
+                self.prove(Check::Size, &Evidence::Size { size });
+                Ok(())
+            }
             Answer::Absent(refusal) | Answer::Refused(refusal) => {
-                self.no_proof(Check::Size, ProofMethod::Size, Some(&refusal), "; the job does not need it");
+                self.no_proof(what, path, Some(&refusal)).await
             }
             Answer::Done | Answer::Modified(_) | Answer::Digest(_) | Answer::Unsupported => {
-                self.no_proof(Check::Size, ProofMethod::Size, None, "; the job does not need it");
+                self.no_proof(what, path, None).await
             }
         }
-        Ok(())
     }
 }

@@ -82,11 +82,11 @@ pub(super) fn refusal_help(check: Check, server: &Server) -> Option<String> {
     let user = &server.username;
     Some(match check {
         Check::Folder => format!("may {user} enter this folder? See `destination` and the rights there"),
-        Check::Upload => format!("may {user} write in this folder? See its owner and mode on the server"),
-        Check::ReadBack => {
-            "may this user read here? If not, and the server has no hash, `verify: size` is what is left"
-                .to_owned()
-        }
+        Check::Upload => format!(
+            "may {user} write in this folder? See its owner and mode on the server, and whether it takes names \
+             that begin with a dot, as all temporary ones do (vsftpd: deny_file; ProFTPD: PathDenyFilter; \
+             Pure-FTPd: -x)"
+        ),
         Check::Rename => {
             format!("files get their final name by a rename (RNFR, RNTO): allow {user} to rename here; where the \
                  server cannot, jobs need `publish: direct`, by which readers may see half a file")
@@ -138,6 +138,11 @@ fn data_help(error: &FtpsError, data: Option<DataFacts>, port: u16) -> String {
             "the port takes connections, so that no firewall is in the way; what answers there does not speak TLS \
              as the server does on its control connection: a proxy, a load balancer, somebody in between, or a \
              fault of the server's"
+                .to_owned()
+        }
+        FtpsError::SessionsUsedUp { .. } => {
+            "no firewall is in the way: the server gives too few TLS sessions for the data connections of one \
+             control connection, and jobs open a new one then; `tls_version: {max: 1.2}` may be faster"
                 .to_owned()
         }
         FtpsError::Refused { reply, .. } if reply.code() == 522 => {

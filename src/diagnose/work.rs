@@ -133,6 +133,13 @@ impl Doctor<'_> {
         })
     }
 
+    /// Another one beside it; the same where there is none.
+    pub(super) fn another_name(&mut self, path: &RemotePath) -> RemotePath {
+        let agent = AgentId(u32::try_from(self.clock.random() >> 32).unwrap_or_default());
+        let name = format!(".nf-{agent}-{:016x}", self.clock.random());
+        self.folder.child(&name).unwrap_or_else(|_| path.clone())
+    }
+
     /// Notes how the data connection was opened.
     pub(super) fn count(&mut self) {
         let facts = self.connection.as_ref().and_then(crate::remote::Connection::last_data);

@@ -156,8 +156,8 @@ pub enum FtpsError {
     #[error("{0}")]
     Tls(#[source] TlsError),
     /// There is no TLS on the data connection.
-    #[error("data connection: {0}")]
-    DataTls(#[source] TlsError),
+    #[error("data connection: {}", data_tls(.0))]
+    DataTls(TlsError),
     /// The data connection neither resumed the control connection's session nor showed its
     /// certificate.
     #[error(
@@ -353,6 +353,17 @@ impl std::fmt::Display for Uncalled {
                 write!(f, "{who} did instead, and only the address that the control connection leads to may")
             }
         }
+    }
+}
+
+/// On a data connection the configured beginning of TLS is not what is wrong: the control connection has it.
+fn data_tls(error: &TlsError) -> String {
+    match error {
+        TlsError::NotTls => {
+            "what answers at its port does not speak TLS; is a proxy or a load balancer in the way?"
+                .to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

@@ -87,25 +87,27 @@ impl Session {
     }
 
     async fn list_within(&mut self, folder: &Argument, sink: EntrySink<'_>) -> Result<Listed, FtpsError> {
+        let mut refused = None;
         if self.lister() == Lister::Facts {
             let command = Command::Mlsd(folder.clone());
             match self.attempt(command, Form::Facts, sink).await? {
                 Attempt::Listed(listed) => return Ok(listed),
                 // Listed, and yet unknown.
-                Attempt::Refused { reply, .. } if matches!(reply.code(), 500 | 502 | 504) => {
+                Attempt::Refused { verb, reply } if matches!(reply.code(), 500 | 502 | 504) => {
                     self.set_lister(Lister::Long(Hidden::Asked));
+                    refused = Some(FtpsError::Refused { verb, reply });
                 }
                 Attempt::Refused { verb, reply } => return Err(FtpsError::Refused { verb, reply }),
             }
         }
         let Some(home) = self.home().cloned() else {
             // There would be no way back.
-            return self.list_by_name(Some(named(folder, self.charset())?), sink).await;
+            return self.list_by_name(Some(named(folder, self.charset())?), refused, sink).await;
         };
         // Options, blanks and patterns in a name are no trouble to CWD, and a folder that is not
         // there is told from an empty one: vsftpd 3.0.3 lists both alike.
         self.ask_done(Command::Cwd(folder.clone())).await?;
-        let listed = self.list_by_name(None, sink).await;
+        let listed = self.list_by_name(None, refused, sink).await;
         if self.is_usable() {
             let (verb, reply) = ("CWD", self.ask(Command::Cwd(home)).await?);
             if reply.kind() != ReplyKind::Done {
@@ -116,15 +118,21 @@ impl Session {
         listed
     }
 
-    /// By `LIST` or `NLST`: of `folder`, or of the one that was entered.
+    /// By `LIST` or `NLST`: of `folder`, or of the one that was entered; after what was `refused` already.
     async fn list_by_name(
         &mut self,
         folder: Option<Argument>,
+        mut refused: Option<FtpsError>,
         sink: EntrySink<'_>,
     ) -> Result<Listed, FtpsError> {
         loop {
             let lister = self.lister();
-            let (verb, reply) = match self.attempt_by(lister, folder.clone(), sink).await? {
+            let attempt = match (self.attempt_by(lister, folder.clone(), sink).await, refused.take()) {
+                // Refused commands have used up the session's TLS tickets: the last refusal says more.
+                (Err(FtpsError::SessionsUsedUp { .. }), Some(refusal)) => return Err(refusal),
+                (attempt, _) => attempt?,
+            };
+            let (verb, reply) = match attempt {
                 Attempt::Listed(found) if found.is_foreign() => match lister.after_foreign_lines() {
                     Some(next) => {
                         self.set_lister(next);
@@ -138,10 +146,12 @@ impl Session {
                 Attempt::Listed(found) => return Ok(found),
                 Attempt::Refused { verb, reply } => (verb, reply),
             };
+            let refusal = FtpsError::Refused { verb, reply };
             match lister.after_refusal() {
                 Some(next) => self.set_lister(next),
-                None => return Err(FtpsError::Refused { verb, reply }),
+                None => return Err(refusal),
             }
+            refused = Some(refusal);
         }
     }
 

@@ -37,6 +37,13 @@ fn of_the_server() -> Vec<Row> {
         (server(closed), Again, NEW_SESSION, Class::Temporary, "replies and commands may be out of step"),
         (not_stored, Again, NEW_SESSION, Class::Temporary, "as the error beneath it"),
         (
+            DeliveryError::NotStaged { source: Box::new(server(FtpsError::Abandoned)) },
+            Again,
+            NEW_SESSION,
+            Class::Temporary,
+            "as the error beneath it",
+        ),
+        (
             server(FtpsError::OtherPeer),
             GiveUp,
             (ForSession::Replace, ForRun::Stop),
@@ -200,10 +207,11 @@ fn situation(error: &DeliveryError) -> u32 {
         E::Unsettled { .. } => 35,
         E::Internal(_) => 36,
         E::State(_) => 37,
+        E::NotStaged { .. } => 38,
     }
 }
 
-const SITUATIONS: u32 = 38;
+const SITUATIONS: u32 = 39;
 
 #[test]
 fn each_situation_means_what_its_row_says() {

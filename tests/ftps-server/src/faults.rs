@@ -158,6 +158,8 @@ pub enum Action {
     OtherCertificate,
     /// Transfers: these bytes on the data connection in the place of TLS.
     SpeakInstead(Vec<u8>),
+    /// `STOR`: 552 for a file of more bytes, once they have come (`ProFTPD`: `MaxStoreFileSize`).
+    RefuseAbove(u64),
     /// `STOR`: only the first half of the file is kept; 226.
     StoreHalf,
     /// `STOR`: the middle byte of the file is changed on the disk; 226.
@@ -168,7 +170,7 @@ pub enum Action {
     Size(u64),
     /// `HASH`, `XSHA256`: the digest of something else.
     WrongHash,
-    /// `RNTO`: 550 where a file stands under the new name.
+    /// `RNTO`, `STOR`: 550 where a file stands under the new name.
     RefuseReplace,
     /// `EPSV`, `PASV`: the port is opened at this address, which a reply to `PASV` then names.
     OpenAt(IpAddr),

@@ -38,6 +38,8 @@ pub(super) struct Bench {
     profiles: Arc<Profiles>,
     /// From how many bytes on uploads are resumed.
     pub(super) resume_from: u64,
+    /// How long a run waits before it tries something again, at first.
+    pub(super) pause: Duration,
     renames: Arc<AtomicUsize>,
     /// What was told of the last run.
     events: Mutex<Vec<Event>>,
@@ -124,6 +126,7 @@ impl Bench {
             scope: Scope::All,
             profiles,
             resume_from,
+            pause: Duration::from_millis(1),
             renames,
             events: Mutex::default(),
             stop: CancellationToken::new(),
@@ -288,7 +291,7 @@ impl Bench {
             limit: self.job.timing.limit(SystemClock.now(), HeldToWindows::No),
             resume_from: self.resume_from,
             approved: self.approved,
-            backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
+            backoff: Backoff { base: self.pause, limit: 5 * self.pause },
         };
         let report = tokio::select! {
             biased;
@@ -319,7 +322,7 @@ impl Bench {
             clock,
             sink: Arc::new(move |event: Event| seen.lock().unwrap().push(event)),
             limit: None,
-            backoff: Backoff { base: Duration::from_millis(1), limit: Duration::from_millis(5) },
+            backoff: Backoff { base: self.pause, limit: 5 * self.pause },
         };
         let (stored, commands) = (self.all_stored(), self.server.transcript().commands().len());
         let report = Box::pin(work(audit, self.stop.clone())).await;

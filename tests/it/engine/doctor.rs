@@ -9,7 +9,7 @@ use std::time::Duration;
 use ftps_server::{Action, Dialect, Fault, Identity, Mode, Pki, Server, TlsVersions};
 use nightferry::clock::SystemClock;
 use nightferry::diagnose::{Check, Examination, Finding, Known, Outcome, Place, SignedBy, examine, look};
-use nightferry::domain::{Digest, Exit, RemotePath, TlsMode};
+use nightferry::domain::{Digest, Exit, RemotePath, TlsMode, VerifyPolicy};
 use nightferry::remote::{Ability, PassiveCommand, Profile};
 use tokio_util::sync::CancellationToken;
 
@@ -159,13 +159,97 @@ async fn what_a_server_lacks_is_no_failure_and_what_it_refuses_is() {
     assert!(keeps.of(Check::RenameOver).text.contains("550"));
     assert_eq!(bench.profile().rename_over, Ability::No);
     let bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::Reply("553 no".into()))]);
-    check_fails(&bench, Check::Upload, Exit::Refused, "553", "write in this folder").await;
+    let walk = check_fails(&bench, Check::Upload, Exit::Refused, "553", "write in this folder").await;
+    let help = walk.of(Check::Upload).help.as_deref().unwrap();
+    assert!(help.contains("begin with a dot"), "{help}");
     let bench = Bench::new(Dialect::full(), [Fault::on("PROT", Action::Reply("534 no".into()))]);
     check_fails(&bench, Check::Protection, Exit::Trust, "534", "in clear").await;
     let mut bench = Bench::new(Dialect::full(), []);
     bench.password = "another";
     let walk = check_fails(&bench, Check::Login, Exit::Refused, "530", "lock accounts").await;
     assert_eq!(walk.of(Check::Upload).outcome, Outcome::NotTried);
+}
+
+/// A drop box of a server whose TLS sessions serve once (vsftpd): each refused listing has used one up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_listings_that_use_up_the_sessions_are_no_fault_of_the_ports() {
+    let late = |verb| Fault::on(verb, Action::Delay(Duration::from_millis(100)));
+    let unknown = Dialect::full().forbid("MLSD", "500 Unknown command").control_tickets(1);
+    for dialect in [Dialect::vsftpd().write_only(), unknown.write_only()] {
+        let server = Server::builder().dialect(dialect).tls_versions(TlsVersions::Only13);
+        let mut bench = Bench::with(server.faults([late("MLSD"), late("LIST"), late("NLST")]));
+        bench.job.verify = VerifyPolicy::Size;
+        let walk = walk(&bench).await;
+        assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done));
+        assert_eq!(walk.of(Check::Data).outcome, Outcome::Fine);
+        let listing = walk.of(Check::Listing);
+        assert_eq!(listing.outcome, Outcome::Lacking);
+        assert!(listing.text.contains("was refused: 550"), "{}", listing.text);
+    }
+}
+
+/// The remedy is one that helps on this server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_that_is_not_given_names_what_the_server_gives() {
+    let denied = "550 Permission denied.";
+    let full = Dialect::full;
+    let blind = || full().write_only().forbid("SIZE", denied);
+    let deaf = || full().forbid("HASH", denied).forbid("XSHA256", denied);
+    for (dialect, verify, check, remedy) in [
+        (full().write_only(), VerifyPolicy::Auto, Check::ReadBack, "`verify: size` is what is left"),
+        (full().write_only(), VerifyPolicy::ReadBack, Check::ReadBack, "`verify: size` is what is left"),
+        (full().forbid("RETR", denied), VerifyPolicy::ReadBack, Check::ReadBack, "`verify: auto` proves by"),
+        (blind(), VerifyPolicy::Auto, Check::ReadBack, "ask whoever runs it to allow this account SIZE"),
+        (blind(), VerifyPolicy::Size, Check::Size, "ask whoever runs it to allow this account SIZE"),
+        (full().forbid("SIZE", denied), VerifyPolicy::Size, Check::Size, "`verify: auto` proves by"),
+        (deaf().forbid("SIZE", denied), VerifyPolicy::Size, Check::Size, "`verify: auto` reads files back"),
+        (deaf(), VerifyPolicy::Hash, Check::ServerHash, "`verify: auto` reads files back"),
+        (Dialect::vsftpd(), VerifyPolicy::Hash, Check::ServerHash, "`verify: auto` reads files back"),
+    ] {
+        let mut bench = Bench::new(dialect, []);
+        bench.job.verify = verify;
+        let walk = walk(&bench).await;
+        assert_eq!(walk.failed(), [(check, Exit::Refused)], "{verify:?}");
+        let help = walk.of(check).help.as_deref().unwrap();
+        assert!(help.contains(remedy), "{remedy:?} in {help}");
+        assert!(verify != VerifyPolicy::Size || !help.contains("is what is left"), "{help}");
+    }
+}
+
+/// `ProFTPD` without `AllowOverwrite on`, which is how it comes: jobs store over nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stores_over_no_file_is_fine() {
+    for (dialect, versions) in
+        [(Dialect::vsftpd(), TlsVersions::Only13), (Dialect::proftpd(), TlsVersions::Both)]
+    {
+        let server = Server::builder().dialect(dialect).tls_versions(versions);
+        let bench = Bench::with(server.fault(Fault::on("STOR", Action::RefuseReplace)));
+        let walk = walk(&bench).await;
+        assert_eq!((walk.failed(), walk.exit), (vec![], Exit::Done));
+        let reuse = walk.of(Check::Reuse);
+        assert!(reuse.text.contains("6 of 6 data connections resumed"), "{}", reuse.text);
+    }
+}
+
+/// A hash that is listed and then refused is none, for jobs as for people.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hash_that_is_listed_and_refused_is_not_counted_on() {
+    let bench = Bench::new(Dialect::full().forbid("HASH", "552 Not permitted"), []);
+    let refused = walk(&bench).await;
+    let row = |walk: &Walk| walk.known.iter().find(|row| row.title == "server hash").unwrap().text.clone();
+    assert_eq!((refused.exit, row(&refused)), (Exit::Done, "HASH, but refused; jobs read files back".into()));
+    let bench = Bench::new(Dialect::full(), []);
+    assert_eq!(row(&walk(&bench).await), "HASH; jobs prove files by it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_days_since_a_certificate_ended_are_whole_ones_everywhere() {
+    let pki = Arc::new(Pki::new());
+    let bench = Bench::with(Server::builder().pki(Arc::clone(&pki)).identity(pki.expired()));
+    let walk = walk(&bench).await;
+    let text = &walk.of(Check::Certificate).text;
+    let days: Vec<&str> = text.split(" days ago").filter_map(|part| part.split(' ').next_back()).collect();
+    assert_eq!((days.len(), days[0]), (3, days[1]), "{text}");
 }
 
 /// A NAT or a firewall that knows one of the two commands only: jobs get through, and are told so.

@@ -87,6 +87,62 @@ async fn a_session_that_is_refused_for_good_stops_the_run() {
     }
 }
 
+/// One file that is too large for the server keeps the others from nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_there_is_no_room_for_does_not_stop_smaller_files() {
+    for connections in [1, 4] {
+        let fault = Fault::on("STOR", Action::RefuseAbove(1_000));
+        let mut bench = Bench::new(Dialect::full(), [fault]);
+        bench.definition.connections = connections.try_into().unwrap();
+        bench.write("large.bin", vec![1; 5_000]);
+        bench.write("larger.bin", vec![1; 9_000]);
+        for n in 0..20 {
+            bench.write(&format!("{n}.txt"), format!("{n}"));
+        }
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.exit()), (20, Exit::Refused), "{report:#?}");
+        assert_eq!(report.counts.failed + report.counts.not_reached, 2, "each file has one outcome");
+        assert!(report.stopped.is_none(), "{report:#?}");
+        assert!(cause(&report).contains("552"), "{}", cause(&report));
+        bench.server.clear_faults();
+        assert_eq!(bench.run().await.counts.delivered, 2);
+        bench.expect_no_connection(22).await;
+    }
+}
+
+/// However many are too large: each of the others shows that the server is not full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_taken_show_that_there_is_room() {
+    let mut bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::RefuseAbove(1_000))]);
+    bench.definition.connections = 1.try_into().unwrap();
+    for n in 10..40 {
+        // Of the large ones each is smaller than the one before it.
+        let size = if n % 2 == 0 { 3_000 - n } else { 10 };
+        bench.write(&format!("{n}.txt"), vec![1; size]);
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (15, Exit::Refused), "{report:#?}");
+    assert!(report.stopped.is_none() && report.counts.failed == 15, "{report:#?}");
+}
+
+/// The disk is full: after a few files no other is tried, however small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_has_no_room_at_all_is_not_hammered() {
+    let full = Action::ReplyAfter("552 Quota exceeded".into());
+    let mut bench = Bench::new(Dialect::full(), [Fault::on("STOR", full)]);
+    bench.definition.connections = 1.try_into().unwrap();
+    // Each smaller than the one before it.
+    for n in 1..100 {
+        bench.write(&format!("{n:02}.txt"), vec![1; 100 - n]);
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused), "{report:#?}");
+    assert_eq!(report.counts.failed + report.counts.not_reached, 99, "each file has one outcome");
+    let stores = bench.server.transcript().count("STOR");
+    assert_eq!(stores, 8);
+    assert!(report.stopped.is_some_and(|failure| failure.to_string().contains("552")));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_stops_the_run() {
     for reply in ["452 No space left on device", "552 Quota exceeded"] {

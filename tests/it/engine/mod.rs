@@ -4,6 +4,7 @@ mod adopt;
 mod ahead;
 mod ahead_broken;
 mod bandwidth;
+mod beginnings;
 mod bench;
 mod certificates;
 mod data;

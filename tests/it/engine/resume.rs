@@ -10,15 +10,15 @@ use nightferry::remote::Ability;
 
 use super::bench::{Bench, cause};
 
-const SIZE: usize = 3_000_000;
+pub(super) const SIZE: usize = 3_000_000;
 
 /// Bytes of which no two blocks are alike, so that one in the wrong place is seen.
-fn content(seed: u32) -> Vec<u8> {
+pub(super) fn content(seed: u32) -> Vec<u8> {
     (0..u32::try_from(SIZE).unwrap() / 4).flat_map(|at| (at ^ (seed << 24)).to_be_bytes()).collect()
 }
 
 /// A job with one file that is large enough, over one connection.
-fn bench(dialect: &Dialect) -> Bench {
+pub(super) fn bench(dialect: &Dialect) -> Bench {
     prepared(Bench::new(dialect.clone(), []))
 }
 
@@ -30,12 +30,12 @@ fn prepared(bench: Bench) -> Bench {
     bench
 }
 
-fn cut_at(after: u64, cut: Cut) -> Fault {
+pub(super) fn cut_at(after: u64, cut: Cut) -> Fault {
     Fault::on("STOR", Action::DropData { after, cut })
 }
 
 /// The dialects that take the rest of an upload.
-fn willing() -> [Dialect; 4] {
+pub(super) fn willing() -> [Dialect; 4] {
     let restart = Dialect::proftpd().with(Feature::RestartStore);
     [Dialect::full(), restart, Dialect::vsftpd(), Dialect::pure_ftpd()]
 }
@@ -49,7 +49,7 @@ fn kept(dialect: &Dialect, after: u64) -> u64 {
 impl Bench {
     /// Runs once, with an upload that breaks off at byte `after` and no second session. Whatever
     /// came stands under a temporary name.
-    async fn interrupt(&self, after: u64) -> String {
+    pub(super) async fn interrupt(&self, after: u64) -> String {
         self.server.arm(cut_at(after, Cut::Reset).once());
         self.server.arm(Fault::on("STOR", Action::ReplyAfter("421 Going down".into())).once());
         self.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
@@ -61,18 +61,18 @@ impl Bench {
     }
 
     /// Runs once more and expects the file to arrive, whole and once, with nothing left behind.
-    async fn arrives(&self, expected: &[u8]) {
+    pub(super) async fn arrives(&self, expected: &[u8]) {
         let report = self.run().await;
         self.has_arrived(expected, report.exit(), &cause(&report));
     }
 
-    fn has_arrived(&self, expected: &[u8], exit: Exit, cause: &str) {
+    pub(super) fn has_arrived(&self, expected: &[u8], exit: Exit, cause: &str) {
         assert_eq!(exit, Exit::Done, "{cause}");
         assert!(self.stored("in/dump.tar").as_deref() == Some(expected), "other bytes");
         assert_eq!((self.renames(), self.litter()), (1, vec![]));
     }
 
-    fn on_disk(&self, path: &str) -> PathBuf {
+    pub(super) fn on_disk(&self, path: &str) -> PathBuf {
         self.server.root().join(path.trim_start_matches('/'))
     }
 }
@@ -98,9 +98,8 @@ async fn a_cut_upload_goes_on_in_the_same_run() {
             assert_eq!(bench.resumed_at(), expected, "{row}");
             let received = bench.server.counters().bytes_received;
             assert_eq!(received, SIZE as u64 + after - kept, "{row}");
-            if kept > 0 {
-                assert_eq!(bench.profile().resume, Ability::Yes, "{row}");
-            }
+            let learned = if kept > 0 { Ability::Yes } else { Ability::Unknown };
+            assert_eq!(bench.profile().resume, learned, "{row}");
             bench.expect_no_connection(1).await;
         }
     }
@@ -190,6 +189,7 @@ async fn a_server_that_forbids_it_is_remembered() {
         let report = bench.run().await;
         assert_eq!(report.exit(), Exit::Done, "{}", cause(&report));
         assert_eq!((bench.server.transcript().count("REST"), bench.litter()), (asked, vec![]));
+        assert_eq!(bench.retried().len(), 1, "it was tried to go on: {:?}", bench.retried());
     }
 }
 
@@ -249,6 +249,7 @@ async fn another_source_is_sent_from_its_beginning() {
     bench.write("dump.tar", content(2));
     bench.arrives(&content(2)).await;
     assert_eq!((bench.resumed_at(), bench.server.transcript().count("REST")), (vec![], 0));
+    assert_eq!(bench.retried(), Vec::<String>::new(), "what stands there was not even looked at");
     assert!(bench.server.transcript().commands().contains(&format!("DELE {temporary}").as_str()));
     bench.expect_no_connection(1).await;
 }
@@ -320,7 +321,7 @@ async fn a_lost_temporary_file_costs_the_whole_way_only() {
     let temporary = bench.interrupt(2_000_000).await;
     fs::remove_file(bench.on_disk(&temporary)).unwrap();
     bench.arrives(&content(1)).await;
-    assert_eq!(bench.resumed_at(), Vec::<u64>::new());
+    assert_eq!((bench.resumed_at(), bench.profile().resume), (vec![], Ability::Unknown));
 
     let bench = prepared(Bench::new(Dialect::full(), []));
     bench.server.arm(Fault::on("STOR", Action::DropControl(Moment::Before)));

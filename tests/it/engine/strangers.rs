@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use ftps_server::{Action, Dialect, Event, Fault, Server};
-use nightferry::domain::{Exit, Overwrite};
+use nightferry::domain::{Exit, Overwrite, PublishWay};
 
 use super::bench::{Bench, cause};
 
@@ -95,6 +95,28 @@ async fn a_file_that_changes_while_it_is_sent_is_never_published_as_a_mixture() 
 }
 
 /// vsftpd says nothing but "Could not create file" where the folder is missing.
+/// Some servers take no names that begin with a dot, as all temporary ones do, and say it in words of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_temporary_name_is_told_with_what_it_begins() {
+    for (refusal, publish, told) in [
+        ("553 Prohibited file name", PublishWay::Rename, true),
+        ("550 Permission denied.", PublishWay::Rename, true),
+        ("550 Permission denied.", PublishWay::Direct, false),
+        ("552 Quota exceeded", PublishWay::Rename, false),
+    ] {
+        let mut bench = Bench::new(Dialect::full(), [Fault::on("STOR", Action::Reply(refusal.into()))]);
+        bench.job.publish = publish;
+        bench.write("a.txt", "a");
+        // The second time its folder stands, and is refused when it is asked for.
+        for _ in 0..2 {
+            let report = bench.run().await;
+            assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Refused), "{refusal}");
+            let cause = cause(&report);
+            assert!(cause.contains(refusal) && cause.contains("begin with a dot") == told, "{cause}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_that_could_not_be_made_is_named_with_the_refusal() {
     let refused = Fault::on("MKD", Action::Reply("550 Permission denied".into()));

@@ -1,15 +1,18 @@
-//! Firewalls and NAT between the binary and a server: two network namespaces joined by a cable,
-//! with rules of nftables in one of them.
+//! Firewalls, NAT and listeners between the binary and a server: two network namespaces joined by a
+//! cable, with rules of nftables or a capture in one of them.
 
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ftps_server::{Action, Builder, Dialect, Fault, Pki, Server};
+use ftps_server::{Action, Builder, Dialect, Fault, Mode, Pki, Server, TlsVersions};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
@@ -105,6 +108,59 @@ impl Network {
         println!("{text}\n{}", server.transcript());
         let delivered = fs::read(server.root().join("in/report.csv")).is_ok_and(|file| file == b"report");
         Sent { code, text, delivered, took, home }
+    }
+}
+
+/// All that crosses the cable, until it is ended.
+struct Capture {
+    tcpdump: Child,
+    file: tempfile::NamedTempFile,
+}
+
+impl Capture {
+    /// Begins once this returns.
+    fn of(network: &Network) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            &network.client,
+            "tcpdump",
+            "-Z",
+            "root",
+            "-U",
+            "-i",
+            "cable",
+            "-s",
+            "0",
+        ]);
+        let mut tcpdump = command.arg("-w").arg(file.path()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(tcpdump.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let said: Vec<_> = said.take_while(|line| !line.contains("listening on")).collect();
+        assert!(tcpdump.try_wait().unwrap().is_none(), "{said:?}");
+        Self { tcpdump, file }
+    }
+
+    /// Ends once a last word that crosses the cable has been seen, so that nothing before it is missing.
+    fn end(mut self, network: &Network) -> Vec<u8> {
+        let last_word = b"this is the end of the capture";
+        within(&network.client, || {
+            let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
+            socket.send_to(last_word, (SERVER, 9)).unwrap();
+        });
+        let began = Instant::now();
+        let seen = loop {
+            let seen = fs::read(self.file.path()).unwrap();
+            if seen.windows(last_word.len()).any(|bytes| bytes == last_word) {
+                break seen;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{} bytes", seen.len());
+            thread::sleep(Duration::from_millis(1));
+        };
+        kill_process(Pid::from_child(&self.tcpdump), Signal::INT).unwrap();
+        assert!(self.tcpdump.wait().unwrap().success());
+        seen
     }
 }
 
@@ -215,4 +271,28 @@ fn in_active_mode_our_own_firewall_is_named_and_the_ports_that_it_lets_in_are_us
     sent.failed(&["198.18.0.1:50010", "this machine's firewall", "`announce`"]);
     network.sync(&server, "data: {mode: active, ports: 50000-50003}").arrived();
     assert_eq!(server.transcript().count("EPSV"), 0);
+}
+
+/// Whoever listens learns that somebody asked for TLS, and nothing more.
+#[test]
+fn a_capture_holds_no_name_no_password_and_no_file() {
+    let Some(network) = Network::new() else { return };
+    let explicit = || Server::builder();
+    for (server, line, versions) in [
+        (explicit(), "data: {mode: passive}", TlsVersions::Both),
+        (explicit().dialect(Dialect::vsftpd()), "connections: 2", TlsVersions::Only12),
+        (explicit().dialect(Dialect::no_epsv()), "data: {mode: active}", TlsVersions::Both),
+        (explicit().mode(Mode::Implicit), "tls: implicit", TlsVersions::Only13),
+    ] {
+        let server = network.serve(SERVER, server.tls_versions(versions));
+        let capture = Capture::of(&network);
+        network.sync(&server, line).arrived();
+        let seen = capture.end(&network);
+        let holds = |word: &str| seen.windows(word.len()).any(|bytes| bytes == word.as_bytes());
+        assert!(seen.len() > 5_000, "{line}: {} bytes", seen.len());
+        assert_eq!(holds("AUTH TLS"), line != "tls: implicit", "{line}");
+        for word in ["USER ", "PASS ", "password", "report", "STOR ", "/.nf-", "227 Ent", "229 Ent"] {
+            assert!(!holds(word), "{line}: {word} crossed in clear");
+        }
+    }
 }

@@ -103,6 +103,9 @@ impl Session {
     /// real end (Pure-FTPd).
     fn open_to_write(&self, local: &Path, verb: &str, offset: u64) -> Result<File, Unopened> {
         let there = fs::metadata(local).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len());
+        if there.is_some() && self.has(&Action::RefuseReplace) {
+            return Err(Unopened::Failed(io::ErrorKind::AlreadyExists.into()));
+        }
         let restart = offset > 0 || (verb == "APPE" && there.is_some());
         if restart && !self.shared.dialect.has(Feature::RestartStore) {
             return Err(Unopened::Restart);
@@ -155,6 +158,11 @@ impl Session {
                 self.record(Direction::Note, format!("data connection broken: {reason}").as_bytes());
                 return Ok(Outcome::reply(426, "Transfer aborted. Data connection closed"));
             }
+        }
+        let too_large =
+            |action: &Action| matches!(action, Action::RefuseAbove(limit) if received.bytes > *limit);
+        if self.actions.iter().any(too_large) {
+            return Ok(Outcome::reply(552, "Transfer aborted. File too large"));
         }
         self.spoil(local).await?;
         add(&self.shared.tally.stores, 1);
