@@ -39,7 +39,7 @@ enum Bytes {
 struct Reader {
     full: mpsc::Receiver<Vec<u8>>,
     empty: mpsc::Sender<Vec<u8>>,
-    reader: JoinHandle<Result<Sent, SourceError>>,
+    thread: JoinHandle<Result<Sent, SourceError>>,
     /// While it is there, bytes are only hashed, and only up to where they are asked for.
     skips: Option<mpsc::Sender<Skip>>,
 }
@@ -98,7 +98,7 @@ impl Pump {
         let (full_in, full) = mpsc::channel(BUFFERS_WAITING);
         let (empty, empty_out) = mpsc::channel(BUFFERS_WAITING + 2);
         let (opened_in, opened) = oneshot::channel();
-        let reader = spawn_blocking(move || {
+        let thread = spawn_blocking(move || {
             let file = open()?;
             // Nobody listens any more only when the delivery was dropped; reading then ends below.
             let _delivery_dropped = opened_in.send(file.stat()).is_err();
@@ -106,9 +106,9 @@ impl Pump {
         });
         match opened.await {
             Ok(stat) => {
-                Ok(Self { stat, bytes: Bytes::Reader(Reader { full, empty, reader, skips: Some(skips) }) })
+                Ok(Self { stat, bytes: Bytes::Reader(Reader { full, empty, thread, skips: Some(skips) }) })
             }
-            Err(_) => Err(match reader.await {
+            Err(_) => Err(match thread.await {
                 Ok(Err(error)) => error.into(),
                 Ok(Ok(_)) | Err(_) => DeliveryError::Internal(READER_DIED),
             }),
@@ -154,12 +154,12 @@ impl Pump {
 
     /// What was read in all. Fails where the file changed meanwhile.
     pub(super) async fn finish(self) -> Result<Sent, DeliveryError> {
-        let Reader { full, skips, reader, .. } = match self.bytes {
+        let Reader { full, skips, thread, .. } = match self.bytes {
             Bytes::Whole(_, sent) => return Ok(sent),
             Bytes::Reader(reader) => reader,
         };
         drop((full, skips));
-        match reader.await {
+        match thread.await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(DeliveryError::Internal(READER_DIED)),
         }

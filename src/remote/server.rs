@@ -250,7 +250,7 @@ impl Remote {
     ) -> Result<Connection, Unopened> {
         self.limit.pace().await;
         let began = Instant::now();
-        let error = match self.open(before).await {
+        let error = match Box::pin(self.open(before)).await {
             Ok(session) => {
                 let open = permit.opened(began.elapsed());
                 if self.profile().connections.is_some_and(|learned| open > learned) {
