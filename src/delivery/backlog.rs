@@ -232,7 +232,10 @@ impl Backlog {
         self.change(|lanes| {
             if lanes.inflow != Inflow::Closed {
                 lanes.out_of_hand(hand);
-                lanes.add(work);
+                match hand {
+                    Hand::Reading => lanes.add(work),
+                    Hand::Small | Hand::Large => lanes.add_again(work),
+                }
             }
         });
     }
@@ -263,6 +266,15 @@ impl Lanes {
             self.large.insert((work.size, self.number), work);
         } else {
             self.small.push_back(work);
+        }
+    }
+
+    /// Takes a file back that was next: a small one is next again.
+    fn add_again(&mut self, work: Work) {
+        let small = self.small.len();
+        self.add(work);
+        if self.small.len() > small {
+            self.small.rotate_right(1);
         }
     }
 
@@ -466,6 +478,17 @@ mod tests {
         assert_eq!(backlog.in_hand(), 1);
         backlog.out_of_hand(Hand::of(&work));
         assert_eq!(backlog.in_hand(), 0);
+    }
+
+    /// Else files that are taken ahead and put back, one after the other, would come last.
+    #[test]
+    fn a_file_that_is_put_back_from_ahead_is_next_again() {
+        let backlog = backlog(&[("a", SMALL), ("b", SMALL), ("c", SMALL)]);
+        assert!(opens(&backlog));
+        let ahead = delivers(&backlog).unwrap();
+        backlog.put_back(Hand::of(&ahead), ahead);
+        let order: Vec<_> = (0..3).map(|_| delivers(&backlog).unwrap().path.to_string()).collect();
+        assert_eq!(order, ["a", "b", "c"]);
     }
 
     #[test]
