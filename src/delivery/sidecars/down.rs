@@ -138,9 +138,12 @@ pub(super) async fn holds(
     if connection.has_hash()
         && let [Answer::Digest(digest)] =
             connection.perform(&[Request::Hash(there.clone())], size).await?.as_slice()
+        && *digest == sent.digest
     {
-        return Ok(proved(*digest == sent.digest, ProofMethod::ServerHash));
+        return Ok(Some(ProofMethod::ServerHash));
     }
+    // Another hash may be of what stood there before: ProFTPD 1.3.8 tells that of a file that was replaced
+    // within the same second. The few bytes themselves tell.
     match connection.read_back(there, size, Closing::Awaited).await {
         Ok(read) => Ok(proved((read.size, read.digest) == (sent.size, sent.digest), ProofMethod::ReadBack)),
         Err(error) if error.trouble() == Trouble::Refused => Ok(None),

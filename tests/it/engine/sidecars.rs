@@ -429,3 +429,19 @@ async fn other_servers_get_them_as_well() {
         }
     }
 }
+
+/// ProFTPD 1.3.8 tells the hash of what stood there before, where both came within the same second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_whose_hash_is_of_something_else_is_read_back() {
+    let stale = Fault::on("HASH", Action::WrongHash).naming(".sha256");
+    let mut bench = Bench::new(Dialect::full(), [stale]);
+    bench.job.publish = PublishWay::Direct;
+    bench.job.sidecars = both();
+    bench.write("a.txt", "a");
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{}", cause(&report));
+    // What really is another sidecar is not taken for one.
+    bench.server.arm(Fault::on("STOR", Action::FlipByte(ftps_server::Witness::Honest)).naming(".sha256"));
+    bench.write("b.txt", "b");
+    assert_eq!(bench.deliver().await.counts.failed, 1);
+}
