@@ -155,7 +155,8 @@
 //! # State
 //!
 //! The ledger is the truth, the manifest its index. One thread writes both: a group of records is
-//! written, synced to the disk, applied to the manifest, and only then acknowledged. sled 0.34
+//! written, synced to the disk and acknowledged; the manifest gets some hundred records at a time, and
+//! always before it is read. sled 0.34
 //! does not sync what it flushes, so the manifest carries no durability: what it lacks is replayed
 //! from the ledger on opening, and a damaged one is rebuilt. See [`state`].
 

@@ -112,15 +112,21 @@ async fn a_server_that_stays_broken_ends_the_run() {
     }
 }
 
-/// A folder that stands, but may not be listed: what is left there is not forgotten.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_cannot_be_listed_is_swept_when_it_can() {
+/// A job whose server has hung up before the proof, and lets nobody in since.
+async fn with_a_leftover() -> Bench {
     let mut bench = Bench::new(Dialect::full(), []);
     bench.definition.connections = 1.try_into().unwrap();
     bench.write("a.txt", CONTENT);
     bench.server.arm(Fault::on("HASH", Action::DropControl(Moment::Before)));
     bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
     assert_eq!(bench.run().await.exit(), Exit::Temporary);
+    bench
+}
+
+/// A folder that stands, but may not be listed: what is left there is not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_cannot_be_listed_is_swept_when_it_can() {
+    let bench = with_a_leftover().await;
     bench.server.clear_faults();
     bench.server.arm(Fault::on("MLSD", Action::Reply("550 Permission denied".into())));
     assert_eq!(bench.run().await.exit(), Exit::Done);
@@ -133,12 +139,7 @@ async fn a_folder_that_cannot_be_listed_is_swept_when_it_can() {
 /// A server that lets nobody in when leftovers are to be swept: they are not forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leftovers_are_swept_when_the_server_lets_us_in_again() {
-    let mut bench = Bench::new(Dialect::full(), []);
-    bench.definition.connections = 1.try_into().unwrap();
-    bench.write("a.txt", CONTENT);
-    bench.server.arm(Fault::on("HASH", Action::DropControl(Moment::Before)));
-    bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
-    assert_eq!(bench.run().await.exit(), Exit::Temporary);
+    let bench = with_a_leftover().await;
     assert_eq!(bench.litter().len(), 1);
     // Nobody is let in any more, and the source is gone: the next runs have nothing but the leftovers.
     std::fs::remove_file(bench.job.source.join("a.txt")).unwrap();
