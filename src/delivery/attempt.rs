@@ -227,8 +227,9 @@ pub(super) async fn transfer(
     mut upload: Upload<'_>,
     closing: Closing,
 ) -> Result<Sent, DeliveryError> {
+    let whole = pump.is_whole();
     while let Some(buffer) = pump.next().await {
-        upload.write(&buffer).await?;
+        if whole { upload.write_last(&buffer).await } else { upload.write(&buffer).await }?;
         shared.emit(path, FileProgress::Bytes { count: buffer.len() as u64 });
         pump.reuse(buffer);
     }

@@ -2,8 +2,8 @@
 //!
 //! While none of them is inside, they log in one by one: a wrong password is tried once and not once a
 //! worker, which locks accounts, and a server that lets nobody in costs a run the same time however
-//! many workers it has. Once the first one has found that the server is there and who it is, the others
-//! go as far as that beside it, and only wait with their names.
+//! many workers it has. Once the first one has found that the server is there and greets, the others
+//! go as far as the login beside it, each making sure of the server for itself, and wait with their names.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ struct Notes {
 enum Held {
     #[default]
     Nobodys,
-    /// Somebody's, who does not know yet whether the server is there, and which one it is.
+    /// Somebody's, who does not know yet whether the server is there.
     Somebodys,
     /// Somebody's, who does.
     Shown,
@@ -92,7 +92,7 @@ pub(super) enum Beside {
 pub(super) struct Turn<'d>(&'d Door);
 
 impl Turn<'_> {
-    /// Its worker has found the server good.
+    /// Its worker has been greeted.
     fn show(&self) {
         self.0.notes().turn = Held::Shown;
         self.0.changed.notify_waiters();
@@ -129,14 +129,16 @@ impl<'d> Doorstep<'d> {
 }
 
 impl BeforeLogin for Doorstep<'_> {
+    fn greeted(&self) {
+        if let Way::First(turn) = &*self.current() {
+            turn.show();
+        }
+    }
+
     fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
         Box::pin(async {
             match &*self.current() {
-                Way::Open => return Leave::Given,
-                Way::First(turn) => {
-                    turn.show();
-                    return Leave::Given;
-                }
+                Way::Open | Way::First(_) => return Leave::Given,
                 Way::Beside => {}
             }
             self.waited.store(true, Ordering::Relaxed);

@@ -206,7 +206,8 @@ impl Publish {
     }
 
     /// The proof or the first half of it, the time, and a look at the final name; the size of the
-    /// temporary file shows what the one of the final name is worth.
+    /// temporary file shows what the one of the final name is worth. The time of what stands there
+    /// matters only where it can be ours, or may be replaced.
     fn first_batch(&self) -> Vec<Request> {
         let Draft { temporary, stat, .. } = &self.spec.draft;
         let time = stat.mtime.to_ftp();
@@ -224,7 +225,9 @@ impl Publish {
         batch.push(Request::Modified(temporary.clone()));
         batch.push(Request::Size(temporary.clone()));
         batch.push(Request::Size(self.spec.destination.clone()));
-        batch.push(Request::Modified(self.spec.destination.clone()));
+        if self.spec.known.is_some() || self.spec.overwrite == Overwrite::Replace {
+            batch.push(Request::Modified(self.spec.destination.clone()));
+        }
         batch
     }
 

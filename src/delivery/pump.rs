@@ -120,6 +120,11 @@ impl Pump {
         self.stat
     }
 
+    /// Whether all bytes come at once.
+    pub(super) const fn is_whole(&self) -> bool {
+        matches!(self.bytes, Bytes::Whole(..))
+    }
+
     /// Reads and hashes the bytes up to `to`, without handing them over. Where this fails, and
     /// where the future is dropped, the pump has ended: [`finish`](Self::finish) tells why.
     pub(super) async fn skip_to(&self, to: u64) -> Skipped {

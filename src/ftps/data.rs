@@ -1,5 +1,6 @@
 //! Data connections: opened beside a session, bound to its control connection's peer.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ pub(super) struct DataConnection {
     stream: TlsStream<TcpStream>,
     kind: Option<HandshakeKind>,
 }
+
+/// Most bytes that wait for the end, so as to go in one packet with it: each packet wakes the server
+/// once more. As many as a TLS record takes, and far fewer than the connection buffers.
+const MAX_LAST_BYTES: usize = 16 * 1024;
 
 /// How the server's side of a data connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,15 @@ impl DataConnection {
             Ok(Err(source)) => Err(FtpsError::Io { step, source }),
             Err(_) => Err(FtpsError::Timeout { step, limit }),
         }
+    }
+
+    /// Sends the last bytes. Few of them go together with the [end](Self::shutdown).
+    pub(super) async fn write_last(&mut self, bytes: &[u8], limit: Duration) -> Result<(), FtpsError> {
+        if bytes.len() > MAX_LAST_BYTES {
+            return self.write(bytes, limit).await;
+        }
+        let (_, tls) = self.stream.get_mut();
+        tls.writer().write_all(bytes).map_err(|source| FtpsError::Io { step: Step::Transfer, source })
     }
 
     /// Fills a buffer as far as bytes come before the end; 0 at the end. The limit is for the

@@ -95,6 +95,9 @@ pub type Noted<'n> = &'n mut (dyn FnMut(Milestone) + Send);
 
 /// What comes between the moment when a server was found good and that when it is told who we are.
 pub trait BeforeLogin: Sync {
+    /// The server has greeted.
+    fn greeted(&self) {}
+
     /// Waits until the user name and the password may go; [`Leave::No`] where they may not any more.
     fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>>;
 
@@ -162,11 +165,13 @@ impl Session {
                 let mut control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
                 note(Milestone::Secured(session_info(&control)?));
                 note(Milestone::Greeted(greeting(&mut control, deadlines.greeting).await?));
+                before.greeted();
                 control
             }
             TlsStart::Explicit => {
                 let mut clear = clear;
                 note(Milestone::Greeted(greeting(&mut clear, deadlines.greeting).await?));
+                before.greeted();
                 note(Milestone::TlsAgreed(auth_tls(&mut clear, deadlines.reply).await?));
                 let control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
                 note(Milestone::Secured(session_info(&control)?));

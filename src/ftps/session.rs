@@ -379,7 +379,19 @@ impl Upload<'_> {
     /// Sends bytes, at most 256 KiB at once: the stall deadline is for each call. After an
     /// error the upload has ended; where the server said why, the session can be used again.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), FtpsError> {
-        match self.data.write(bytes, self.session.deadlines.stall).await {
+        let written = self.data.write(bytes, self.session.deadlines.stall).await;
+        self.judge(written).await
+    }
+
+    /// The same of the last bytes: few of them leave with the [end](Self::finish), and what is wrong with
+    /// them is found there.
+    pub async fn write_last(&mut self, bytes: &[u8]) -> Result<(), FtpsError> {
+        let written = self.data.write_last(bytes, self.session.deadlines.stall).await;
+        self.judge(written).await
+    }
+
+    async fn judge(&mut self, written: Result<(), FtpsError>) -> Result<(), FtpsError> {
+        match written {
             Ok(()) => Ok(()),
             Err(timeout @ FtpsError::Timeout { .. }) => Err(timeout),
             Err(error) => self.session.explain(error, "STOR").await,

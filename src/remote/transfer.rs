@@ -26,12 +26,32 @@ impl<'a> Upload<'a> {
     /// the session can be used again.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), FtpsError> {
         while !bytes.is_empty() {
-            let (piece, rest) = bytes.split_at_checked(self.throttle.piece()).unwrap_or((bytes, &[]));
-            self.throttle.pass(piece.len()).await;
+            let (piece, rest) = self.next_piece(bytes).await;
             self.inner.write(piece).await?;
             bytes = rest;
         }
         Ok(())
+    }
+
+    /// The same of the last bytes: the last few of them leave with the [end](Self::finish).
+    pub async fn write_last(&mut self, mut bytes: &[u8]) -> Result<(), FtpsError> {
+        while !bytes.is_empty() {
+            let (piece, rest) = self.next_piece(bytes).await;
+            if rest.is_empty() {
+                self.inner.write_last(piece).await?;
+            } else {
+                self.inner.write(piece).await?;
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// What may pass now, and the rest.
+    async fn next_piece<'b>(&self, bytes: &'b [u8]) -> (&'b [u8], &'b [u8]) {
+        let (piece, rest) = bytes.split_at_checked(self.throttle.piece()).unwrap_or((bytes, &[]));
+        self.throttle.pass(piece.len()).await;
+        (piece, rest)
     }
 
     /// Ends the upload: `close_notify`, FIN, drain, and the server's reply. A `2xx` means only

@@ -69,7 +69,7 @@ async fn writes(dialect: Dialect, verify: VerifyPolicy) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_takes_two_writes_beside_its_data() {
     let login = "USER PASS PBSZ PROT TYPE OPTS PWD FEAT";
-    let (proof, rename) = ("MFMT MDTM SIZE SIZE MDTM", "RNFR RNTO SIZE SIZE");
+    let (proof, rename) = ("MFMT MDTM SIZE SIZE", "RNFR RNTO SIZE SIZE");
     let file = [format!("{proof} EPSV"), format!("{rename} STOR")];
     let mut expected: Vec<String> = ["AUTH", login, "MKD EPSV", "STOR"].map(Into::into).to_vec();
     expected.extend(std::iter::repeat_n(file, FILES - 1).flatten());

@@ -51,6 +51,18 @@ async fn they_come_without_a_name_while_nobody_is_logged_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_come_as_soon_as_it_has_greeted() {
+    let bench = bench([Fault::on("AUTH", Action::Stall)]);
+    let look = async {
+        until_secured(&bench, CONNECTIONS.into()).await;
+        bench.stop.cancel();
+    };
+    let ((report, _), ()) = tokio::join!(bench.run_quietly(), look);
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Interrupted));
+    assert_eq!(bench.server.transcript().count("USER"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_log_in_once_the_first_one_has() {
     let bench = bench([Fault::on("PASS", Action::Delay(Duration::from_millis(300))).once()]);
     let report = bench.run().await;
