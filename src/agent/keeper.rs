@@ -9,10 +9,9 @@ use super::status::{JobState, JobStatus, RunStatus, Waiting};
 use super::watched::{Follower, Watched};
 use super::watches::{self, Poll, Watcher};
 use crate::domain::{
-    AgentId, AuditKind, Exit, Job, LimitCause, Punctuality, RunId, Scope, Target, Timestamp, Trigger,
-    Triggers,
+    AgentId, AuditKind, Exit, Job, LimitCause, RunId, Scope, Target, Timestamp, Trigger, Triggers,
 };
-use crate::observe::AlertKind;
+use crate::observe::{AlertKind, Expected};
 use crate::remote::Remote;
 use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
 
@@ -160,16 +159,18 @@ impl Keeper {
     }
 
     /// How it stands with all that is expected of it; nothing where its past is not known yet.
-    pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = (AlertKind, Punctuality)> {
+    pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = Expected> {
         let is_due = self.next_round(now).is_some_and(|due| due <= now);
         // A clock that was put back begins it anew.
         let since = self.round_due_since.filter(|since| *since <= now).unwrap_or(now);
         self.round_due_since = is_due.then_some(since);
         let (timing, due_since) = (&self.job.timing, self.round_due_since);
         let judge = |past: &Past| {
-            let rounds = timing
-                .verify_every
-                .map(|every| (AlertKind::NotVerified, past.rounds.punctuality(every, due_since, now)));
+            let rounds = timing.verify_every.map(|every| Expected {
+                kind: AlertKind::NotVerified,
+                punctuality: past.rounds.punctuality(every, due_since, now),
+                failure: past.unverified.clone(),
+            });
             past.standings(&timing.expectation, timing.schedule.as_ref(), now).into_iter().chain(rounds)
         };
         self.past.as_ref().map(judge).into_iter().flatten()
