@@ -186,12 +186,11 @@ impl Keeper {
             (None, Some(_)) => JobState::Held,
             (None, None) => JobState::Idle,
         };
-        let schedule = self.job.timing.schedule.as_ref();
         JobStatus {
             job: self.job.name.clone(),
             server: self.job.server.clone(),
             state,
-            zone: schedule.map(|schedule| schedule.zone.name().to_owned()),
+            zone: self.job.timing.zone.map(|zone| zone.name().to_owned()),
             next_run: self.planner.as_ref().and_then(|planner| planner.next_look(now)),
             next_try: self.retry.due(),
             watch: self.watcher.as_ref().and_then(|watcher| watcher.status.clone()),

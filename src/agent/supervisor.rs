@@ -449,6 +449,7 @@ impl Supervisor {
         Status {
             process: Some(std::process::id()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            zone: Some(self.config.agent.zone.name().to_owned()),
             since: Some(self.since),
             refused_configuration: self.refused.clone(),
             readiness: match (self.phase, self.broken) {

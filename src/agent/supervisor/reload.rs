@@ -90,7 +90,7 @@ impl Supervisor {
     /// Unchanged jobs are not touched; of changed ones the next run is another.
     async fn take(&mut self, config: Config, servers: Servers) {
         let opened = |config: &Config| {
-            let AgentConfig { state_dir, status, metrics_file, log: _, notify: _ } = config.agent.clone();
+            let AgentConfig { state_dir, status, metrics_file, log: _, zone: _, notify: _ } = config.agent.clone();
             (state_dir, status, metrics_file, config.ledger)
         };
         if opened(&config) != opened(&self.config) {
