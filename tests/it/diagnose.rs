@@ -109,6 +109,7 @@ fn doctor_in_json_is_a_line_a_check() {
         (&"profile".into(), &"yes".into())
     );
     assert_eq!(lines[28]["ok"], true);
+    assert_eq!(lines[27]["kept"], false, "there is no state yet");
     let (code, stdout, stderr) = nightferry(&to(&server), "doctor offce");
     assert_eq!((code, stdout.as_str()), (2, ""));
     assert!(stderr.contains("there is no server `offce`\n    help: did you mean `office`?"), "{stderr}");
