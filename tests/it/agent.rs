@@ -2,6 +2,8 @@
 
 mod clock;
 mod early;
+mod place;
+mod real;
 mod root;
 mod rounds;
 mod status_page;
@@ -23,10 +25,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::place::{Place, section};
+
 /// An agent's folder with a configuration for one server; killed when dropped.
 struct Home {
     folder: TempDir,
-    server: String,
+    servers: String,
+    /// The folder on the servers that stands for `/`.
+    base: String,
 }
 
 /// An agent that runs.
@@ -37,16 +43,9 @@ struct Agent {
 }
 
 impl Home {
-    fn new(servers: &[(&str, &Server)], jobs: &str) -> Self {
-        let server = servers.iter().map(|(name, server)| {
-            format!(
-                "  {name}: {{host: localhost, port: {}, username: user, password: {{env: NF_PASSWORD}}, \
-                 trust: {{ca_file: {}}}}}\n",
-                server.port(),
-                server.ca_file().display()
-            )
-        });
-        let home = Self { folder: tempfile::tempdir().unwrap(), server: server.collect() };
+    fn new(servers: &[(&str, &dyn Place)], jobs: &str) -> Self {
+        let (servers, base) = section(servers);
+        let home = Self { folder: tempfile::tempdir().unwrap(), servers, base };
         home.configure(jobs);
         home
     }
@@ -56,9 +55,10 @@ impl Home {
     }
 
     fn configure(&self, jobs: &str) {
+        let jobs = jobs.replace("destination: /", &format!("destination: {}/", self.base));
         let yaml = format!(
             "version: 1\nagent: {{state_dir: state, timezone: UTC}}\nservers:\n{}jobs:\n{jobs}",
-            self.server
+            self.servers
         );
         fs::write(self.path().join("jobs.yaml"), yaml).unwrap();
     }
