@@ -19,11 +19,12 @@ use crate::lab;
 use crate::support::{Agent, assert_same_tree, bytes};
 
 /// How long a file must have been left alone.
-const SETTLE: Duration = Duration::from_secs(3);
-/// How often a slow file gets its next piece: so much sooner that no load of the machine makes it look at rest.
-const BEAT: Duration = Duration::from_millis(250);
+const SETTLE: Duration = Duration::from_secs(4);
+/// How often a slow file gets its next piece: late enough that an agent that waits for less is caught, and so much
+/// sooner than it may that no load of the machine makes a file look at rest.
+const BEAT: Duration = Duration::from_secs(1);
 /// Pieces of a slow file: it takes longer than [`SETTLE`] to be written.
-const PIECES: usize = 16;
+const PIECES: usize = 6;
 /// Every such file of a folder is a slow one.
 const SLOW: usize = 10;
 /// Slow files that stay open between their pieces; the others are opened for each.
@@ -187,7 +188,7 @@ fn a_storm_crosses(name: &str) {
     let process = Process::start(&agent);
 
     let began = Instant::now();
-    let (sender, begun) = channel();
+    let (sender, slow) = channel();
     let source = agent.source();
     let mut most_open = 0;
     thread::scope(|scope| {
@@ -197,7 +198,7 @@ fn a_storm_crosses(name: &str) {
         }
         drop(sender);
         scope.spawn(move || {
-            write_slowly(&begun);
+            write_slowly(&slow);
             println!("all were written after {:?}", began.elapsed());
         });
         let mut last = (0, Instant::now());
