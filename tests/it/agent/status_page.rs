@@ -253,6 +253,8 @@ fn times_are_shown_in_the_agents_zone() {
     let (_, table, _) = home.run(&["status"]);
     let (_, history, _) = home.run(&["history"]);
     let (_, first, _) = home.run(&["history", "show", "1"]);
+    let as_of = page.split("class=\"as-of\">").nth(1).unwrap().split('<').next().unwrap();
+    assert!(as_of.ends_with(" IST"), "{as_of}");
     for (job, zone) in [(0, "Asia/Kolkata"), (1, "Asia/Tokyo")] {
         let time = shown(job, zone, "%H:%M");
         assert!(page.contains(&format!(" {time} ")), "{zone} {time}\n{page}");
