@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::observe::{AlertKind, Expected};
 use crate::remote::Remote;
-use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
+use crate::trigger::{Asked, Due, DueSince, Pending, Planner, RetryTrigger};
 
 /// What the agent knows of one job.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Keeper {
     /// What is expected of it is held against this; `None` as long as the ledger is not read.
     pub(super) past: Option<Past>,
     /// Since when a round is seen to be due.
-    round_due_since: Option<Timestamp>,
+    round_due_since: DueSince,
     pub(super) stay: Stay,
     /// The watch over its source.
     pub(super) watcher: Option<Watcher>,
@@ -85,7 +85,7 @@ impl Keeper {
             last_well: None,
             oldest_waiting: None,
             past: None,
-            round_due_since: None,
+            round_due_since: DueSince::default(),
             stay: Stay::Kept,
             watcher: None,
             source: watches::Due::default(),
@@ -160,11 +160,8 @@ impl Keeper {
 
     /// How it stands with all that is expected of it; nothing where its past is not known yet.
     pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = Expected> {
-        let is_due = self.next_round(now).is_some_and(|due| due <= now);
-        // A clock that was put back begins it anew.
-        let since = self.round_due_since.filter(|since| *since <= now).unwrap_or(now);
-        self.round_due_since = is_due.then_some(since);
-        let (timing, due_since) = (&self.job.timing, self.round_due_since);
+        let due_since = self.round_due_since.look(self.next_round(now), now);
+        let timing = &self.job.timing;
         let judge = |past: &Past| {
             let rounds = timing.verify_every.map(|every| Expected {
                 kind: AlertKind::NotVerified,
