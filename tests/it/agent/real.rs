@@ -63,7 +63,7 @@ fn until_under_way(folder: &Path) {
     let began = Instant::now();
     let is_half = |name: &String| fs::metadata(folder.join(name)).is_ok_and(|facts| facts.len() > 0);
     while !names(folder, true).iter().any(is_half) {
-        assert!(began.elapsed() < Duration::from_secs(60), "nothing was begun in {}", folder.display());
+        assert!(began.elapsed() < Duration::from_mins(1), "nothing was begun in {}", folder.display());
         std::thread::yield_now();
     }
 }
@@ -113,7 +113,7 @@ fn a_signal_in_mid_transfer(name: &str) {
     let job = "  one: {source: one, server: office, destination: /in, schedule: \"* * * * * *\"}\n";
     let home = Home::new(&[("office", &server)], job);
     for n in 0..FILES {
-        home.write(&format!("one/{n:03}"), &[b'x'; 30_000]);
+        home.write(&format!("one/{n:03}"), &vec![b'x'; 30_000]);
     }
     let folder = server.root().join("in");
     let mut agent = home.agent();

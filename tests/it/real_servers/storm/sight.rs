@@ -53,7 +53,7 @@ impl Sight {
     /// Takes in what happened since the last look. `content` is what belongs into a file.
     pub(super) fn look(&mut self, content: fn(&str) -> Option<Vec<u8>>) {
         let mut events = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 64 << 10];
+        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         loop {
             match reader.next() {
