@@ -9,12 +9,11 @@ use super::status::{JobState, JobStatus, RunStatus, Waiting};
 use super::watched::{Follower, Watched};
 use super::watches::{self, Poll, Watcher};
 use crate::domain::{
-    AgentId, AuditKind, Exit, Job, LimitCause, Punctuality, RunId, Scope, Target, Timestamp, Trigger,
-    Triggers,
+    AgentId, AuditKind, Exit, Job, LimitCause, RunId, Scope, Target, Timestamp, Trigger, Triggers,
 };
-use crate::observe::AlertKind;
+use crate::observe::{AlertKind, Expected};
 use crate::remote::Remote;
-use crate::trigger::{Asked, Due, Pending, Planner, RetryTrigger};
+use crate::trigger::{Asked, Due, DueSince, Pending, Planner, RetryTrigger};
 
 /// What the agent knows of one job.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub(super) struct Keeper {
     /// What is expected of it is held against this; `None` as long as the ledger is not read.
     pub(super) past: Option<Past>,
     /// Since when a round is seen to be due.
-    round_due_since: Option<Timestamp>,
+    round_due_since: DueSince,
     pub(super) stay: Stay,
     /// The watch over its source.
     pub(super) watcher: Option<Watcher>,
@@ -86,7 +85,7 @@ impl Keeper {
             last_well: None,
             oldest_waiting: None,
             past: None,
-            round_due_since: None,
+            round_due_since: DueSince::default(),
             stay: Stay::Kept,
             watcher: None,
             source: watches::Due::default(),
@@ -160,16 +159,15 @@ impl Keeper {
     }
 
     /// How it stands with all that is expected of it; nothing where its past is not known yet.
-    pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = (AlertKind, Punctuality)> {
-        let is_due = self.next_round(now).is_some_and(|due| due <= now);
-        // A clock that was put back begins it anew.
-        let since = self.round_due_since.filter(|since| *since <= now).unwrap_or(now);
-        self.round_due_since = is_due.then_some(since);
-        let (timing, due_since) = (&self.job.timing, self.round_due_since);
+    pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = Expected> {
+        let due_since = self.round_due_since.look(self.next_round(now), now);
+        let timing = &self.job.timing;
         let judge = |past: &Past| {
-            let rounds = timing
-                .verify_every
-                .map(|every| (AlertKind::NotVerified, past.rounds.punctuality(every, due_since, now)));
+            let rounds = timing.verify_every.map(|every| Expected {
+                kind: AlertKind::NotVerified,
+                punctuality: past.rounds.punctuality(every, due_since, now),
+                failure: past.unverified.clone(),
+            });
             past.standings(&timing.expectation, timing.schedule.as_ref(), now).into_iter().chain(rounds)
         };
         self.past.as_ref().map(judge).into_iter().flatten()
@@ -185,12 +183,11 @@ impl Keeper {
             (None, Some(_)) => JobState::Held,
             (None, None) => JobState::Idle,
         };
-        let schedule = self.job.timing.schedule.as_ref();
         JobStatus {
             job: self.job.name.clone(),
             server: self.job.server.clone(),
             state,
-            zone: schedule.map(|schedule| schedule.zone.name().to_owned()),
+            zone: self.job.timing.zone.map(|zone| zone.name().to_owned()),
             next_run: self.planner.as_ref().and_then(|planner| planner.next_look(now)),
             next_try: self.retry.due(),
             watch: self.watcher.as_ref().and_then(|watcher| watcher.status.clone()),

@@ -5,7 +5,7 @@ use crate::domain::{
     Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess, Schedule, Scope,
     Timestamp, Trigger, Usual,
 };
-use crate::observe::AlertKind;
+use crate::observe::{AlertKind, Expected, count};
 use crate::trigger::{Coverage, Rounds};
 
 /// What a job did of late.
@@ -18,13 +18,16 @@ pub(super) struct Past {
     oldest_waiting: Option<Timestamp>,
     /// When what it delivered was looked at.
     pub(super) rounds: Rounds,
+    /// Why the last verify did not look at everything, where it did not.
+    pub(super) unverified: Option<Failure>,
 }
 
 impl Past {
     /// Nothing is known of the time before.
     pub(super) fn from(since: Timestamp) -> Self {
         let (deliveries, usual) = (Deliveries::from(since), Usual::default());
-        Self { deliveries, usual, last: None, oldest_waiting: None, rounds: Rounds::from(since) }
+        let rounds = Rounds::from(since);
+        Self { deliveries, usual, last: None, oldest_waiting: None, rounds, unverified: None }
     }
 
     /// Since when something is known of it.
@@ -57,6 +60,10 @@ impl Past {
             None if left == 0 => Coverage::Whole,
             _ => Coverage::Part,
         };
+        self.unverified = (coverage == Coverage::Part).then(|| {
+            let some = || format!("{} could not be looked at", count(left, "file"));
+            stopped.cloned().unwrap_or_else(|| Failure::new(FailureClass::Temporary, some()))
+        });
         self.rounds.ended(ended, coverage);
     }
 
@@ -77,7 +84,7 @@ impl Past {
         expectation: &Expectation,
         schedule: Option<&Schedule>,
         now: Timestamp,
-    ) -> [(AlertKind, Punctuality); 4] {
+    ) -> [Expected; 4] {
         let unusual = match (&self.last, expectation.unusual) {
             (Some((files, before)), Some(factor)) => before.judge(*files, factor),
             (_, _) => Punctuality::Open,
@@ -88,5 +95,6 @@ impl Past {
             (AlertKind::Waiting, expectation.wait(now, self.oldest_waiting)),
             (AlertKind::Unusual, unusual),
         ]
+        .map(|(kind, punctuality)| Expected { kind, punctuality, failure: None })
     }
 }

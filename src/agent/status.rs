@@ -19,6 +19,9 @@ pub struct Status {
     pub process: Option<u32>,
     /// Its version.
     pub version: String,
+    /// The time zone of times that are no job's, and of jobs that have none.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// When it began.
     pub since: Option<Timestamp>,
     /// Why the last configuration that it was to take was refused, where it goes on with an older one.
@@ -217,7 +220,7 @@ pub struct JobStatus {
     pub server: ServerName,
     /// What it does now.
     pub state: JobState,
-    /// The time zone of its schedule.
+    /// The time zone of its times, where one is named or its schedule needs one.
     pub zone: Option<String>,
     /// When it runs next by itself.
     pub next_run: Option<Timestamp>,

@@ -34,7 +34,7 @@ use super::watches::{Sight, Watches};
 use super::web::Web;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::{Exit, JobName, Missed, Record, RunId, RunsMissed, Timestamp, Trigger};
+use crate::domain::{Exit, Job, JobName, Missed, Record, RunId, RunsMissed, Timestamp, Trigger};
 use crate::remote::Profiles;
 use crate::state::{State, StateError};
 use crate::trigger::{DirtyReason, Due, Seen, WatchStatus};
@@ -102,7 +102,8 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
     }
     agent.plan_all().await?;
     agent.watch_all();
-    agent.read_history();
+    let jobs: Vec<_> = agent.config.jobs.values().cloned().collect();
+    agent.read_history(&jobs);
     agent.telling.take_up(&agent.config);
     agent.service.ready();
     info!(jobs = agent.keepers.len(), "The agent is ready.");
@@ -449,6 +450,7 @@ impl Supervisor {
         Status {
             process: Some(std::process::id()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            zone: Some(self.config.agent.zone.name().to_owned()),
             since: Some(self.since),
             refused_configuration: self.refused.clone(),
             readiness: match (self.phase, self.broken) {
@@ -492,12 +494,15 @@ impl Supervisor {
         format!("{doing}{next}{unwell}")
     }
 
-    /// Has the ledger read for what came before; the agent does not wait for it.
-    fn read_history(&mut self) {
-        let folder = self.config.agent.state_dir.clone();
-        let now = self.clock.now();
-        let looks = self.config.jobs.values().map(|job| LookBack::of(job, now)).collect();
-        self.loading.spawn_blocking(move || Loaded::History(History::of_jobs(&folder, looks).map(Box::new)));
+    /// Has the ledger read for what these jobs did before; the agent does not wait for it.
+    fn read_history<'j>(&mut self, jobs: impl IntoIterator<Item = &'j Job>) {
+        let (folder, now) = (self.config.agent.state_dir.clone(), self.clock.now());
+        let looks = jobs.into_iter().map(|job| (job.name.clone(), LookBack::of(job, now)));
+        let (names, looks): (Vec<_>, Vec<_>) = looks.unzip();
+        if !names.is_empty() {
+            let read = move || History::of_jobs(&folder, looks).map(Box::new);
+            self.loading.spawn_blocking(move || Loaded::History(names, read()));
+        }
     }
 
     async fn close(self) -> Result<(), AgentError> {

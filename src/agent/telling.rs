@@ -13,8 +13,8 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{Config, secret};
-use crate::domain::{AuditReport, Job, JobName, Notify, Punctuality, RunReport, Scope, Server, Timestamp};
-use crate::observe::{Alert, AlertKey, AlertKind, Alerts, Lost, News, Turn};
+use crate::domain::{AuditReport, Job, JobName, Notify, RunReport, Scope, Server, Timestamp};
+use crate::observe::{Alert, AlertKey, AlertKind, Alerts, Expected, Lost, News, Turn};
 use crate::outbound::{Context, Outbound};
 
 /// Its file in the state folder.
@@ -108,9 +108,9 @@ impl Telling {
     }
 
     /// How a job stands with something that is expected of it.
-    pub fn expected(&mut self, config: &Config, job: &JobName, kind: AlertKind, standing: Punctuality) {
+    pub fn expected(&mut self, config: &Config, job: &JobName, expected: &Expected) {
         let now = self.clock.now();
-        let news = self.book.change(|alerts| alerts.expected(job, kind, standing, now));
+        let news = self.book.change(|alerts| alerts.expected(job, expected, now));
         self.tell(config, news);
     }
 

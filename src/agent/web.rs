@@ -32,7 +32,6 @@ use super::status::{Readiness, Status};
 use super::supervisor::Asked;
 use crate::clock::Clock;
 use crate::config::{FileNames, StatusPage};
-use crate::domain::Zone;
 
 /// Most connections at once: a few people and monitors. One more is closed at once.
 const MAX_CLIENTS: usize = 32;
@@ -60,8 +59,6 @@ struct Shared {
     requests: mpsc::Sender<Asked>,
     meter: Meter,
     clock: Arc<dyn Clock>,
-    /// The zone of jobs that have none.
-    zone: Zone,
 }
 
 impl Web {
@@ -75,9 +72,7 @@ impl Web {
         let listener = TcpListener::bind(page.address).await?;
         let address = listener.local_addr()?;
         info!(%address, "The status page is open.");
-        let zone = iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok());
-        let zone = zone.unwrap_or(Zone::UTC);
-        Ok(Self { listener, shared: Arc::new(Shared { page, requests, meter, clock, zone }) })
+        Ok(Self { listener, shared: Arc::new(Shared { page, requests, meter, clock }) })
     }
 
     /// Answers until it is dropped.
@@ -138,7 +133,7 @@ fn told(route: Route, status: Status, shared: &Shared) -> Response<Full<Bytes>> 
     };
     let now = shared.clock.now();
     match route {
-        Route::Page => response(StatusCode::OK, HTML, page(&status, now, shared.zone)),
+        Route::Page => response(StatusCode::OK, HTML, page(&status, now)),
         Route::Status => match serde_json::to_string(&status) {
             Ok(json) => response(StatusCode::OK, JSON, json + "\n"),
             Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "not to be shown\n".to_owned()),

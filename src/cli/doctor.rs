@@ -1,5 +1,6 @@
 //! `nightferry doctor`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,8 +80,8 @@ async fn examine_all(
             if nth > 0 && output.format == Format::Text {
                 output.data("")?;
             }
-            exit =
-                exit.worst(examine_one(remote, &place(config, remote.server(), idle)?, &stop, output).await?);
+            let (place, state) = (place(config, remote.server(), idle)?, &config.agent.state_dir);
+            exit = exit.worst(examine_one(remote, &place, state, &stop, output).await?);
         }
         Ok::<(), CliError>(())
     };
@@ -91,6 +92,7 @@ async fn examine_all(
 async fn examine_one(
     remote: &Remote,
     place: &Place,
+    state: &Path,
     stop: &CancellationToken,
     output: &Output,
 ) -> Result<Exit, CliError> {
@@ -124,6 +126,7 @@ async fn examine_one(
             "event": "profile",
             "server": server.name,
             "profile": remote.profile(),
+            "kept": state.is_dir(),
             "known": known.iter().map(|row| json!({"title": row.title, "text": row.text})).collect::<Vec<_>>(),
         }))?;
         output.json(&json!({
@@ -140,6 +143,14 @@ async fn examine_one(
     for row in &known {
         let text = trust::wrapped(&escaped(&row.text), INDENT, output.data_width);
         output.data(format_args!("      {:<15}  {text}", row.title))?;
+    }
+    if !known.is_empty() && !state.is_dir() {
+        let text = format!(
+            "None of this is kept: the state folder {} does not exist yet. The first `nightferry sync` or `run` \
+             makes it, for the user who starts it.",
+            escaped(&state.display().to_string())
+        );
+        output.data(format_args!("  {}", trust::wrapped(&text, 2, output.data_width)))?;
     }
     if exit == Exit::Done {
         output.data(format_args!("  All that jobs need works on {}.", server.name))?;

@@ -4,12 +4,13 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{Format, Output};
+use super::select;
 use super::status::{at, result};
-use super::{engine, select};
 use crate::agent::{History, RunEntry};
 use crate::config::Config;
-use crate::domain::{Exit, JobName, Record, RunId};
+use crate::domain::{Exit, JobName, Record, RunId, Zone};
 use crate::observe::{bytes, duration, escaped};
+use crate::state::read_run;
 
 /// Shows the last runs, from the ledger, also while an agent writes to it.
 pub(super) fn run(config: &Config, job: Option<&str>, limit: u16, output: &Output) -> Result<Exit, CliError> {
@@ -37,25 +38,32 @@ pub(super) fn run(config: &Config, job: Option<&str>, limit: u16, output: &Outpu
 }
 
 fn line(config: &Config, entry: &RunEntry) -> String {
-    let schedule = config.jobs.get(&entry.job).and_then(|job| job.timing.schedule.as_ref());
-    let began = at(entry.began, schedule.map(|schedule| schedule.zone));
+    let began = at(entry.began, Some(zone_of(config, &entry.job)));
     let took = entry.ended.map_or_else(|| "-".to_owned(), |ended| duration(ended.since(entry.began)));
     let what = entry.audit.map_or_else(|| result(entry), |audit| audit.to_string());
     format!("{:>6}  {:<20}  {began:<15}  {took:<11}  {what}", entry.run.0, entry.job)
 }
 
+/// In which a job's times are shown. One that was taken out of the configuration has the agent's.
+fn zone_of(config: &Config, job: &JobName) -> Zone {
+    config.jobs.get(job).and_then(|job| job.timing.zone).unwrap_or(config.agent.zone)
+}
+
 /// Shows one run, with what became of its files.
 pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit, CliError> {
-    let (mut known, mut failed) = (false, None);
-    engine::records(config, &mut |line| {
-        if line.record.run() != Some(run) || failed.is_some() {
+    let (mut known, mut failed, mut zone) = (false, None, config.agent.zone);
+    read_run(&config.agent.state_dir, run, &mut |line| {
+        if failed.is_some() {
             return;
         }
         known = true;
+        if let Record::RunStarted(started) = line.record {
+            zone = zone_of(config, &started.job);
+        }
         let told = match output.format {
             Format::Json => output.json(&json!({"at": line.at, "record": line.record})),
             Format::Text => words(line.record)
-                .map_or(Ok(()), |words| output.data(format_args!("{}  {words}", at(line.at, None)))),
+                .map_or(Ok(()), |words| output.data(format_args!("{}  {words}", at(line.at, Some(zone))))),
         };
         failed = told.err();
     })?;

@@ -51,7 +51,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             job: job.name.clone(),
             server: job.server.clone(),
             state: JobState::Idle,
-            zone: job.timing.schedule.as_ref().map(|schedule| schedule.zone.name().to_owned()),
+            zone: job.timing.zone.map(|zone| zone.name().to_owned()),
             next_run: job.timing.next_runs(now).next(),
             next_try: None,
             watch: None,
@@ -73,6 +73,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
     Ok(Status {
         process: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        zone: Some(config.agent.zone.name().to_owned()),
         since: None,
         refused_configuration: None,
         readiness: Readiness::NoAgent,
@@ -84,9 +85,10 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
 
 /// A few lines, and a table of 80 columns.
 fn shown(status: &Status) -> String {
+    let zone = zone_named(status.zone.as_ref());
     let mut lines = vec![match (status.process, status.since) {
         (Some(process), Some(since)) => {
-            format!("agent {} runs since {} (process {process})", status.version, at(since, None))
+            format!("agent {} runs since {} (process {process})", status.version, at(since, zone))
         }
         _ => "no agent runs: scheduled jobs do not start; `nightferry run` starts one".to_owned(),
     }];
@@ -97,10 +99,15 @@ fn shown(status: &Status) -> String {
     lines.push(format!("{:<20}  {:<7}  {:<15}  {:<15}  RESULT", "JOB", "STATE", "LAST RUN", "NEXT RUN"));
     let now = SystemClock.now();
     for job in &status.jobs {
-        lines.extend(row(job, now));
-        lines.extend(status.alerts.iter().filter(|alert| alert.concerns(job)).map(|alert| {
-            format!("  wrong since {}: {}", at(alert.since, zone_of(job)), escaped(&alert.cause))
-        }));
+        let zone = zone_named(job.zone.as_ref()).or(zone);
+        lines.extend(row(job, now, zone));
+        lines.extend(
+            status
+                .alerts
+                .iter()
+                .filter(|alert| alert.concerns(job))
+                .map(|alert| format!("  wrong since {}: {}", at(alert.since, zone), escaped(&alert.cause))),
+        );
     }
     for server in &status.servers {
         let (name, theirs, ours) =
@@ -132,12 +139,11 @@ fn certificate(what: &str, [expired, soon]: [&str; 2], until: Timestamp, now: Ti
     }
 }
 
-fn zone_of(job: &JobStatus) -> Option<Zone> {
-    job.zone.as_ref().and_then(|name| name.parse().ok())
+fn zone_named(name: Option<&String>) -> Option<Zone> {
+    name.and_then(|name| name.parse().ok())
 }
 
-fn row(job: &JobStatus, now: Timestamp) -> Vec<String> {
-    let zone = zone_of(job);
+fn row(job: &JobStatus, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
     let state = match &job.state {
         JobState::Idle => "idle",
         JobState::Held => "held",

@@ -93,6 +93,7 @@ mod tests {
         };
         let daily = DailyExpectation { by: "17:30".parse().unwrap(), zone, days: None, at_least: 1 };
         let timing = Timing {
+            zone: Some(zone),
             schedule: Some(schedule),
             windows: Windows::new(
                 vec!["16:00-20:00".parse().unwrap(), "Sat 00:00-24:00".parse().unwrap()],

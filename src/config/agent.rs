@@ -20,7 +20,9 @@ pub(super) fn read(
     root: &Section<'_>,
     folder: &Path,
     default_state_dir: Option<PathBuf>,
+    zone: Option<Zone>,
 ) -> Option<AgentConfig> {
+    let zone = zone.or_else(zone::of_system).unwrap_or(Zone::UTC);
     let section = match root.optional("agent") {
         Some(agent) => Some(Section::new(&agent, &KEYS)?),
         None => None,
@@ -38,13 +40,14 @@ pub(super) fn read(
     };
     let Some(section) = section else {
         let (log, notify) = (LogConfig::default(), Vec::new());
-        return Some(AgentConfig { state_dir, log, status: None, metrics_file: None, notify });
+        return Some(AgentConfig { state_dir, zone, log, status: None, metrics_file: None, notify });
     };
     let log = section.optional_or("log", LogConfig::default(), |value| log(value));
     let status = section.optional_or("status", None, |value| status::read(value).map(Some));
     let metrics_file = section.optional_or("metrics_file", None, |value| path_below(folder, value).map(Some));
     let notify = notify::read(&section, folder);
-    Some(AgentConfig { state_dir, log: log?, status: status?, metrics_file: metrics_file?, notify: notify? })
+    let (log, status, metrics_file, notify) = (log?, status?, metrics_file?, notify?);
+    Some(AgentConfig { state_dir, zone, log, status, metrics_file, notify })
 }
 
 const LOG_KEYS: Keys = Keys { known: &["format", "level"], later: &[] };

@@ -63,6 +63,9 @@ pub struct Config {
 pub struct AgentConfig {
     /// The folder of ledger and manifest, absolute. Need not exist yet.
     pub state_dir: PathBuf,
+    /// In which times are shown that are no job's: the one that the file names for jobs that name none, else the
+    /// system's; UTC where that has no name.
+    pub zone: Zone,
     /// What the agent that runs as a service logs.
     pub log: LogConfig,
     /// The page on which it tells how it is; none where it is `None`.
@@ -177,9 +180,10 @@ fn config(
     let folder = path.parent().unwrap_or(path);
     let root = Section::new(&root, &KEYS)?;
     version(&root)?;
-    let agent = agent::read(&root, folder, default_state_dir);
+    let zone = agent::zone(&root);
+    let agent = agent::read(&root, folder, default_state_dir, zone.flatten());
     let ledger = ledger::read(&root);
-    let zone = agent::zone(&root)?;
+    let zone = zone?;
     let servers = server::read_all(&root, folder, zone);
     let jobs = job::read_all(&root, Surroundings { folder, servers: &servers, zone });
     Some(Config { path: path.to_owned(), agent: agent?, ledger: ledger?, servers: servers.read, jobs })

@@ -47,11 +47,11 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>, mode: Option<Mode>)
     let verify_every = verify_every(job, mode);
     let (expression, named, windows, daily) = (expression?, named?, windows?, daily?);
     let is_needed = expression.is_some() || !windows.is_empty() || daily.is_some();
-    let zone = match named.or(default) {
-        Some(zone) => zone,
-        None if is_needed => system_zone(job)?,
-        None => Zone::UTC,
+    let shown = match named.or(default) {
+        None if is_needed => Some(system_zone(job)?),
+        named => named,
     };
+    let zone = shown.unwrap_or(Zone::UTC);
     let (jitter, catch_up) = (jitter?, catch_up?);
     let schedule = expression.map(|expression| Schedule { expression, zone, jitter, catch_up });
     if schedule.is_none() {
@@ -62,7 +62,14 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>, mode: Option<Mode>)
     let windows = if windows.is_empty() { Windows::default() } else { Windows::new(windows, zone) };
     let daily = daily.map(|(by, days, at_least)| DailyExpectation { by, zone, days, at_least });
     let expectation = Expectation { daily, max_age: max_age?, max_wait: max_wait?, unusual: unusual? };
-    let timing = Timing { schedule, windows, deadline: deadline?, expectation, verify_every: verify_every? };
+    let timing = Timing {
+        zone: shown,
+        schedule,
+        windows,
+        deadline: deadline?,
+        expectation,
+        verify_every: verify_every?,
+    };
     check(&timing, job);
     Some(timing)
 }

@@ -302,6 +302,33 @@ mod tests {
         assert_eq!(late("2026-11-20T22:30:00Z", &fresh), Punctuality::Open);
     }
 
+    /// The day is that of the zone, wherever the sun stands over Greenwich, and as long as its clock makes it.
+    #[test]
+    fn the_day_is_the_zones_own() {
+        let by = |by: &str, zone: &str| {
+            let (by, zone) = (by.parse().unwrap(), zone.parse().unwrap());
+            let daily = DailyExpectation { by, zone, days: None, at_least: 2 };
+            Expectation { daily: Some(daily), ..Expectation::default() }
+        };
+        let next =
+            |expectation: &Expectation, now: &str| expectation.daily.as_ref().unwrap().next_by(at(now));
+        // Eight in the morning of Saturday there is Friday's evening in Greenwich.
+        let auckland = by("08:00", "Pacific/Auckland");
+        let mut deliveries = Deliveries::from(at("2026-11-01T00:00:00Z"));
+        deliveries.add(at("2026-11-20T05:00:00Z"), 1, RunSuccess::Whole);
+        let late = Late::TooFew { by: at("2026-11-20T19:00:00Z"), expected: 2, delivered: 1 };
+        let standing = auckland.daily(at("2026-11-20T19:30:00Z"), None, &deliveries);
+        assert_eq!(standing, Punctuality::Late(late));
+        assert_eq!(next(&auckland, "2026-11-20T18:30:00Z"), Some(at("2026-11-20T19:00:00Z")));
+        let los_angeles = by("17:30", "America/Los_Angeles");
+        assert_eq!(next(&los_angeles, "2026-11-21T01:00:00Z"), Some(at("2026-11-21T01:30:00Z")));
+        // A Sunday of 25 hours: what came in the hour after Saturday's time is the Sunday's.
+        let mut deliveries = Deliveries::from(at("2026-10-01T00:00:00Z"));
+        deliveries.add(at("2026-10-31T22:00:00Z"), 2, RunSuccess::Whole);
+        let sunday = by_half_past_five(None).daily(at("2026-11-01T22:30:00Z"), None, &deliveries);
+        assert_eq!(sunday, Punctuality::Met);
+    }
+
     #[test]
     fn days_may_be_named() {
         let none = Deliveries::from(at("2026-11-01T00:00:00Z"));

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Expectation, Schedule, Timestamp, Windows};
+use super::{Expectation, Schedule, Timestamp, Windows, Zone};
 
 /// When a job may and must run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
+    /// In which its times are read and shown: that of the job, else that of the agent, else the system's if it
+    /// has times to be read. `None` where nothing names one and none is needed.
+    pub zone: Option<Zone>,
     /// When it runs by itself.
     pub schedule: Option<Schedule>,
     /// In which hours its transfers may run, whatever they were started for; a person who starts

@@ -17,8 +17,8 @@ use super::news::{AlertKind, Cause, News, Turn};
 use super::summary::trouble;
 use super::text::{count, escaped};
 use crate::domain::{
-    AuditCounts, AuditReport, Exit, FailureClass, JobName, Late, Occasion, Punctuality, RunReport, Scope,
-    ServerName, Timestamp,
+    AuditCounts, AuditReport, Exit, Failure, FailureClass, JobName, Late, Occasion, Punctuality, RunReport,
+    Scope, ServerName, Timestamp,
 };
 
 /// What an alert is about.
@@ -92,6 +92,17 @@ pub struct Lost<'a> {
     pub cause: &'a str,
 }
 
+/// How a job stands with something that is expected of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// What is expected.
+    pub kind: AlertKind,
+    /// Whether it is as expected.
+    pub punctuality: Punctuality,
+    /// What keeps it from being so, where that is known.
+    pub failure: Option<Failure>,
+}
+
 impl Alerts {
     /// What was written down.
     pub fn of(alerts: impl IntoIterator<Item = Alert>) -> Self {
@@ -145,19 +156,14 @@ impl Alerts {
     }
 
     /// Takes in how a job stands with something that is expected of it.
-    pub fn expected(
-        &mut self,
-        job: &JobName,
-        kind: AlertKind,
-        now: Punctuality,
-        at: Timestamp,
-    ) -> Option<News> {
-        let key = AlertKey::Job(job.clone(), kind);
-        match now {
+    pub fn expected(&mut self, job: &JobName, expected: &Expected, at: Timestamp) -> Option<News> {
+        let Expected { kind, punctuality, failure } = expected;
+        let key = AlertKey::Job(job.clone(), *kind);
+        match *punctuality {
             Punctuality::Open => None,
             Punctuality::Met => self.well(&key, at),
             Punctuality::Late(late) => {
-                self.wrong(&key, Occasion::Late, "late", || Cause::plain(&late_in_words(late)), at)
+                self.wrong(&key, Occasion::Late, "late", || lateness(late, failure.as_ref()), at)
             }
         }
     }
@@ -316,6 +322,18 @@ const fn occasion(class: FailureClass) -> Occasion {
         | FailureClass::Deadline
         | FailureClass::Interrupted
         | FailureClass::Other => Occasion::Failure,
+    }
+}
+
+/// What is the matter with what is late.
+fn lateness(late: Late, failure: Option<&Failure>) -> Cause {
+    let said = late_in_words(late);
+    match failure {
+        None => Cause::plain(&said),
+        Some(failure) => Cause {
+            told: format!("{said}; the last try: {}", escaped(&failure.cause)),
+            withheld: format!("{said}; the last try: {}", nameless(failure)),
+        },
     }
 }
 

@@ -17,7 +17,7 @@ mod progress;
 mod summary;
 mod text;
 
-pub use self::alerts::{Alert, AlertKey, Alerts, Lost};
+pub use self::alerts::{Alert, AlertKey, Alerts, Expected, Lost};
 pub use self::audited::{audit_summary, audit_trouble};
 pub use self::json::Json;
 pub use self::line::{Line, Weight, line};

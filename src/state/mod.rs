@@ -66,7 +66,9 @@ use self::manifest::{Log, StoreHandle};
 use self::open::{Parts, ledger_folder, open};
 use self::queue::{Closing, Queue};
 use self::storage::{Disk, Storage};
-pub use self::verify::{Backward, Further, LedgerLine, read_ledger, read_ledger_back, verify_ledger};
+pub use self::verify::{
+    Backward, Further, LedgerLine, read_ledger, read_ledger_back, read_run, verify_ledger,
+};
 pub use self::writer::StartedRun;
 use self::writer::{Ended, Lag, Request, Sealed, Unapplied, Writer};
 use crate::clock::Clock;

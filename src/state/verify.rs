@@ -1,7 +1,7 @@
 //! Reading a ledger as it stands, without the lock and without changing anything: all of it
 //! checked, or record by record.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::error::StateError;
 use super::ledger::{Head, LedgerSummary, Reader, Start, Walked};
 use super::open::ledger_folder;
 use super::storage::{Disk, Storage};
-use crate::domain::{Record, Timestamp};
+use crate::domain::{Record, RunId, Timestamp};
 
 /// A record of a ledger, and the line in which it stands.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,40 @@ pub(super) fn read_back_on(
     };
     let mut more = |head: &Head| reading.borrow_mut().segment(head.at) == Further::Older;
     reader(storage, folder)?.walk_back(&mut take, &mut more)
+}
+
+/// Hands over the records of one run in their order, checked like [`read_ledger`] does. Reads back to the
+/// segment in which the run began, then forth from there, and holds none of them: a run can have millions.
+/// What is older is not even opened.
+pub fn read_run(folder: &Path, run: RunId, visit: &mut dyn FnMut(LedgerLine<'_>)) -> Result<(), StateError> {
+    let folder = ledger_folder(folder);
+    let disk = Disk::new(&folder);
+    let reader = reader(&disk, &folder)?;
+    let (first, mut start) = (Cell::new(None), Start::Oldest);
+    let mut look = |walked: Walked<'_>| {
+        if let Some(Record::RunStarted(started)) = walked.line.map(|line| &line.event) {
+            first.set(first.get().or(Some(started.run)));
+        }
+        Ok(())
+    };
+    // Runs begin in the order of their numbers: where an earlier one began, this one did as well, or later.
+    let mut more = |head: &Head| {
+        let is_reached = first.take().is_some_and(|first| first <= run);
+        if is_reached {
+            start = Start::Segment(head.segment);
+        }
+        !is_reached
+    };
+    reader.walk_back(&mut look, &mut more)?;
+    let mut take = |walked: Walked<'_>| {
+        if let (Some(line), Ok(text)) = (walked.line, std::str::from_utf8(walked.raw))
+            && line.event.run() == Some(run)
+        {
+            visit(LedgerLine { at: line.at, record: &line.event, text });
+        }
+        Ok(())
+    };
+    reader.walk(start, &mut take).map(drop)
 }
 
 /// Reads a ledger that lies in `storage`.

@@ -13,7 +13,7 @@ mod watch;
 
 pub use self::pending::{Asked, Pending};
 pub use self::retry::RetryTrigger;
-pub use self::rounds::{Coverage, Rounds};
+pub use self::rounds::{Coverage, DueSince, Rounds};
 pub use self::schedule::{Due, Planner};
 pub use self::watch::{
     Degraded, Dirty, DirtyReason, Events, Linux, RootId, Seen, Sign, Signs, System, Watch, WatchStatus,

@@ -91,6 +91,20 @@ impl Rounds {
     }
 }
 
+/// Since when an agent has seen that a round is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DueSince(Option<Timestamp>);
+
+impl DueSince {
+    /// Looks whether the next round is due, and says since when it was seen to be. A clock that was put back
+    /// begins it anew.
+    pub fn look(&mut self, next: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        let since = self.0.filter(|since| *since <= now).unwrap_or(now);
+        self.0 = next.filter(|next| *next <= now).map(|_| since);
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +187,25 @@ mod tests {
         assert!(rounds.next(WEEK, agent(1), &job(), back) >= at(13 * DAY));
         rounds.ended(at(14 * DAY), Coverage::Part);
         assert!(rounds.next(WEEK, agent(1), &job(), at(10 * DAY)) <= at(14 * DAY), "no longer held up");
+    }
+
+    #[test]
+    fn what_is_due_is_so_since_it_was_first_seen() {
+        let mut due = DueSince::default();
+        for (next, now, since) in [
+            (None, 4, None),
+            (Some(10), 5, None),
+            (Some(10), 12, Some(12)),
+            (Some(10), 20, Some(12)),
+            // The clock was put back.
+            (Some(10), 11, Some(11)),
+            (Some(10), 20, Some(11)),
+            // A round has ended, and the next one is due later.
+            (Some(30), 25, None),
+            (Some(30), 31, Some(31)),
+        ] {
+            assert_eq!(due.look(next.map(at), at(now)), since.map(at), "{next:?} at {now}");
+        }
     }
 
     #[test]

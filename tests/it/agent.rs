@@ -2,6 +2,8 @@
 
 mod clock;
 mod early;
+mod place;
+mod real;
 mod root;
 mod rounds;
 mod status_page;
@@ -13,7 +15,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ftps_server::{Action, Fault, Server};
 use nightferry::clock::{Clock as _, SystemClock};
@@ -23,10 +25,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::place::{Place, section};
+
 /// An agent's folder with a configuration for one server; killed when dropped.
 struct Home {
     folder: TempDir,
-    server: String,
+    servers: String,
+    /// The folder on the servers that stands for `/`.
+    base: String,
 }
 
 /// An agent that runs.
@@ -37,16 +43,9 @@ struct Agent {
 }
 
 impl Home {
-    fn new(servers: &[(&str, &Server)], jobs: &str) -> Self {
-        let server = servers.iter().map(|(name, server)| {
-            format!(
-                "  {name}: {{host: localhost, port: {}, username: user, password: {{env: NF_PASSWORD}}, \
-                 trust: {{ca_file: {}}}}}\n",
-                server.port(),
-                server.ca_file().display()
-            )
-        });
-        let home = Self { folder: tempfile::tempdir().unwrap(), server: server.collect() };
+    fn new(servers: &[(&str, &dyn Place)], jobs: &str) -> Self {
+        let (servers, base) = section(servers);
+        let home = Self { folder: tempfile::tempdir().unwrap(), servers, base };
         home.configure(jobs);
         home
     }
@@ -56,9 +55,10 @@ impl Home {
     }
 
     fn configure(&self, jobs: &str) {
+        let jobs = jobs.replace("destination: /", &format!("destination: {}/", self.base));
         let yaml = format!(
             "version: 1\nagent: {{state_dir: state, timezone: UTC}}\nservers:\n{}jobs:\n{jobs}",
-            self.server
+            self.servers
         );
         fs::write(self.path().join("jobs.yaml"), yaml).unwrap();
     }
@@ -243,6 +243,39 @@ fn a_bad_configuration_is_refused_and_a_good_one_taken_in() {
     agent.until("new=0 changed=0 gone=1");
     assert_eq!(home.status()["jobs"].as_array().unwrap().len(), 1);
     agent.end();
+}
+
+/// What was done before for a job that comes into the configuration counts as if it had been there, and so do
+/// receivers that are new.
+#[test]
+fn a_reload_knows_a_new_jobs_past_and_tells_new_receivers() {
+    let server = Server::builder().start().unwrap();
+    let home = Home::new(&[("office", &server)], &format!("{ONE}{TWO}"));
+    home.write("one/a.txt", b"a");
+    home.write("two/b.txt", b"b");
+    assert_eq!(home.run(&["sync", "two"]).0, 0);
+    home.configure(ONE);
+    let mut agent = home.agent();
+    let before = home.status()["jobs"].clone();
+    assert_eq!(before.as_array().unwrap().len(), 1, "{before}");
+    home.configure(&format!("{ONE}{TWO}"));
+    let file = home.path().join("jobs.yaml");
+    let told = "timezone: UTC, notify: [{command: [sh, -c, 'echo $NIGHTFERRY_JOB >> told'], on: [success]}]";
+    let yaml = fs::read_to_string(&file).unwrap().replace("timezone: UTC", told);
+    fs::write(&file, yaml).unwrap();
+    agent.signal(Signal::HUP);
+    agent.until("new=1 changed=0 gone=0");
+    // The ledger is read beside the loop.
+    let began = Instant::now();
+    let mut two = home.status()["jobs"][1].clone();
+    while two["last"].is_null() && began.elapsed() < Duration::from_secs(20) {
+        two = home.status()["jobs"][1].clone();
+    }
+    assert_eq!((&two["job"], &two["last"]["run"]), (&"two".into(), &1.into()), "{two}");
+    assert_eq!(two["last_well"], two["last"]["ended"], "{two}");
+    assert_eq!(home.run(&["sync", "one"]).0, 0);
+    agent.end();
+    assert_eq!(fs::read_to_string(home.path().join("told")).unwrap_or_default(), "one\n");
 }
 
 /// The agent's ledger says that it went down three hours ago.

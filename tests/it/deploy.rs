@@ -100,3 +100,45 @@ fn the_configurations_in_it_are_good_ones() {
     assert_eq!(pod["containers"][0]["args"][0].as_str(), Some("sync"));
     assert_eq!(pod["securityContext"]["runAsNonRoot"].as_bool(), Some(true));
 }
+
+/// What one stage copies from the other is made there, what is started is what was copied, and the libraries that
+/// it is linked to are among those of the image.
+#[test]
+fn the_image_has_what_its_program_needs() {
+    let text = read("docker/Dockerfile");
+    let (build, image) = text.split_once("\nFROM gcr.io/distroless/cc-debian12:nonroot\n").unwrap();
+    assert!(build.contains("cargo build --release --locked --bin nightferry"), "{build}");
+    let copies: Vec<Vec<&str>> = image
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY --from=build "))
+        .map(|line| line.split(' ').filter(|word| !word.starts_with("--")).collect())
+        .collect();
+    assert_eq!(copies.len(), 3, "{image}");
+    for copy in &copies {
+        assert!(build.contains(copy[0]), "{copy:?} is not made");
+    }
+    let program = copies.iter().find(|copy| copy[0].ends_with("/nightferry")).unwrap()[1];
+    let line = |name: &str| image.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    assert_eq!(line("ENTRYPOINT"), format!("[\"{program}\"]"));
+    assert_eq!(line("CMD"), "[\"run\"]");
+    assert!(copies.iter().any(|copy| line("ENV") == format!("STATE_DIRECTORY={}", copy[1])));
+
+    // Everything that cargo reads to build it is sent to the builder.
+    let left_out = read("docker/Dockerfile.dockerignore");
+    let tracked = ["src", "Cargo.toml", "Cargo.lock", "tests/ftps-server", "jobs.example.yaml", "examples"];
+    for needed in tracked {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(needed).exists(), "{needed}");
+        assert!(
+            !left_out.lines().any(|path| needed.starts_with(path) || path.starts_with(needed)),
+            "{needed}"
+        );
+    }
+
+    // distroless/cc: glibc, libgcc and libstdc++, the authorities' certificates and the time zones.
+    let ldd = Command::new("ldd").arg(env!("CARGO_BIN_EXE_nightferry")).output().unwrap();
+    for library in String::from_utf8(ldd.stdout).unwrap().lines() {
+        let name = library.split_whitespace().next().unwrap().rsplit('/').next().unwrap();
+        let known = ["linux-vdso.so", "libgcc_s.so", "libm.so", "libc.so", "ld-linux"];
+        assert!(known.iter().any(|known| name.starts_with(known)), "{library}");
+    }
+}

@@ -98,7 +98,8 @@ fn doctor_tells_of_an_untrusted_server() {
 #[test]
 fn doctor_in_json_is_a_line_a_check() {
     let server = Server::builder().start().unwrap();
-    let (code, stdout, _) = nightferry(&to(&server), "doctor --json --idle 0s");
+    let home = to(&server);
+    let (code, stdout, _) = nightferry(&home, "doctor --json --idle 0s");
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len()), (0, 29), "{stdout}");
     assert!(lines[..27].iter().all(|line| line["event"] == "check" && line["server"] == "office"));
@@ -109,6 +110,10 @@ fn doctor_in_json_is_a_line_a_check() {
         (&"profile".into(), &"yes".into())
     );
     assert_eq!(lines[28]["ok"], true);
+    assert_eq!(lines[27]["kept"], false, "there is no state yet");
+    fs::create_dir(home.path().join("state")).unwrap();
+    let (_, stdout, _) = nightferry(&home, "doctor --json --idle 0s");
+    assert!(stdout.contains(r#""kept":true"#) && !stdout.contains(r#""kept":false"#), "{stdout}");
     let (code, stdout, stderr) = nightferry(&to(&server), "doctor offce");
     assert_eq!((code, stdout.as_str()), (2, ""));
     assert!(stderr.contains("there is no server `offce`\n    help: did you mean `office`?"), "{stderr}");

@@ -8,6 +8,7 @@ mod motion;
 mod proof;
 mod resume;
 mod sidecars;
+mod storm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::domain::{
     Expectation, Factor, Failed, FailureClass, Leftovers, Record, RunFinished, Target, Timing, Trigger,
 };
+use crate::state::read_run;
 use crate::state::tests::open_in_small_segments;
 
 /// A clock that was set to a day.
@@ -121,6 +122,38 @@ fn the_last_runs_are_read_from_the_last_segments() {
     // What lies further back would be read for more.
     assert!(matches!(runs(folder.path(), None, 100), Err(StateError::Damaged { .. })));
     assert!(matches!(runs(folder.path(), Some("rarely"), 4), Err(StateError::Damaged { .. })));
+}
+
+/// What a run's records are, by their words.
+fn told(folder: &Path, run: u64) -> Result<Vec<&'static str>, StateError> {
+    let mut told = Vec::new();
+    let words = |record: &Record| match record {
+        Record::RunStarted(_) => "began",
+        Record::Failed(_) => "failed",
+        Record::RunFinished(_) => "ended",
+        _ => "else",
+    };
+    read_run(folder, RunId(run), &mut |line| told.push(words(line.record))).map(|()| told)
+}
+
+#[test]
+fn one_run_is_read_from_the_segments_since_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    long_ago(folder.path());
+    let last = runs(folder.path(), None, 1).unwrap()[0].run.0;
+    // Some lie across two segments.
+    let is_whole = |run: u64| {
+        let told = told(folder.path(), run).unwrap();
+        let failed = told.len() - 2;
+        assert!(failed == 0 || failed == 2, "{run}: {told:?}");
+        assert_eq!((told[0], told[told.len() - 1]), ("began", "ended"), "{run}: {told:?}");
+    };
+    [1, 2, last / 2].into_iter().for_each(is_whole);
+    spoil(folder.path(), 90);
+    (last - 15..=last).for_each(is_whole);
+    // Of one that never was, the last segment that knows of a run says so.
+    assert_eq!(told(folder.path(), last + 1).unwrap(), Vec::<&str>::new());
+    assert!(matches!(told(folder.path(), 1), Err(StateError::Damaged { .. })));
 }
 
 /// Each segment must end where the next one begins, also when they are read back.

@@ -20,8 +20,8 @@ impl Supervisor {
         }
         self.looked_out = Some(now);
         for (name, keeper) in self.keepers.iter_mut().filter(|(_, keeper)| keeper.stay == Stay::Kept) {
-            for (kind, standing) in keeper.standings(now) {
-                self.telling.expected(&self.config, name, kind, standing);
+            for expected in keeper.standings(now) {
+                self.telling.expected(&self.config, name, &expected);
             }
         }
         for server in self.config.servers.values() {

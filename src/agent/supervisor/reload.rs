@@ -20,7 +20,8 @@ use crate::trigger::Planner;
 /// What was read beside the loop.
 pub(super) enum Loaded {
     Config(Result<Box<(Config, Servers)>, AgentError>),
-    History(Result<Box<History>, StateError>),
+    /// What these jobs did before.
+    History(Vec<JobName>, Result<Box<History>, StateError>),
     /// Whether something of what a job delivered is still known to be missing or changed.
     Differing(JobName, Result<Standing, StateError>),
 }
@@ -51,10 +52,10 @@ impl Supervisor {
                 self.refuse(&error);
                 self.service.ready();
             }
-            Ok(Loaded::History(Ok(history))) => self.remember(&history),
-            Ok(Loaded::History(Err(error))) => {
+            Ok(Loaded::History(jobs, Ok(history))) => self.remember(&jobs, &history),
+            Ok(Loaded::History(jobs, Err(error))) => {
                 warn!(%error, "The ledger cannot be read for what came before.");
-                self.remember(&History::default());
+                self.remember(&jobs, &History::default());
             }
             Ok(Loaded::Differing(name, standing)) => self.stands(&name, standing),
             Err(_) => {
@@ -90,16 +91,17 @@ impl Supervisor {
     /// Unchanged jobs are not touched; of changed ones the next run is another.
     async fn take(&mut self, config: Config, servers: Servers) {
         let opened = |config: &Config| {
-            let AgentConfig { state_dir, status, metrics_file, log: _, notify: _ } = config.agent.clone();
-            (state_dir, status, metrics_file, config.ledger)
+            let AgentConfig { state_dir, status, metrics_file, log, zone: _, notify: _ } =
+                config.agent.clone();
+            (state_dir, status, metrics_file, log, config.ledger)
         };
         if opened(&config) != opened(&self.config) {
             warn!(
-                "Another `state_dir`, `status`, `metrics_file` or `ledger` counts only once the agent is started anew."
+                "Another `state_dir`, `status`, `metrics_file`, `log` or `ledger` counts only once the agent is started anew."
             );
         }
         let (mut new, mut changed, mut gone) = (0_usize, 0_usize, 0_usize);
-        let mut to_plan = Vec::new();
+        let (mut to_plan, mut to_recall) = (Vec::new(), Vec::new());
         for job in config.jobs.values() {
             let Some(remote) = servers.get(&job.server) else { continue };
             match self.keepers.get_mut(&job.name) {
@@ -108,9 +110,9 @@ impl Supervisor {
                     self.meter.begin(&job.name);
                     let mut keeper = Keeper::new(job.clone(), remote, self.state.agent());
                     keeper.watcher = self.watches.begin(job);
-                    keeper.past = Some(Past::from(self.clock.now()));
                     self.keepers.insert(job.name.clone(), keeper);
                     to_plan.push(job.name.clone());
+                    to_recall.push(job);
                 }
                 Some(keeper) => {
                     let same = keeper.job == *job && Arc::ptr_eq(&keeper.remote, &remote);
@@ -127,6 +129,8 @@ impl Supervisor {
                 }
             }
         }
+        // A job that is new to the agent may have a past: it was taken out once, or `sync` ran it.
+        self.read_history(to_recall);
         self.keepers.retain(|name, keeper| {
             if config.jobs.contains_key(name) {
                 return true;
@@ -136,11 +140,10 @@ impl Supervisor {
             keeper.watcher = None;
             keeper.running.is_some()
         });
-        let (agent, ledger) = (self.config.agent.clone(), self.config.ledger);
-        self.config = config;
+        let AgentConfig { zone, notify, .. } = config.agent.clone();
         // What was opened stays until the end.
-        (self.config.agent, self.config.ledger) =
-            (AgentConfig { log: self.config.agent.log, ..agent }, ledger);
+        let (agent, ledger) = (AgentConfig { zone, notify, ..self.config.agent.clone() }, self.config.ledger);
+        self.config = Config { agent, ledger, ..config };
         self.meter.keep(|job| self.config.jobs.keys().any(|name| name.as_str() == job));
         self.servers = servers;
         self.refused = None;
@@ -189,13 +192,14 @@ impl Supervisor {
         Ok(())
     }
 
-    fn remember(&mut self, history: &History) {
+    fn remember(&mut self, jobs: &[JobName], history: &History) {
         let now = self.clock.now();
-        for (name, keeper) in &mut self.keepers {
+        for name in jobs {
+            let Some(keeper) = self.keepers.get_mut(name).filter(|keeper| keeper.past.is_none()) else {
+                continue;
+            };
             let known = history.last(name).map(|last| last.run);
-            let past = keeper
-                .past
-                .get_or_insert_with(|| history.past(name).cloned().unwrap_or_else(|| Past::from(now)));
+            let past = keeper.past.insert(history.past(name).cloned().unwrap_or_else(|| Past::from(now)));
             // It ended after the ledger was read.
             keeper.last.iter().filter(|last| Some(last.run) > known).for_each(|last| past.add(last));
             if keeper.last.is_none() {

@@ -24,8 +24,9 @@ const SOON_DAYS: i64 = 30;
 /// Most failed files of a job that are named.
 const MAX_FILES: usize = 10;
 
-/// The whole page. `zone` is for times of jobs that have none of their own.
-pub(super) fn page(status: &Status, now: Timestamp, zone: Zone) -> String {
+/// The whole page. Times are shown in the zone of their job, else in that of the agent.
+pub(super) fn page(status: &Status, now: Timestamp) -> String {
+    let zone = status.zone.as_ref().and_then(|name| name.parse().ok()).unwrap_or(Zone::UTC);
     let (mood, headline) = verdict(status);
     let of = |wanted: Mood| status.jobs.iter().filter(move |job| words::mood(job) == wanted);
     let troubled = of(Mood::Bad).chain(of(Mood::Passing));

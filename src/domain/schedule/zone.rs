@@ -132,16 +132,21 @@ mod tests {
 
     #[test]
     fn wall_clock_times_stand_for_their_first_moment() {
-        let zone: Zone = "America/New_York".parse().unwrap();
-        for (local, time) in [
-            ("2026-07-01T12:00:00", "2026-07-01T16:00:00Z"),
+        let (zone, east, half) = ("America/New_York", "Europe/Berlin", "Australia/Lord_Howe");
+        for (zone, local, time) in [
+            (zone, "2026-07-01T12:00:00", "2026-07-01T16:00:00Z"),
             // Not on any clock: the first moment after it.
-            ("2026-03-08T02:30:00", "2026-03-08T07:00:00Z"),
+            (zone, "2026-03-08T02:30:00", "2026-03-08T07:00:00Z"),
+            (east, "2026-03-29T02:30:00", "2026-03-29T01:00:00Z"),
+            (half, "2026-10-04T02:15:00", "2026-10-03T15:30:00Z"),
             // On the clock twice.
-            ("2026-11-01T01:30:00", "2026-11-01T05:30:00Z"),
+            (zone, "2026-11-01T01:30:00", "2026-11-01T05:30:00Z"),
+            (half, "2026-04-05T01:45:00", "2026-04-04T14:45:00Z"),
         ] {
-            assert_eq!(zone.first_at(local.parse().unwrap()), Some(at(time)), "{local}");
+            let first = zone.parse::<Zone>().unwrap().first_at(local.parse().unwrap());
+            assert_eq!(first, Some(at(time)), "{zone} {local}");
         }
+        let zone: Zone = zone.parse().unwrap();
         assert_eq!(zone.shown(at("2026-11-23T22:00:00Z")), "Mon 2026-11-23 17:00 EST");
         assert_eq!(zone.shown(at("2026-07-01T16:00:07Z")), "Wed 2026-07-01 12:00:07 EDT");
         assert_eq!(zone.rfc3339(at("2026-11-23T22:00:00Z")), "2026-11-23T17:00:00-05:00");

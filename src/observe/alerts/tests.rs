@@ -178,11 +178,11 @@ fn thirty_days_of_expectations_are_told_once_each() {
         if matches!(day, "11-04" | "11-05") {
             continue;
         }
-        for (kind, standing) in [
+        for (kind, punctuality) in [
             (AlertKind::TooFew, expectation.daily(now, Some(&schedule), &deliveries)),
             (AlertKind::TooOld, expectation.age(now, &deliveries)),
         ] {
-            let news = alerts.expected(&job(), kind, standing, now);
+            let news = alerts.expected(&job(), &Expected { kind, punctuality, failure: None }, now);
             heard.extend(news.map(|news| format!("{local} {} {:?}", kind.name(), news.turn)));
         }
     }
@@ -197,4 +197,17 @@ fn thirty_days_of_expectations_are_told_once_each() {
             "11-12 17:00 too-few WellAgain",
         ]
     );
+}
+
+/// Nobody can do anything about "not verified" who does not hear why.
+#[test]
+fn what_was_not_verified_is_told_with_why_the_last_try_came_to_nothing() {
+    let mut alerts = Alerts::default();
+    let failure = Failure::new(FailureClass::Refused, "PASS: 530 Login incorrect for smith\u{7}");
+    let punctuality = Punctuality::Late(Late::NotVerified { last: None });
+    let expected = Expected { kind: AlertKind::NotVerified, punctuality, failure: Some(failure) };
+    let news = alerts.expected(&job(), &expected, at("2026-10-20T04:00:00Z")).unwrap();
+    let cause = news.cause.unwrap();
+    assert!(cause.told.ends_with("the last try: PASS: 530 Login incorrect for smith\\u{7}"), "{cause:?}");
+    assert!(cause.withheld.contains("(PASS: 530)") && !cause.withheld.contains("smith"), "{cause:?}");
 }

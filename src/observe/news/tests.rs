@@ -4,7 +4,7 @@ use crate::domain::{
     RunId, Scope,
 };
 use crate::observe::AlertKey;
-use crate::observe::Alerts;
+use crate::observe::{Alerts, Expected};
 
 fn broke() -> News {
     let mut report = RunReport::new(RunId(17), "daily-reports".parse().unwrap());
@@ -72,8 +72,9 @@ fn each_kind_of_trouble_reads_well() {
         (AlertKind::Waiting, Late::Waiting { since }),
         (AlertKind::Unusual, Late::Unusual { files: 1_000, usual: 20 }),
     ] {
-        heard.extend(alerts.expected(&job, kind, Punctuality::Late(late), at));
-        heard.extend(alerts.expected(&job, kind, Punctuality::Met, at));
+        for punctuality in [Punctuality::Late(late), Punctuality::Met] {
+            heard.extend(alerts.expected(&job, &Expected { kind, punctuality, failure: None }, at));
+        }
     }
     for key in [AlertKey::Certificate, AlertKey::ClientCertificate] {
         let key = key("vault".parse().unwrap());

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::place::Counterpart;
 use super::*;
 
 /// So many times faster, an hour takes nine seconds, and the agent may take that long to do what is due.
@@ -40,8 +41,7 @@ fn patient(home: &Home) {
     let yaml = fs::read_to_string(&file).unwrap();
     let keys = ["connect", "greeting", "handshake", "reply", "data_connect", "stall", "final_reply"];
     let timeouts: Vec<_> = keys.map(|key| format!("{key}: 1h")).into();
-    let yaml =
-        yaml.replace("username: user", &format!("timeouts: {{{}}}, username: user", timeouts.join(", ")));
+    let yaml = yaml.replace("username: ", &format!("timeouts: {{{}}}, username: ", timeouts.join(", ")));
     fs::write(file, yaml).unwrap();
 }
 
@@ -109,7 +109,7 @@ const CHANGES: [Change; 6] = [
 #[test]
 fn both_changes_of_clocks_in_three_zones_run_each_job_as_documented() {
     let Some(library) = library() else { return };
-    let server = Server::builder().start().unwrap();
+    let server = Counterpart::of("vsftpd", "agent-clocks");
     let begun: Vec<_> = CHANGES
         .iter()
         .enumerate()
@@ -149,7 +149,7 @@ fn both_changes_of_clocks_in_three_zones_run_each_job_as_documented() {
 #[test]
 fn an_agent_that_was_down_over_three_times_runs_once_and_records_what_it_skips() {
     let Some(library) = library() else { return };
-    let server = Server::builder().start().unwrap();
+    let server = Counterpart::of("proftpd", "agent-down");
     let job = |name: &str, more: &str| {
         format!(
             "  {name}: {{source: {name}, server: office, destination: /{name}, schedule: \"0 * * * *\"{more}}}\n"

@@ -1,6 +1,7 @@
 //! A source folder that is exchanged, removed or unmounted under a watch. None of these waits for the next full
 //! look at the source, which is hours away.
 
+use super::place::{Counterpart, names};
 use super::*;
 
 const MIRROR: &str = "  one: {source: top/one, server: office, destination: /in, watch: {settle: 100ms}, \
@@ -11,7 +12,7 @@ const MIRROR: &str = "  one: {source: top/one, server: office, destination: /in,
 const OTHER: &str = "The source folder was moved, removed, unmounted or replaced";
 
 /// A home whose source has three files.
-fn home(server: &Server) -> Home {
+fn home(server: &Counterpart) -> Home {
     let home = Home::new(&[("office", server)], MIRROR);
     for name in ["a", "b", "c"] {
         home.write(&format!("top/one/{name}.txt"), name.as_bytes());
@@ -26,11 +27,8 @@ fn begun(home: &Home) -> Agent {
     agent
 }
 
-fn stored(server: &Server) -> Vec<String> {
-    let names = fs::read_dir(server.root().join("in")).unwrap();
-    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
+fn stored(server: &Counterpart) -> Vec<String> {
+    names(&server.root().join("in"), false)
 }
 
 fn told(home: &Home) -> String {
@@ -49,7 +47,7 @@ fn next_end(agent: &mut Agent) -> String {
 
 #[test]
 fn an_empty_folder_in_its_place_deletes_nothing_and_what_comes_into_it_is_sent() {
-    let server = Server::builder().start().unwrap();
+    let server = Counterpart::of("vsftpd", "agent-empty-folder");
     let home = home(&server);
     let mut agent = begun(&home);
     let at = |name: &str| home.path().join(name);
@@ -86,7 +84,7 @@ fn an_empty_folder_in_its_place_deletes_nothing_and_what_comes_into_it_is_sent()
 /// No event tells of a folder above that is another one.
 #[test]
 fn another_folder_with_other_files_in_its_place_is_sent_and_deletes_nothing() {
-    let server = Server::builder().start().unwrap();
+    let server = Counterpart::of("proftpd", "agent-folder-folder");
     let home = home(&server);
     let mut agent = begun(&home);
     fs::create_dir_all(home.path().join("next/one")).unwrap();
@@ -106,7 +104,7 @@ fn another_folder_with_other_files_in_its_place_is_sent_and_deletes_nothing() {
 
 #[test]
 fn a_folder_that_is_removed_is_told_to_people_and_found_again() {
-    let server = Server::builder().start().unwrap();
+    let server = Counterpart::of("pureftpd", "agent-folder-removed");
     let home = home(&server);
     let mut agent = begun(&home);
     fs::remove_dir_all(home.path().join("top/one")).unwrap();
@@ -133,7 +131,7 @@ fn a_disk_that_is_unmounted_deletes_nothing_and_is_watched_again_when_it_is_back
     if !crate::mounts::can_mount() {
         return;
     }
-    let server = Server::builder().start().unwrap();
+    let server = Counterpart::of("pyftpd", "agent-disk-that");
     let home = home(&server);
     let (source, disk) = (home.path().join("top/one"), home.path().join("disk"));
     fs::create_dir(&disk).unwrap();

@@ -115,7 +115,9 @@ fn a_mirror_that_is_not_verified_for_too_long_is_told_and_told_again_when_it_is(
         alerts = home.status()["alerts"].clone();
     }
     assert_eq!(alerts[0]["kind"], "not-verified", "{alerts}");
-    assert!(alerts[0]["cause"].as_str().unwrap().contains("nothing has shown yet"), "{alerts}");
+    let cause = alerts[0]["cause"].as_str().unwrap();
+    assert!(cause.contains("nothing has shown yet") && cause.contains("; the last try: "), "{alerts}");
+    assert!(cause.contains("530"), "why: {alerts}");
     agent.end();
 
     // A person looks why, and mends it.

@@ -228,3 +228,42 @@ fn a_file_of_metrics_is_kept_with_an_agent_and_without_one() {
     assert_eq!(value(&text, delivered), 4, "{text}");
     assert!(text.contains("nightferry_agent_ready 0\n"), "{text}");
 }
+
+/// Of a job that has no times of its own as well, on the page and in the terminal.
+#[test]
+fn times_are_shown_in_the_agents_zone() {
+    let server = Server::builder().start().unwrap();
+    let jobs =
+        format!("{ONE}  two: {{source: two, server: office, destination: /two, timezone: Asia/Tokyo}}\n");
+    let home = home(&server, "status: \"127.0.0.1:0\"", &jobs);
+    let file = home.path().join("jobs.yaml");
+    let yaml = fs::read_to_string(&file).unwrap().replace("timezone: UTC", "timezone: Asia/Kolkata");
+    fs::write(&file, yaml).unwrap();
+    home.write("one/a.txt", b"a");
+    home.write("two/a.txt", b"a");
+    let agent = home.agent();
+    assert_eq!(home.run(&["sync"]).0, 0);
+    let status = home.status();
+    let shown = |job: usize, zone: &str, format: &str| {
+        let began: nightferry::domain::Timestamp =
+            status["jobs"][job]["last"]["began"].as_str().unwrap().parse().unwrap();
+        zone.parse::<nightferry::domain::Zone>().unwrap().local(began).format(format).to_string()
+    };
+    let (_, page) = get(&address(&agent), "/");
+    let (_, table, _) = home.run(&["status"]);
+    let (_, history, _) = home.run(&["history"]);
+    let (_, first, _) = home.run(&["history", "show", "1"]);
+    let as_of = page.split("class=\"as-of\">").nth(1).unwrap().split('<').next().unwrap();
+    assert!(as_of.ends_with(" IST"), "{as_of}");
+    for (job, zone) in [(0, "Asia/Kolkata"), (1, "Asia/Tokyo")] {
+        let time = shown(job, zone, "%H:%M");
+        assert!(page.contains(&format!(" {time} ")), "{zone} {time}\n{page}");
+        let date = shown(job, zone, "%a %m-%d %H:%M");
+        assert!(table.contains(&date) && history.contains(&date), "{zone} {date}\n{table}{history}");
+    }
+    let one = if status["jobs"][0]["last"]["run"] == 1 { (0, "Asia/Kolkata") } else { (1, "Asia/Tokyo") };
+    assert!(first.starts_with(&shown(one.0, one.1, "%a %m-%d %H:%M")), "{first}");
+    agent.end();
+    let (_, table, _) = home.run(&["status"]);
+    assert!(table.contains(&shown(0, "Asia/Kolkata", "%a %m-%d %H:%M")), "without an agent: {table}");
+}

@@ -46,6 +46,7 @@ fn status(jobs: Vec<JobStatus>) -> Status {
     Status {
         process: Some(4711),
         version: "0.1.0".into(),
+        zone: Some("UTC".into()),
         since: Some(at(-300_000)),
         refused_configuration: None,
         readiness: Readiness::Ready,
@@ -73,11 +74,11 @@ fn what_has_not_come_is_told_with_what_to_do() {
         nameless: "0 of 1 file delivered by 17:30".to_owned(),
     };
     status.alerts = vec![alert("reports", AlertKind::TooFew), alert("scans", AlertKind::Run)];
-    let page = page(&status, at(0), Zone::UTC);
+    let page = page(&status, at(0));
     assert!(page.contains("<h1>1 job needs attention</h1>"), "{page}");
     assert_eq!(page.matches("delivered by 17:30").count(), 1, "{page}");
     assert!(page.contains("<code>a&lt;b&gt;</code>") && page.contains("What to do"), "{page}");
-    let hidden = super::page(&status.without_file_names(), at(0), Zone::UTC);
+    let hidden = super::page(&status.without_file_names(), at(0));
     assert!(hidden.contains("delivered by 17:30") && !hidden.contains("a&lt;b"), "{hidden}");
 }
 
@@ -137,7 +138,7 @@ fn stopped(name: &str, class: FailureClass, cause: &str) -> JobStatus {
 }
 
 fn shown(status: &Status) -> String {
-    page(status, at(0), Zone::UTC)
+    page(status, at(0))
 }
 
 /// The texts of a page, one a line: what a person reads.
