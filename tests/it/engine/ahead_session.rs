@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use ftps_server::{Action, Dialect, Fault, Server};
+use ftps_server::{Action, Blow, Cut, Dialect, Fault, Server};
 use nightferry::domain::RemotePath;
 use nightferry::remote::{Along, Answer, Closing, Connection, FtpsError, Request};
 use tokio::time::{advance, pause, resume, timeout};
@@ -37,15 +37,15 @@ async fn store(connection: &mut Connection, name: &str) {
     upload.finish(Closing::Awaited).await.unwrap();
 }
 
-/// Waits until the server has seen the end of the session, and so all that came before it.
-async fn until_ended(bench: &Bench) {
+/// Waits until a line that begins so stands in the server's transcript.
+async fn until(bench: &Bench, start: &str) {
     let mut again = tokio::time::interval(Duration::from_millis(10));
-    let ended = async {
-        while !bench.server.transcript().lines().iter().any(|line| line.text.starts_with("ended")) {
+    let seen = async {
+        while !bench.server.transcript().lines().iter().any(|line| line.text.starts_with(start)) {
             again.tick().await;
         }
     };
-    timeout(SOON, ended).await.expect("the session did not end");
+    timeout(SOON, seen).await.unwrap_or_else(|_| panic!("no {start}: {}", bench.server.transcript()));
 }
 
 /// Servers stop listening some time, and firewalls forget: one that was asked for too long ago is asked for
@@ -110,7 +110,8 @@ async fn nothing_comes_between_a_file_that_was_begun_and_its_bytes() {
             store(&mut connection, "a").await;
         }
         drop(connection);
-        until_ended(&bench).await;
+        // The server has seen all that came.
+        until(&bench, "ended").await;
         let transcript = bench.server.transcript();
         assert_eq!((transcript.count("SIZE"), transcript.count("STOR /a")), (2, 1), "{transcript}");
         assert_eq!((transcript.count("STOR"), bench.stored("b")), (1, None), "{transcript}");
@@ -131,6 +132,42 @@ async fn the_data_connection_of_a_file_that_was_begun_does_not_wait_for_answers(
     assert!(matches!(unanswered, Err(FtpsError::Timeout { .. })), "{unanswered:?}");
     listener.set_nonblocking(true).unwrap();
     listener.accept().unwrap();
+}
+
+/// Where the connection was made the port can be reached: what the server says then is the reason, though it
+/// was said before anybody looked, and the session goes on.
+#[tokio::test]
+async fn a_refusal_behind_a_connection_that_was_made_is_not_laid_to_the_port() {
+    let cut = Fault::on("STOR", Action::DataAtOnce(Blow::Cut(Cut::Fin))).once();
+    // Meanwhile the connection is opened.
+    let late = Fault::on("SIZE", Action::Delay(Duration::from_millis(300))).nth(2);
+    let (bench, mut connection) = bench([cut, late]).await;
+    ask(&mut connection, Along::Port).await.unwrap();
+    ask(&mut connection, Along::Store(&path("a"))).await.unwrap();
+    until(&bench, "425").await;
+    let refused = connection.upload(&path("a")).await.map(drop);
+    assert!(matches!(refused, Err(FtpsError::Refused { verb: "STOR", .. })), "{refused:?}");
+    store(&mut connection, "a").await;
+    assert_eq!((bench.stored("a"), bench.server.counters().logins), (Some(b"bytes".into()), 1));
+}
+
+/// An answer that says that all is well and cannot be one to what was asked shows that answers and questions are
+/// out of step: none of them is taken, and nothing more is asked.
+#[tokio::test]
+async fn an_answer_to_something_else_ends_the_session() {
+    for (verb, text, request) in [
+        ("SIZE", "250 Rename successful", Request::Size(path("a"))),
+        ("MDTM", "350 Ready for RNTO", Request::Modified(path("a"))),
+        ("RNFR", "213 5", Request::RenameFrom(path("a"))),
+        ("RNTO", "350 Ready for RNTO", Request::RenameTo(path("b"))),
+        ("DELE", "350 Ready for RNTO", Request::Delete(path("a"))),
+    ] {
+        let (_bench, mut connection) = bench([Fault::on(verb, Action::Reply(text.into()))]).await;
+        let asked = connection.perform(&[Request::Size(path("nothing")), request], 0).await;
+        let strange = verb == "SIZE"
+            || matches!(&asked, Err(FtpsError::Unexpected { verb: seen, .. }) if *seen == verb);
+        assert!(strange && asked.is_err() && !connection.is_usable(), "{verb}: {asked:?}");
+    }
 }
 
 /// In advance as when it is needed: the other command is asked once where one is refused for good, and for
