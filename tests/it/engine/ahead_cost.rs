@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ftps_server::{Action, Blow, Builder, Cut, Dialect, Event, Fault, Moment, Server};
-use nightferry::domain::{Exit, VerifyPolicy};
+use ftps_server::{Action, Builder, Cut, Dialect, Event, Fault, Moment, Overheard, Server};
+use nightferry::domain::{Exit, Overwrite, VerifyPolicy};
 use nightferry::remote::Ability;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,8 @@ const AN_ATTEMPT: Cost = Cost { logins: 1, uploads: FILES + 1, retries: 1, faile
 async fn cost(bench: &Bench, row: &str) -> Cost {
     let report = bench.run().await;
     let failed: Vec<String> = report.failed.iter().map(|file| file.name.clone()).collect();
-    assert_eq!(report.counts.delivered as usize + failed.len(), FILES, "{row}: {}", cause(&report));
+    let delivered = usize::try_from(report.counts.delivered).unwrap();
+    assert_eq!(delivered + failed.len(), FILES, "{row}: {}", cause(&report));
     assert_eq!(bench.renames(), FILES - failed.len(), "{row}");
     assert_eq!(bench.litter(), Vec::<String>::new(), "left until another run: {row}");
     for n in 0..FILES {
@@ -74,7 +75,6 @@ async fn a_refusal_between_two_files_costs_no_session() {
             (claimed("STOR", "451 Failure writing to local file.").nth(2), AN_ATTEMPT),
             // The next file on its way: the server says why, and takes the next one.
             (Fault::on("STOR", Action::DropData { after: 3, cut: Cut::Reset }).nth(2), AN_ATTEMPT),
-            (Fault::on("STOR", Action::DataAtOnce(Blow::Cut(Cut::Fin))).nth(2), AN_ATTEMPT),
             // The present one, while the next one is begun.
             (reply("RNFR", "450 busy").once(), AN_ATTEMPT),
             (reply("RNTO", "450 busy").once(), AN_ATTEMPT),
@@ -194,6 +194,25 @@ async fn an_answer_too_many_or_too_few_ends_the_session() {
     assert_eq!(bench.profile().overlap, Ability::No, "mixed up, and not noted");
 }
 
+/// So does one that says that all is well and is no answer to what was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_without_the_port_that_was_asked_for_ends_the_session() {
+    let bench = bench(VerifyPolicy::Hash, Server::builder(), &[reply("EPSV", "200 of course").nth(2)]);
+    assert_eq!(cost(&bench, "200").await, Cost { logins: 2, ..AN_ATTEMPT });
+}
+
+/// Where sizes are not told, the temporary name is asked after once more: behind the next file, which was begun
+/// with the rename.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_to_be_asked_once_more_waits_for_the_file_that_was_begun() {
+    for text in ["500 what?", "550 I do not tell"] {
+        let mut bench = bench(VerifyPolicy::Hash, Server::builder(), &[reply("SIZE", text)]);
+        // Without sizes nothing is known of what stands there.
+        bench.job.overwrite = Overwrite::Replace;
+        assert_eq!(cost(&bench, text).await, SMOOTH, "{text}");
+    }
+}
+
 /// More has to be asked about the present file while the next one is begun: that one is stored first, and
 /// what is refused at its end is its own failure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,30 +311,71 @@ async fn a_port_that_refuses_while_answers_are_outstanding_costs_the_next_file_a
     }
 }
 
-/// Where sessions are cut again and again while a transfer overlaps, the run goes on step by step; of a
-/// server that has borne it before nothing is kept.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_cuts_sessions_is_served_step_by_step_for_a_while() {
+/// What runs of eight files over a network that cuts sessions took: uploads that rode with a rename, and others.
+async fn rides(faults: &[Fault]) -> (Bench, [usize; 2]) {
     const MORE: usize = 8;
-    // The third rides with a rename, the fourth is the same file's by itself, the fifth rides again.
-    let cut = |nth| Fault::on("STOR", Action::DropControl(Moment::Before)).nth(nth);
-    let bench = bench(VerifyPolicy::Hash, Server::builder(), &[cut(3), cut(5)]);
+    let bench = bench(VerifyPolicy::Hash, Server::builder(), faults);
     for n in FILES..MORE {
         bench.write(&name(n), content(n));
     }
     let report = bench.run().await;
     assert_eq!((report.counts.delivered, report.exit()), (MORE as u64, Exit::Done), "{}", cause(&report));
-    let rides = |writes: &[String]| writes.iter().filter(|write| write.contains(" STOR")).count();
-    let writes = bench.server.transcript().writes();
-    assert_eq!(rides(&writes), 3, "{writes:#?}");
-    assert_eq!(writes.iter().filter(|write| *write == "STOR").count(), MORE - 1, "{writes:#?}");
     assert_eq!((bench.profile().overlap, bench.server.counters().logins), (Ability::Yes, 3));
-    // Another process has seen nothing of it.
-    for n in 0..FILES {
-        bench.write(&name(n), "other bytes");
+    let counted = uploads(&bench);
+    (bench, counted)
+}
+
+fn uploads(bench: &Bench) -> [usize; 2] {
+    let writes = bench.server.transcript().writes();
+    let rode = writes.iter().filter(|write| write.contains(" STOR")).count();
+    [rode, writes.iter().filter(|write| *write == "STOR").count()]
+}
+
+/// Where sessions are cut again and again while a transfer overlaps, the run goes on step by step; of a
+/// server that has borne it before nothing is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_cuts_sessions_is_served_step_by_step_for_a_while() {
+    let lost = Action::DropControl(Moment::Before);
+    let upload = |nth| Fault::on("STOR", lost.clone()).nth(nth);
+    let rename = |n| Fault::on("RNTO", lost.clone()).naming(&format!("/in/{}", name(n))).once();
+    // The third upload rides with a rename, the fourth is of the same file by itself, the fifth rides again.
+    for (faults, counted) in [
+        ([upload(3), upload(5)], [3, 7]),
+        // Cut before that, while the rename is answered: the upload is never seen.
+        ([rename(1), rename(2)], [1, 7]),
+        // What went well in between counts for the server.
+        ([upload(3), upload(7)], [7, 3]),
+    ] {
+        let row = format!("{faults:?}");
+        let (bench, seen) = rides(&faults).await;
+        assert_eq!(seen, counted, "{row}");
+        // Another process has seen nothing of it.
+        for n in 0..FILES {
+            bench.write(&name(n), "other bytes");
+        }
+        assert_eq!(bench.run().await.counts.delivered, FILES as u64, "{row}");
+        assert_eq!(uploads(&bench), [counted[0] + FILES - 1, counted[1] + 1], "{row}");
     }
-    assert_eq!(bench.run().await.counts.delivered, FILES as u64);
-    assert!(rides(&bench.server.transcript().writes()) > 3, "not tried again");
+}
+
+/// The same where the end of an upload was not waited for: a server that minds is found out with a single file as
+/// well, and one that has borne it is not taken for such a one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_is_not_waited_for_is_found_out_alone_and_not_laid_to_a_server_that_bears_it() {
+    let minds = Fault::on("STOR", Action::Overhears(String::new(), Overheard::HangUp));
+    let alone = Bench::new(Dialect::full(), [minds]).impatient();
+    alone.write("a.txt", "a");
+    let report = alone.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (1, Exit::Done), "{}", cause(&report));
+    assert_eq!(alone.profile().overlap, Ability::No);
+
+    // Two of each file: the third file is cut, and once more when it is sent again.
+    let cut = |nth| Fault::on("MFMT", Action::DropControl(Moment::Before)).nth(nth);
+    let late = Fault::on("STOR", Action::Delay(LATE));
+    let bench = bench(VerifyPolicy::Hash, Server::builder(), &[late, cut(5), cut(6)]);
+    let Cost { logins, failed, .. } = cost(&bench, "cut").await;
+    assert_eq!((logins, failed), (3, vec![]));
+    assert_eq!(bench.profile().overlap, Ability::Yes);
 }
 
 /// A file is handed over in pieces, however it was read: those of many sessions stand in memory at once.
