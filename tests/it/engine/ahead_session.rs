@@ -151,6 +151,29 @@ async fn a_refusal_behind_a_connection_that_was_made_is_not_laid_to_the_port() {
     assert_eq!((bench.stored("a"), bench.server.counters().logins), (Some(b"bytes".into()), 1));
 }
 
+/// It breaks in the middle of the bytes: the server says why, and the session goes on.
+#[tokio::test]
+async fn a_data_connection_that_breaks_on_the_way_costs_no_session() {
+    let broken = Fault::on("STOR", Action::DropData { after: 100_000, cut: Cut::Reset }).once();
+    let (bench, mut connection) = bench([broken]).await;
+    ask(&mut connection, Along::Port).await.unwrap();
+    ask(&mut connection, Along::Store(&path("a"))).await.unwrap();
+    let piece = vec![b'x'; 64 * 1024];
+    let mut upload = connection.upload(&path("a")).await.unwrap();
+    let mut written = Ok(());
+    // More than any buffer on the way holds.
+    for _ in 0..1_000 {
+        written = upload.write(&piece).await;
+        if written.is_err() {
+            break;
+        }
+    }
+    drop(upload);
+    assert!(matches!(written, Err(FtpsError::Refused { verb: "STOR", .. })), "{written:?}");
+    store(&mut connection, "a").await;
+    assert_eq!((bench.stored("a"), bench.server.counters().logins), (Some(b"bytes".into()), 1));
+}
+
 /// An answer that says that all is well and cannot be one to what was asked shows that answers and questions are
 /// out of step: none of them is taken, and nothing more is asked.
 #[tokio::test]
