@@ -465,6 +465,31 @@ mod tests {
         assert!(backlog.take_ahead().is_none());
     }
 
+    /// What is settled, or published beside a file, has no upload that could be begun.
+    #[test]
+    fn only_what_is_sent_is_taken_ahead() {
+        let backlog = backlog(&[("a", SMALL)]);
+        backlog.offer(Work { kind: WorkKind::Sidecars, ..file("b", SMALL) }).unwrap();
+        backlog.offer(file("c", SMALL)).unwrap();
+        assert!(opens(&backlog));
+        assert_eq!(delivers(&backlog).unwrap().path.as_str(), "a");
+        assert!(backlog.take_ahead().is_none());
+        assert_eq!(delivers(&backlog).unwrap().path.as_str(), "b");
+        assert_eq!(backlog.take_ahead().unwrap().path.as_str(), "c");
+    }
+
+    #[test]
+    fn a_file_that_is_put_back_too_late_stays_in_hand() {
+        let backlog = backlog(&[("a", SMALL), ("b", SMALL)]);
+        assert!(opens(&backlog));
+        let _under_way = delivers(&backlog).unwrap();
+        let ahead = backlog.take_ahead().unwrap();
+        assert_eq!((backlog.close(), backlog.in_hand()), (0, 2));
+        backlog.put_back(Hand::of(&ahead), ahead);
+        assert_eq!(backlog.in_hand(), 2, "it has no outcome");
+        assert!(matches!(next(&backlog, Readiness::Session), Some(Next::End)));
+    }
+
     #[test]
     fn nobody_ends_before_the_last_file_is_read() {
         let backlog = Backlog::new();

@@ -1,6 +1,7 @@
 //! The binary against real FTPS servers: everything arrives, is proved, and is never half there.
 
 mod active;
+mod ahead;
 mod direct;
 mod firewalls;
 mod kill;

@@ -233,9 +233,16 @@ impl Session {
             if start == Start::Said && reply.kind() == ReplyKind::Preliminary {
                 return Err(FtpsError::Unexpected { verb, reply });
             }
-            self.check_started(verb, reply).map_err(|error| {
-                self.unreached(error, stranger.as_ref().and_then(|who| who.get()).copied())
-            })?;
+            if let Err(error) = self.check_started(verb, reply) {
+                // Where the connection has been made meanwhile, it has another reason than the port.
+                let is_made = tokio::select! {
+                    biased;
+                    tcp = &mut tcp => tcp.is_ok(),
+                    () = std::future::ready(()) => false,
+                };
+                let stranger = stranger.as_ref().and_then(|who| who.get()).copied();
+                return Err(if is_made { error } else { self.unreached(error, stranger) });
+            }
             start = Start::Said;
         }
     }

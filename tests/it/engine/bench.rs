@@ -206,6 +206,16 @@ impl Bench {
         sizes.collect()
     }
 
+    /// The bytes that were sent at once in the last run, as they were told.
+    pub(super) fn pieces(&self) -> Vec<u64> {
+        let events = self.events.lock().unwrap();
+        let counts = events.iter().filter_map(|event| match event {
+            Event::File { progress: FileProgress::Bytes { count }, .. } => Some(*count),
+            _ => None,
+        });
+        counts.collect()
+    }
+
     /// Why files were tried again in the last run.
     pub(super) fn retried(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();

@@ -3,6 +3,8 @@
 mod adopt;
 mod ahead;
 mod ahead_broken;
+mod ahead_cost;
+mod ahead_session;
 mod bandwidth;
 mod beginnings;
 mod bench;
