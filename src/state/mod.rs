@@ -13,7 +13,7 @@
 //!
 //! # Growth
 //!
-//! The ledger grows by a segment of 64 MiB at a time. A sealed segment is compressed (gzip, so
+//! The ledger grows by a segment of 16 MiB at a time. A sealed segment is compressed (gzip, so
 //! that `zcat` reads the audit trail without this program). Now and then the manifest's content is
 //! written to a checkpoint, whose SHA-256 becomes a record: a lost manifest is rebuilt from the
 //! newest one and the segments after it. All of that is done on a thread beside the writer, whose
