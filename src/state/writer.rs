@@ -158,12 +158,20 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<Ended, StateError> {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
+        if let Err(error) = self.work_to_the_end() {
+            // Those who still read should find what was acknowledged; if not, it is replayed.
+            drop(self.apply());
+            return Err(error);
+        }
+        Ok(Ended { unkept: self.passing, log: self.store.log() })
+    }
+
+    fn work_to_the_end(&mut self) -> Result<(), StateError> {
         self.keep()?;
         self.work()?;
         self.wait_for_keeper(CLOSE_GRACE)?;
         self.settle()?;
-        self.store.flush()?;
-        Ok(Ended { unkept: self.passing, log: self.store.log() })
+        self.store.flush()
     }
 
     /// Commits group after group; ends with the first failure.
@@ -183,7 +191,7 @@ impl Writer {
                 let Group { drafts, promises, .. } = group;
                 let outcome = self.commit(drafts);
                 if outcome.is_err() {
-                    // Those who still read should find what was acknowledged; if not, it is replayed.
+                    // Before anybody is told, and reads.
                     drop(self.apply());
                 }
                 let told = outcome.as_ref().map(drop).map_err(Clone::clone);
