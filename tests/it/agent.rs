@@ -2,6 +2,7 @@
 
 mod clock;
 mod early;
+mod full;
 mod root;
 mod rounds;
 mod status_page;
