@@ -25,6 +25,7 @@ mod motion;
 mod names;
 mod pool;
 mod removal;
+mod removal_guards;
 mod restore;
 mod resume;
 mod retire;
