@@ -32,6 +32,7 @@ mod retire;
 mod runs;
 mod scopes;
 mod sidecars;
+mod sidecars_verified;
 mod stops;
 mod strangers;
 mod tls;
