@@ -1,6 +1,7 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
 mod clock;
+mod descriptors;
 mod early;
 mod full;
 mod root;
