@@ -164,6 +164,12 @@ impl State {
         Ok(notices)
     }
 
+    /// Whether nothing is recorded until it is opened anew ([`State::reopen`]): a failure stopped it, or it was
+    /// closed. Known by the time that anybody is told of the failure.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.running().as_ref().is_none_or(|running| running.queue.is_closed())
+    }
+
     /// Who writes this ledger.
     pub fn agent(&self) -> AgentId {
         self.inner.agent

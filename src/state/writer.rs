@@ -14,7 +14,7 @@ use super::error::StateError;
 use super::keeper::{Done, Due, Keeper, Task, Told};
 use super::ledger::{Draft, Ledger, Segment, Written};
 use super::manifest::{Log, MAX_KEPT_BYTES, Store};
-use super::queue::Queue;
+use super::queue::{Closing, Queue};
 use crate::clock::Clock;
 use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, TargetId, Triggers};
 
@@ -191,8 +191,9 @@ impl Writer {
                 let Group { drafts, promises, .. } = group;
                 let outcome = self.commit(drafts);
                 if outcome.is_err() {
-                    // Before anybody is told, and reads.
+                    // Before anybody is told, and reads or asks whether it goes on.
                     drop(self.apply());
+                    self.queue.close(Closing::Failed);
                 }
                 let told = outcome.as_ref().map(drop).map_err(Clone::clone);
                 for promise in promises {
@@ -237,6 +238,9 @@ impl Writer {
     /// The same for somebody who waits for it. A caller that is gone is no failure.
     fn apply_for(&mut self, done: &mpsc::SyncSender<Result<(), StateError>>) -> Result<(), StateError> {
         let outcome = self.apply();
+        if outcome.is_err() {
+            self.queue.close(Closing::Failed);
+        }
         drop(done.send(outcome.clone()));
         outcome
     }

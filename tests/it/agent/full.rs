@@ -21,6 +21,12 @@ impl<'a> Disk<'a> {
         while filler.write_all(&[7; 4_096]).is_ok() {}
     }
 
+    /// Leaves room for a few records.
+    fn make_little_room(&self) {
+        let filler = File::options().write(true).open(self.0.path().join("state/filler")).unwrap();
+        filler.set_len(filler.metadata().unwrap().len() - 12 * 1_024).unwrap();
+    }
+
     fn make_room(&self) {
         fs::remove_file(self.0.path().join("state/filler")).unwrap();
     }
@@ -52,17 +58,22 @@ fn a_full_state_folder_holds_runs_up_until_there_is_room_again() {
     let mut agent = agent_from(&home, &library, &now, 20);
     delivered(&mut agent, 1);
     disk.fill();
+    disk.make_little_room();
+    // All at once: no later event has another run begun, which could not be recorded from its start.
     for n in 0..FILES {
-        home.write(&format!("source/{n:02}"), b"one of many");
+        home.write(&format!("later/{n:02}"), b"one of many");
     }
+    fs::rename(home.path().join("later"), home.path().join("source/later")).unwrap();
     agent.until("Nothing can be recorded");
     agent.until("The state still cannot be opened.");
     assert_eq!(home.status()["readiness"], "cannot-record");
     disk.make_room();
     agent.until("The state is open again.");
     let names = || {
-        let names = fs::read_dir(server.root().join("in")).unwrap();
-        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+        let names = ["in", "in/later"].map(|folder| fs::read_dir(server.root().join(folder)));
+        let files = names.into_iter().flatten().flatten().map(Result::unwrap);
+        let files = files.filter(|entry| entry.file_type().unwrap().is_file());
+        files.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
     };
     // Without anybody asking for it.
     while names().iter().filter(|name| !name.starts_with('.')).count() <= FILES {
