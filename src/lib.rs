@@ -81,7 +81,8 @@
 //! | [Storing](domain::Storing) | the intent of a job with `publish: direct`: a file is about to be stored under its final name |
 //! | [Displaced](domain::Displaced) | of an old version: under a temporary name, because the server does not rename over files |
 //! | [Sidecar](domain::Sidecar) | a small file published beside a delivered one: `X.sha256`, `X.done` |
-//! | [Owed](domain::Owed) | of a sidecar: to be published, since its file is delivered |
+//! | [Beside](domain::Beside) | the sidecars that stand beside a delivered file, as far as is known: `verify` looks for them |
+//! | [Owed](domain::Owed) | of a sidecar: to be published, since its file is delivered, or since `verify` did not find it as it stood |
 //! | Waived | of owed sidecars: not published, since their file is gone or they are not wanted any more |
 //! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |

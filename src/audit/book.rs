@@ -35,6 +35,10 @@ pub(super) enum Outcome {
         found: String,
         record: Option<Box<Record>>,
     },
+    /// Something that is to be kept, of which nobody needs to hear.
+    Noted {
+        record: Box<Record>,
+    },
     /// Nothing to do, and this is known of the file.
     Kept {
         path: RelPath,
@@ -133,6 +137,7 @@ impl Book {
                 self.report.add_difference(difference.clone());
                 self.tell(path, FileProgress::Differs { difference });
             }
+            Outcome::Noted { record } => self.to_record.push(*record),
             Outcome::Kept { path } => {
                 counts.kept += 1;
                 self.tell(path, FileProgress::Kept);

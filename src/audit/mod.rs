@@ -1,8 +1,8 @@
 //! The ways back: what stands on a server is held against what is known, becomes known, or is
 //! brought back.
 //!
-//! - [`verify()`] holds the server against the manifest. What is missing or changed there is
-//!   recorded, so that the next delivery sends it again.
+//! - [`verify()`] holds the server against the manifest, sidecars too. What is missing or changed there
+//!   is recorded, so that the next delivery sends it again.
 //! - [`adopt()`] holds the server against the source, and records what is equal, so that it is not
 //!   sent again after the state was lost.
 //! - [`restore()`] brings back what the manifest knows, and places only what has the SHA-256 that
@@ -21,6 +21,7 @@ mod look;
 mod pool;
 mod restore;
 mod run;
+mod sidecars;
 mod verify;
 
 use std::fmt;

@@ -11,6 +11,7 @@ use super::feed::{FILES_IN_A_WRITE, Feed};
 use super::look::{Facts, Size, Unproved, expected, facts, found, prove};
 use super::pool::Examine;
 use super::run::run;
+use super::sidecars::{Stood, look_beside, stood};
 use crate::domain::{
     AuditKind, AuditReport, Delivered, DifferenceKind, Entry, EntryStatus, Evidence, Failure, FailureClass,
     FoundDiffering, Mode, Record, RelPath, RunId, Sent, SessionFacts, Sidecars, Verified, VerifyPolicy,
@@ -38,13 +39,18 @@ pub enum Depth {
 /// damage, and are replaced. A file with another time and the same content is sound, and its new
 /// time is recorded. In a drop absence is success, and nothing is recorded of it.
 ///
+/// Beside a file that stands as it was delivered its sidecars are looked at the same way, those that stood
+/// there and that the job still wants ([`SidecarStep::Differs`](crate::domain::SidecarStep::Differs)): the
+/// next delivery publishes them again, without the file.
+///
 /// Files whose publishing was cut off are not looked at: the next delivery settles them.
 ///
 /// An error means that the run could not be recorded. Dropped midway, a run stays without an end in
 /// the ledger, and no harm is done.
 pub async fn verify(audit: Audit, depth: Depth, stop: CancellationToken) -> Result<AuditReport, StateError> {
     let (state, target) = (audit.state.clone(), audit.target.id());
-    let feed = move |feed: &mut Feed<Known>| {
+    let sidecars = audit.job.sidecars.clone();
+    let feed = move |feed: &mut Feed<Item>| {
         let fault = |error: StateError| Failure::new(error.class(), described(&error));
         let manifest = state.manifest(target).map_err(fault)?;
         let in_doubt = paths_in_doubt(&manifest).map_err(fault)?;
@@ -66,7 +72,9 @@ pub async fn verify(audit: Audit, depth: Depth, stop: CancellationToken) -> Resu
                 | EntryStatus::FoundMissing
                 | EntryStatus::FoundChanged => {
                     let bytes = entry.size;
-                    feed.put(Known { path, entry }, bytes);
+                    let known = Known { path, entry };
+                    let beside = stood(&manifest, &sidecars, &known).map_err(fault)?;
+                    feed.put(Item { known, beside }, bytes);
                 }
             }
         }
@@ -101,10 +109,17 @@ impl Known {
     }
 }
 
-struct Verify {
-    audit: Audit,
-    run: RunId,
-    depth: Depth,
+/// A file with the sidecars that stood beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    known: Known,
+    beside: Vec<Stood>,
+}
+
+pub(super) struct Verify {
+    pub(super) audit: Audit,
+    pub(super) run: RunId,
+    pub(super) depth: Depth,
 }
 
 /// What follows from the facts of a file.
@@ -115,26 +130,22 @@ enum Judged {
 }
 
 impl Examine for Verify {
-    type Item = Known;
+    type Item = Item;
 
     const BATCH_FILES: usize = FILES_IN_A_WRITE;
 
-    fn path(item: &Known) -> &RelPath {
-        &item.path
+    fn path(item: &Item) -> &RelPath {
+        &item.known.path
     }
 
-    async fn examine(
-        &self,
-        connection: &mut Connection,
-        items: &[Known],
-    ) -> Result<Vec<Outcome>, AuditError> {
-        let paths: Vec<_> = items.iter().map(|item| self.audit.destination(&item.path)).collect();
+    async fn examine(&self, connection: &mut Connection, items: &[Item]) -> Result<Vec<Outcome>, AuditError> {
+        let paths: Vec<_> = items.iter().map(|item| self.audit.destination(&item.known.path)).collect();
         let looked = facts(connection, &paths).await?;
         let (mut outcomes, mut to_read) = (Vec::with_capacity(items.len()), Vec::new());
         for ((item, path), facts) in items.iter().zip(paths).zip(looked) {
-            match self.judge(item, &facts) {
+            match self.judge(&item.known, &facts) {
                 Judged::Told(outcome) => outcomes.push(outcome),
-                Judged::Read => to_read.push((item, path, facts)),
+                Judged::Read => to_read.push((&item.known, path, facts)),
             }
         }
         let wanted: Vec<_> = to_read.iter().map(|(item, path, _)| (path.clone(), item.sent())).collect();
@@ -153,12 +164,24 @@ impl Examine for Verify {
                 }
             });
         }
+        // Beside a file that is not there, or is another one, nothing is to stand: it is sent again, and
+        // its sidecars behind it.
+        let proved: BTreeSet<_> = outcomes.iter().filter_map(proved_path).collect();
+        let sound = items.iter().filter(|item| proved.contains(&item.known.path));
+        let beside: Vec<_> =
+            sound.flat_map(|item| item.beside.iter().map(|stood| (&item.known, stood))).collect();
+        let told = look_beside(self, connection, &beside).await?;
+        outcomes.extend(told);
         Ok(outcomes)
     }
 }
 
+fn proved_path(outcome: &Outcome) -> Option<&RelPath> {
+    if let Outcome::Proved { path, .. } = outcome { Some(path) } else { None }
+}
+
 impl Verify {
-    const fn policy(&self) -> VerifyPolicy {
+    pub(super) const fn policy(&self) -> VerifyPolicy {
         match self.audit.job.verify {
             VerifyPolicy::Size => VerifyPolicy::Auto,
             policy @ (VerifyPolicy::Auto | VerifyPolicy::Hash | VerifyPolicy::ReadBack) => policy,

@@ -178,6 +178,7 @@ impl Worker {
         let shared = self.shared();
         let prefix = shared.temporary_prefix();
         for folder in folders {
+            // The run is stopped then, and keeps all that is staged on the list.
             let Ok(connection) = self.connection().await else { return };
             match sweep_folder(connection, &folder, &prefix, kept).await {
                 Ok(()) => shared.swept(&folder),

@@ -71,10 +71,7 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
         );
         shared.delivery.sink.emit(Event::Notice { text });
     }
-    // Not after a stop by the guard: what is wrong with the source may be wrong with the clock.
-    if !shared.stop.is_cancelled() {
-        remover.empty_trash().await;
-    }
+    remover.empty_trash().await;
     Box::pin(remover.worker.end()).await;
     remembered
 }
@@ -354,10 +351,14 @@ impl Remover {
             shared.delivery.sink.emit(Event::Notice { text });
         }
         for batch in old.chunks(FILES_AT_ONCE) {
+            // Nor after a stop by the guard: what is wrong with the source may be wrong with the clock.
+            if shared.stop.is_cancelled() {
+                return;
+            }
             let requests: Vec<_> = batch.iter().cloned().map(Request::Delete).collect();
             let answers = match self.ask(&requests, 0).await {
-                Ok(Some(answers)) if !shared.stop.is_cancelled() => answers,
-                Ok(_) => return,
+                Ok(Some(answers)) => answers,
+                Ok(None) => return,
                 Err(error) => return shared.tell(stopped(&error)).await,
             };
             for (from, answer) in batch.iter().zip(answers) {

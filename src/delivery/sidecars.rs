@@ -18,11 +18,15 @@
 //! delivered. What was taken down for a new version that then was not published is put back by the next
 //! run. What the job asks for after a delivery waits until nothing is owed ([`retire`](super::retire)).
 //!
-//! No list is kept of the sidecars that stand. What they hold follows from the path and the SHA-256 of
-//! their file, by which they are known again, also after a loss of the state; which kinds a target ever had
-//! is remembered, so that old ones are found when a job wants none any more. What stands under such a name
-//! and is no sidecar of what was delivered beside it falls under `overwrite`, before the file itself
-//! is published.
+//! What they hold follows from the path and the SHA-256 of their file, by which they are known again, also
+//! after a loss of the state; which kinds a target ever had is remembered, so that old ones are found when a
+//! job wants none any more. What stands under such a name and is no sidecar of what was delivered beside it
+//! falls under `overwrite`, before the file itself is published.
+//!
+//! The manifest keeps those that stand ([`Beside`](crate::domain::Beside)), for `verify`: one that it does
+//! not find as it was proved is owed again, and the next run publishes it without its file. Other bytes under
+//! the size and time that it had are damage, and are replaced; anything else there is somebody else's, and
+//! falls under `overwrite`.
 //!
 //! In a drop the consumer takes file and sidecars in any order. Where the file is gone before its sidecars
 //! came, they are waived: alone they would promise what is not there.
@@ -58,7 +62,8 @@ impl Subject<'_> {
                 (intent.run, SidecarStep::Publishing { sidecar, intent: Box::new(intent) })
             }
             Record::Delivered(delivered) => {
-                (delivered.run, SidecarStep::Stands { sidecar, method: delivered.verified.method() })
+                let (method, modified) = (delivered.verified.method(), delivered.modified);
+                (delivered.run, SidecarStep::Stands { sidecar, method, modified })
             }
             Record::Withdrawn(withdrawn) => {
                 (withdrawn.run, SidecarStep::Withdrawn { sidecar, cause: withdrawn.cause })

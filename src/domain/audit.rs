@@ -33,7 +33,8 @@ impl fmt::Display for AuditKind {
     }
 }
 
-/// How many files had which outcome. Each file that was looked at has exactly one.
+/// How many files had which outcome. Each file that was looked at has exactly one; of sidecars only those
+/// count that are not as they should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditCounts {
     /// Verify: stands there as it was delivered. Adopt: stands there as in the source, and is
@@ -41,9 +42,9 @@ pub struct AuditCounts {
     pub proved: u64,
     /// Bytes of the proved files.
     pub bytes_proved: u64,
-    /// Not on the server.
+    /// Not on the server. A sidecar that is missing beside a proved file counts by itself.
     pub missing: u64,
-    /// On the server, but with other content.
+    /// On the server, but with other content. So does one that is not that of its file.
     pub changed: u64,
     /// Nothing to do. Verify: presumed, which is for a person to settle. Adopt: known already. Restore: there already, with the same content.
     pub kept: u64,

@@ -87,7 +87,7 @@ pub use self::scope::{Added, Depth, Folders, Reach, Scope};
 pub use self::server::{
     ClientCertificate, SecretRef, Server, SpkiPin, TlsMode, TlsPolicy, TlsVersion, TlsVersions, Trust,
 };
-pub use self::sidecar::{Owed, Sidecar, SidecarChange, SidecarNameError, SidecarStep, Sidecars};
+pub use self::sidecar::{Beside, Owed, Sidecar, SidecarChange, SidecarNameError, SidecarStep, Sidecars};
 pub use self::stat::FileStat;
 pub use self::storing::{Beginning, Storing, StoringStep};
 pub use self::symlinks::Symlinks;

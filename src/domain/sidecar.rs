@@ -1,11 +1,11 @@
 //! Sidecars: small files that are published beside a delivered file, to say that it is whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ProofMethod, Publishing, RelPath, RunId};
+use super::{DifferenceKind, Digest, ProofMethod, Publishing, RelPath, RunId};
 
 /// Longest name on the file systems of servers, in bytes (`NAME_MAX` of Linux and the BSDs).
 const MAX_NAME_BYTES: usize = 255;
@@ -101,6 +101,11 @@ impl Sidecars {
         Self(self.0.intersection(&others.0).copied().collect())
     }
 
+    /// Whether this one is among them.
+    pub fn has(&self, sidecar: Sidecar) -> bool {
+        self.0.contains(&sidecar)
+    }
+
     /// Takes one out.
     pub fn remove(&mut self, sidecar: Sidecar) {
         self.0.remove(&sidecar);
@@ -179,6 +184,20 @@ pub enum SidecarStep {
         sidecar: Sidecar,
         /// How that was proved.
         method: ProofMethod,
+        /// Its time as `MDTM` gives it, where the server tells.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        modified: Option<String>,
+    },
+    /// One that stood was not found there as it should be: it is owed again.
+    Differs {
+        /// Which one.
+        sidecar: Sidecar,
+        /// In what way.
+        kind: DifferenceKind,
+        /// The SHA-256 of the file for which it stood.
+        digest: Digest,
+        /// What was found, in words free of control characters.
+        found: String,
     },
     /// The intent of one came to nothing; it is still owed.
     Withdrawn {
@@ -217,6 +236,16 @@ pub struct Owed {
     /// The one whose publishing was begun and not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<(Sidecar, Box<Publishing>)>,
+}
+
+/// The sidecars that stand beside a file that was delivered, as far as is known: they were proved there,
+/// and nothing that was done since took them away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The SHA-256 of the file for which they stand.
+    pub digest: Digest,
+    /// Each with its time as `MDTM` gave it, where the server told.
+    pub sidecars: BTreeMap<Sidecar, Option<String>>,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::storage::Storage;
 use crate::domain::{Checkpoint, Record};
 
 /// A manifest that lacks no more records than this is completed, even where a checkpoint would
-/// rebuild it: two or three segments are read in less time than a million files are put in.
+/// rebuild it: some ten segments are read in less time than a million files are put in.
 const MAX_REPLAYED_RECORDS: u64 = 200_000;
 
 /// The folders, for messages.

@@ -13,7 +13,7 @@
 //!
 //! # Growth
 //!
-//! The ledger grows by a segment of 64 MiB at a time. A sealed segment is compressed (gzip, so
+//! The ledger grows by a segment of 16 MiB at a time. A sealed segment is compressed (gzip, so
 //! that `zcat` reads the audit trail without this program). Now and then the manifest's content is
 //! written to a checkpoint, whose SHA-256 becomes a record: a lost manifest is rebuilt from the
 //! newest one and the segments after it. All of that is done on a thread beside the writer, whose
@@ -164,6 +164,12 @@ impl State {
         let (opened, _, notices) = self.inner.place.open()?;
         *running = Some(opened);
         Ok(notices)
+    }
+
+    /// Whether nothing is recorded until it is opened anew ([`State::reopen`]): a failure stopped it, or it was
+    /// closed. Known by the time that anybody is told of the failure.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.running().as_ref().is_none_or(|running| running.queue.is_closed())
     }
 
     /// Who writes this ledger.

@@ -140,6 +140,11 @@ impl<T> Queue<T> {
         self.arrived.notify_all();
     }
 
+    /// Whether nothing more is let in.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.lock().entrance, Entrance::Closed(_))
+    }
+
     /// Closes the queue and drops what waits, when the thread that empties it ends, in whatever
     /// way: nobody must wait for it for ever.
     pub(super) fn close_on_exit(self: Arc<Self>) -> CloseOnExit<T> {

@@ -14,7 +14,7 @@ use super::error::StateError;
 use super::keeper::{Done, Due, Keeper, Task, Told};
 use super::ledger::{Draft, Ledger, Segment, Written};
 use super::manifest::{Log, MAX_KEPT_BYTES, Store};
-use super::queue::Queue;
+use super::queue::{Closing, Queue};
 use crate::clock::Clock;
 use crate::domain::{AuditKind, JobName, Record, RunId, RunStarted, Target, TargetId, Triggers};
 
@@ -158,12 +158,20 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<Ended, StateError> {
         // Told in whatever way this thread ends.
         let _exit = self.queue.clone().close_on_exit();
+        if let Err(error) = self.work_to_the_end() {
+            // Those who still read should find what was acknowledged; if not, it is replayed.
+            drop(self.apply());
+            return Err(error);
+        }
+        Ok(Ended { unkept: self.passing, log: self.store.log() })
+    }
+
+    fn work_to_the_end(&mut self) -> Result<(), StateError> {
         self.keep()?;
         self.work()?;
         self.wait_for_keeper(CLOSE_GRACE)?;
         self.settle()?;
-        self.store.flush()?;
-        Ok(Ended { unkept: self.passing, log: self.store.log() })
+        self.store.flush()
     }
 
     /// Commits group after group; ends with the first failure.
@@ -183,8 +191,9 @@ impl Writer {
                 let Group { drafts, promises, .. } = group;
                 let outcome = self.commit(drafts);
                 if outcome.is_err() {
-                    // Those who still read should find what was acknowledged; if not, it is replayed.
+                    // Before anybody is told, and reads or asks whether it goes on.
                     drop(self.apply());
+                    self.queue.close(Closing::Failed);
                 }
                 let told = outcome.as_ref().map(drop).map_err(Clone::clone);
                 for promise in promises {
@@ -229,6 +238,9 @@ impl Writer {
     /// The same for somebody who waits for it. A caller that is gone is no failure.
     fn apply_for(&mut self, done: &mpsc::SyncSender<Result<(), StateError>>) -> Result<(), StateError> {
         let outcome = self.apply();
+        if outcome.is_err() {
+            self.queue.close(Closing::Failed);
+        }
         drop(done.send(outcome.clone()));
         outcome
     }

@@ -1,7 +1,9 @@
 //! The agent as a process: its signals, its socket, its schedules and its log.
 
 mod clock;
+mod descriptors;
 mod early;
+mod full;
 mod place;
 mod real;
 mod root;

@@ -82,6 +82,10 @@ impl Supervisor {
             None if running.audit.is_some() => self.round_died(&name),
             None => self.died(&name, running),
         }
+        if self.broken.is_none() && self.state.is_stopped() {
+            // It began well, and the disk was full in the midst of it.
+            self.broke(&StateError::Stopped);
+        }
         self.follow_up(&name);
     }
 
@@ -116,6 +120,9 @@ impl Supervisor {
         if was_unwell && !self.telling.is_open(name, AlertKind::Run) {
             info!(job = %name, "The job is well again.");
         }
+        if self.state.is_stopped() && report.exit() != Exit::Done {
+            self.again(name, &running);
+        }
         let is_whole = report.exit() == Exit::Done && running.scope == Scope::All;
         if is_whole && self.telling.is_open(name, AlertKind::Verify) {
             self.look_for_differences(name);
@@ -128,10 +135,16 @@ impl Supervisor {
     fn unrecorded(&mut self, name: &JobName, running: Running, error: &StateError) {
         self.broke(error);
         self.telling.lost(&self.config, name, &format!("its run cannot be recorded: {error}"));
+        self.again(name, &running);
+        let Some(keeper) = self.keepers.get_mut(name) else { return };
+        lost(&keeper.job, running.followers, &error.to_string(), error.exit());
+    }
+
+    /// What could not be recorded is begun again once that is possible.
+    fn again(&mut self, name: &JobName, running: &Running) {
         let Some(keeper) = self.keepers.get_mut(name) else { return };
         running.triggers.iter().for_each(|trigger| drop(keeper.pending.ask(*trigger)));
-        keeper.source.add(running.scope);
-        lost(&keeper.job, running.followers, &error.to_string(), error.exit());
+        keeper.source.add(running.scope.clone());
     }
 
     fn died(&mut self, name: &JobName, running: Running) {

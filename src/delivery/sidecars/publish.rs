@@ -15,8 +15,8 @@ use crate::delivery::publish::{Draft, Publish, is_ours};
 use crate::delivery::settle::Settled;
 use crate::delivery::shared::Shared;
 use crate::domain::{
-    Digest, Entry, EntryStatus, FileStat, FoundDiffering, Mode, Overwrite, Owed, PublishWay, Record, RelPath,
-    RemotePath, Sent, Sidecar, SidecarStep, Sidecars, Standing,
+    Beside, Digest, Entry, EntryStatus, FileStat, FoundDiffering, Mode, Overwrite, Owed, ProofMethod,
+    PublishWay, Record, RelPath, RemotePath, Sent, Sidecar, SidecarStep, Sidecars, Standing,
 };
 use crate::remote::{Answer, Closing, Connection, Request};
 
@@ -37,10 +37,16 @@ pub(in crate::delivery) async fn publish_owed(
     file: &RelPath,
     freshness: Freshness,
 ) -> Result<(), Broken> {
-    let Some((mut owed, entry)) = read(shared, file).await? else { return Ok(()) };
+    let Some(Read { mut owed, entry, beside }) = read(shared, file).await? else { return Ok(()) };
+    let beside = beside.filter(|beside| beside.digest == owed.digest);
+    let stood = |sidecar: Sidecar, content: &[u8]| {
+        let modified = beside.as_ref().and_then(|beside| beside.sidecars.get(&sidecar));
+        modified.map(|modified| as_it_stood(shared, content, modified.clone()))
+    };
     if let Some((sidecar, intent)) = owed.intent.take() {
         let subject = Subject::Sidecar { of: file, sidecar };
-        match settle_subject(shared, connection, subject, *intent, None).await {
+        let known = stood(sidecar, &sidecar.content(file, owed.digest));
+        match settle_subject(shared, connection, subject, *intent, known).await {
             Ok(Settled::Delivered(_) | Settled::Presumed) => owed.sidecars.remove(sidecar),
             Ok(Settled::Withdrawn | Settled::Stands) => {}
             Err(broken) => return Err(about(shared, file, sidecar, broken)),
@@ -57,40 +63,54 @@ pub(in crate::delivery) async fn publish_owed(
     if freshness == Freshness::Earlier && !stands(shared, connection, file, entry.as_ref(), &owed).await? {
         return Ok(());
     }
-    publish_all(shared, connection, file, &wanted, owed.digest, freshness).await
-}
-
-async fn publish_all(
-    shared: &Arc<Shared>,
-    connection: &mut Connection,
-    file: &RelPath,
-    wanted: &Sidecars,
-    digest: Digest,
-    freshness: Freshness,
-) -> Result<(), Broken> {
     for sidecar in wanted.iter() {
-        let content = sidecar.content(file, digest);
-        let published = match shared.delivery.job.publish {
-            _ if freshness == Freshness::Earlier
-                && found(shared, connection, file, sidecar, &content).await? =>
-            {
-                Ok(())
-            }
-            PublishWay::Rename => by_rename(shared, connection, file, sidecar, content).await,
-            PublishWay::Direct => direct(shared, connection, file, sidecar, content).await,
-        };
-        published.map_err(|broken| about(shared, file, sidecar, broken))?;
+        let content = sidecar.content(file, owed.digest);
+        let known = stood(sidecar, &content);
+        let wanted = Wanted { file, sidecar, content, known };
+        publish_one(shared, connection, wanted, freshness)
+            .await
+            .map_err(|broken| about(shared, file, sidecar, broken))?;
     }
     Ok(())
 }
 
-/// What is owed to a file, and what is known of it.
-async fn read(shared: &Arc<Shared>, file: &RelPath) -> Result<Option<(Owed, Option<Entry>)>, DeliveryError> {
+/// A sidecar that is to be published.
+struct Wanted<'a> {
+    file: &'a RelPath,
+    sidecar: Sidecar,
+    content: Vec<u8>,
+    /// How it stood there before, where it did.
+    known: Option<Entry>,
+}
+
+async fn publish_one(
+    shared: &Arc<Shared>,
+    connection: &mut Connection,
+    wanted: Wanted<'_>,
+    freshness: Freshness,
+) -> Result<(), Broken> {
+    if freshness == Freshness::Earlier && found(shared, connection, &wanted).await? {
+        return Ok(());
+    }
+    match shared.delivery.job.publish {
+        PublishWay::Rename => by_rename(shared, connection, wanted).await,
+        PublishWay::Direct => direct(shared, connection, wanted).await,
+    }
+}
+
+/// What is owed to a file, and what is known of it and of the sidecars beside it.
+struct Read {
+    owed: Owed,
+    entry: Option<Entry>,
+    beside: Option<Beside>,
+}
+
+async fn read(shared: &Arc<Shared>, file: &RelPath) -> Result<Option<Read>, DeliveryError> {
     let (reader, path) = (Arc::clone(shared), file.clone());
     let read = spawn_blocking(move || {
         let manifest = reader.delivery.state.manifest(reader.target)?;
         Ok::<_, DeliveryError>(match manifest.owed(&path)? {
-            Some(owed) => Some((owed, manifest.get(&path)?)),
+            Some(owed) => Some(Read { owed, entry: manifest.get(&path)?, beside: manifest.beside(&path)? }),
             None => None,
         })
     });
@@ -181,26 +201,48 @@ const fn is_sound(status: EntryStatus) -> bool {
 async fn found(
     shared: &Shared,
     connection: &mut Connection,
-    file: &RelPath,
-    sidecar: Sidecar,
-    content: &[u8],
+    wanted: &Wanted<'_>,
 ) -> Result<bool, DeliveryError> {
-    let (_, there) = place(shared, file, sidecar)?;
-    let answers = connection.perform(&[Request::Size(there.clone())], 0).await?;
-    let [Answer::Size(size)] = answers.as_slice() else { return Ok(false) };
+    let Wanted { file, sidecar, content, .. } = wanted;
+    let (_, there) = place(shared, file, *sidecar)?;
+    let answers = connection.perform(&look_at(&there), 0).await?;
+    let [Answer::Size(size), time] = answers.as_slice() else { return Ok(false) };
     let Some(method) = holds(shared, connection, &there, *size, content).await? else { return Ok(false) };
-    commit(shared, file, SidecarStep::Stands { sidecar, method }).await?;
+    commit(shared, file, SidecarStep::Stands { sidecar: *sidecar, method, modified: time_of(time) }).await?;
     Ok(true)
+}
+
+fn look_at(there: &RemotePath) -> [Request; 2] {
+    [Request::Size(there.clone()), Request::Modified(there.clone())]
+}
+
+fn time_of(answer: &Answer) -> Option<String> {
+    if let Answer::Modified(time) = answer { Some(time.clone()) } else { None }
+}
+
+/// A sidecar as it stood there: other bytes under its size and time are damage to it, and are replaced.
+fn as_it_stood(shared: &Shared, content: &[u8], modified: Option<String>) -> Entry {
+    let (sent, stat) = facts(shared, content);
+    Entry {
+        status: EntryStatus::FoundChanged,
+        stat,
+        observed_at: stat.mtime,
+        size: sent.size,
+        digest: sent.digest,
+        // Such an entry is for telling whose it is, and claims no proof; the weakest stands for none.
+        method: ProofMethod::Size,
+        modified,
+        delivered_at: stat.mtime,
+    }
 }
 
 /// Under a temporary name, proved, renamed: as a file.
 async fn by_rename(
     shared: &Arc<Shared>,
     connection: &mut Connection,
-    file: &RelPath,
-    sidecar: Sidecar,
-    content: Vec<u8>,
+    wanted: Wanted<'_>,
 ) -> Result<(), Broken> {
+    let Wanted { file, sidecar, content, known } = wanted;
     let (path, destination) = place(shared, file, sidecar)?;
     let temporary = shared.temporary(&destination).ok_or(DeliveryError::NoTemporaryName)?;
     if let Some(folder) = destination.folder() {
@@ -219,25 +261,21 @@ async fn by_rename(
         sidecars: Sidecars::NONE,
         session: connection.facts().clone(),
     };
-    let spec = spec(shared, draft, sent, destination, proof, None).map_err(left)?;
+    let spec = spec(shared, draft, sent, destination, proof, known).map_err(left)?;
     let subject = Subject::Sidecar { of: file, sidecar };
     publish(shared, connection, subject, Publish::new(spec), &mut Ahead::never()).await.map(drop)
 }
 
 /// Under its name at once: what stands there was taken down, or is a beginning of it.
-async fn direct(
-    shared: &Arc<Shared>,
-    connection: &mut Connection,
-    file: &RelPath,
-    sidecar: Sidecar,
-    content: Vec<u8>,
-) -> Result<(), Broken> {
+async fn direct(shared: &Arc<Shared>, connection: &mut Connection, wanted: Wanted<'_>) -> Result<(), Broken> {
+    let Wanted { file, sidecar, content, known } = wanted;
     let (_, destination) = place(shared, file, sidecar)?;
     if let Some(folder) = destination.folder() {
         make_folders(shared, connection, &folder).await?;
     }
-    let look = [Request::Size(destination.clone())];
-    if let [Answer::Size(size)] = connection.perform(&look, 0).await?.as_slice()
+    let look = look_at(&destination);
+    if let [Answer::Size(size), time] = connection.perform(&look, 0).await?.as_slice()
+        && !is_ours(&Standing::File { size: *size, modified: time_of(time) }, known.as_ref())
         && !is_beginning(shared, connection, &destination, *size, &content).await?
     {
         let error = DeliveryError::SidecarTaken { path: destination.to_string(), size: Some(*size) };
@@ -246,13 +284,13 @@ async fn direct(
     store(connection, &destination, &content).await?;
     let step = match (connection.perform(&look, 0).await?.as_slice(), shared.delivery.job.mode) {
         // The consumer waits for it, and may be fast.
-        ([Answer::Absent(_)], Mode::Drop) => SidecarStep::Taken { sidecar },
-        ([Answer::Size(size)], _) => {
+        ([Answer::Absent(_), _], Mode::Drop) => SidecarStep::Taken { sidecar },
+        ([Answer::Size(size), time], _) => {
             let method = holds(shared, connection, &destination, *size, &content).await?;
             let method = method.ok_or(DeliveryError::NoProof { refusal: None })?;
-            SidecarStep::Stands { sidecar, method }
+            SidecarStep::Stands { sidecar, method, modified: time_of(time) }
         }
-        ([Answer::Absent(refusal) | Answer::Refused(refusal)], _) => {
+        ([Answer::Absent(refusal) | Answer::Refused(refusal), _], _) => {
             return Err(DeliveryError::NoProof { refusal: Some(refusal.clone()) }.into());
         }
         _ => return Err(DeliveryError::NoProof { refusal: None }.into()),

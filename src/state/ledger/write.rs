@@ -12,9 +12,10 @@ use crate::domain::{AgentId, Record, TargetId, Timestamp};
 use crate::state::error::StateError;
 use crate::state::storage::{Append, Storage};
 
-/// A segment that has grown this long is sealed, and the next one begun: small enough to be read
-/// again at every start, large enough that years make some hundred files.
-pub(in crate::state) const SEGMENT_BYTES: u64 = 64 << 20;
+/// A segment that has grown this long is sealed, and the next one begun: small enough that the last one
+/// is read and checked at every start in a tenth of a second, large enough that years make some thousand
+/// files at most.
+pub(in crate::state) const SEGMENT_BYTES: u64 = 16 << 20;
 /// Most bytes of records in one commit: they wait in memory.
 const MAX_COMMIT_BYTES: usize = 16 << 20;
 /// What a segment is called until its head is durable.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::guard::store_fault;
 use super::value::{
-    Content, MOUNTS, PACE, PARTIALS, SIDECARS, SOURCE, STAGINGS, STOPPED_DELETES, decode, encode, intent_key,
-    owed_key, partial_key, presumed_key, retiring_key, staging_key, storing_key, trash_key,
+    Content, MOUNTS, PACE, PARTIALS, SIDECARS, SOURCE, STAGINGS, STOPPED_DELETES, beside_key, decode, encode,
+    intent_key, owed_key, partial_key, presumed_key, retiring_key, staging_key, storing_key, trash_key,
 };
 use crate::domain::{
-    Basis, Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Owed, Pace, Presumed,
-    ProofMethod, Record, RelPath, Remembered, RemotePath, SidecarChange, SidecarStep, Sidecars, StagedFile,
-    Timestamp, Verified,
+    Basis, Beside, Decided, Decision, Delivered, Entry, EntryStatus, FileStat, Leftovers, Owed, Pace,
+    Presumed, ProofMethod, Record, RelPath, Remembered, RemotePath, SidecarChange, SidecarStep, Sidecars,
+    StagedFile, Timestamp, Verified,
 };
 use crate::state::error::ManifestFault;
 
@@ -49,7 +49,7 @@ impl<'a> Changes<'a> {
             Record::Storing(storing) => {
                 self.put(storing_key(&storing.path), storing, Content::Json)?;
                 // For what is about to be lost no sidecar may stand any more.
-                self.remove(owed_key(&storing.path));
+                self.forget_sidecars(&storing.path);
                 // What was delivered there is about to be lost.
                 self.doubt(&storing.path, EntryStatus::FoundChanged)?;
             }
@@ -78,7 +78,7 @@ impl<'a> Changes<'a> {
             Record::Retired(retired) => self.retire(&retired.path, retired.remembered)?,
             Record::Trashing(trashing) => self.put(trash_key(&trashing.to), &at, Content::Compact)?,
             Record::Removed(removed) => {
-                self.remove(owed_key(&removed.path));
+                self.forget_sidecars(&removed.path);
                 self.remove(removed.path.to_key());
             }
             Record::TrashEmptied(emptied) => self.remove(trash_key(&emptied.from)),
@@ -109,7 +109,10 @@ impl<'a> Changes<'a> {
                 entry.status = EntryStatus::Retired;
                 self.put(key, &entry, Content::Compact)?;
             }
-            (Remembered::AsOurs, None) | (Remembered::Nothing, _) => self.remove(key),
+            (Remembered::AsOurs, None) | (Remembered::Nothing, _) => {
+                self.remove(beside_key(path));
+                self.remove(key);
+            }
         }
         Ok(())
     }
@@ -134,7 +137,7 @@ impl<'a> Changes<'a> {
         self.put(presumed.path.to_key(), &entry, Content::Compact)?;
         self.close(&presumed.path);
         // What was taken waits for none.
-        self.remove(owed_key(&presumed.path));
+        self.forget_sidecars(&presumed.path);
         self.put(presumed_key(&presumed.path), presumed, Content::Json)
     }
 
@@ -182,8 +185,8 @@ impl<'a> Changes<'a> {
     /// A delivery owes its sidecars, and those of an earlier one are not wanted any more.
     fn owe(&mut self, delivered: &Delivered) -> Result<(), ManifestFault> {
         let sidecars = delivered.sidecars.clone();
+        self.forget_sidecars(&delivered.path);
         if sidecars.is_empty() {
-            self.remove(owed_key(&delivered.path));
             return Ok(());
         }
         let ever = self.get::<Sidecars>(SIDECARS, Content::Json)?.unwrap_or_default();
@@ -199,10 +202,18 @@ impl<'a> Changes<'a> {
     fn change_sidecars(&mut self, change: &SidecarChange) -> Result<(), ManifestFault> {
         let key = owed_key(&change.path);
         let before = self.get::<Owed>(&key, Content::Json)?;
+        self.keep_beside(change, before.as_ref())?;
         let after = match (&change.step, before) {
             (SidecarStep::TakingDown { sidecars, digest }, before) => {
                 let owed = before.map_or(Sidecars::NONE, |before| before.sidecars);
                 Some(Owed { digest: *digest, sidecars: owed.with(sidecars), intent: None })
+            }
+            (SidecarStep::Differs { sidecar, digest, .. }, before) => {
+                let Owed { sidecars, intent, .. } = before
+                    .filter(|before| before.digest == *digest)
+                    .unwrap_or(Owed { digest: *digest, sidecars: Sidecars::NONE, intent: None });
+                let sidecars = sidecars.with(&[*sidecar].into_iter().collect());
+                Some(Owed { digest: *digest, sidecars, intent })
             }
             (SidecarStep::Waived { .. }, _) | (_, None) => None,
             (SidecarStep::Publishing { sidecar, intent }, Some(before)) => {
@@ -219,6 +230,49 @@ impl<'a> Changes<'a> {
         }
         self.remove(key);
         Ok(())
+    }
+
+    /// Keeps which sidecars stand beside a file after a change; `owed` is what was owed before it.
+    fn keep_beside(&mut self, change: &SidecarChange, owed: Option<&Owed>) -> Result<(), ManifestFault> {
+        let key = beside_key(&change.path);
+        let before = self.get::<Beside>(&key, Content::Json)?;
+        let gone = match (&change.step, owed) {
+            (SidecarStep::Stands { sidecar, modified, .. }, Some(Owed { digest, .. })) => {
+                let known = before.filter(|before| before.digest == *digest);
+                let mut after = known.unwrap_or(Beside { digest: *digest, sidecars: BTreeMap::new() });
+                after.sidecars.insert(*sidecar, modified.clone());
+                return self.put(key, &after, Content::Json);
+            }
+            (SidecarStep::Stands { sidecar, modified, .. }, None) => {
+                let Some(mut known) = before else { return Ok(()) };
+                known.sidecars.insert(*sidecar, modified.clone());
+                return self.put(key, &known, Content::Json);
+            }
+            (SidecarStep::TakingDown { sidecars, .. }, _) => sidecars.clone(),
+            (SidecarStep::Waived { .. }, Some(owed)) => owed.sidecars.clone(),
+            (SidecarStep::Taken { sidecar }, _) => [*sidecar].into_iter().collect(),
+            // Of one that differs it stays known how it stood, by which it is told from a stranger's.
+            (
+                SidecarStep::Publishing { .. }
+                | SidecarStep::Withdrawn { .. }
+                | SidecarStep::Differs { .. }
+                | SidecarStep::Waived { .. },
+                _,
+            ) => return Ok(()),
+        };
+        let Some(mut after) = before else { return Ok(()) };
+        after.sidecars.retain(|sidecar, _| !gone.has(*sidecar));
+        if after.sidecars.is_empty() {
+            self.remove(key);
+            return Ok(());
+        }
+        self.put(key, &after, Content::Json)
+    }
+
+    /// A path has no sidecars any more, and none are owed.
+    fn forget_sidecars(&mut self, path: &RelPath) {
+        self.remove(owed_key(path));
+        self.remove(beside_key(path));
     }
 
     /// A person decided about a file, if it is still presumed and what was decided about.

@@ -3,11 +3,11 @@
 use super::guard::{Guard, caught, store_fault};
 use super::value::{
     Content, FIRST_PATH, INTENTS, MOUNTS, OWED, PACE, PARTIALS, PRESUMED, RETIRINGS, SIDECARS, SOURCE,
-    STAGINGS, STOPPED_DELETES, STORINGS, TRASH, damaged, decode, owed_key,
+    STAGINGS, STOPPED_DELETES, STORINGS, TRASH, beside_key, damaged, decode, owed_key,
 };
 use crate::domain::{
-    Entry, GuardTripped, Mount, Owed, Pace, Presumed, Publishing, Reach, RelPath, RemotePath, Retiring,
-    Scope, Sidecars, SourceSeen, StagedFile, Storing, Timestamp,
+    Beside, Entry, GuardTripped, Mount, Owed, Pace, Presumed, Publishing, Reach, RelPath, RemotePath,
+    Retiring, Scope, Sidecars, SourceSeen, StagedFile, Storing, Timestamp,
 };
 use crate::state::error::{ManifestFault, StateError};
 
@@ -72,6 +72,12 @@ impl Manifest {
     /// The sidecars that are owed to a file.
     pub fn owed(&self, path: &RelPath) -> Result<Option<Owed>, StateError> {
         self.single(&owed_key(path), Content::Json)
+    }
+
+    /// The sidecars that stand beside a file, as far as is known. `None` also for those that were published
+    /// before this was kept.
+    pub fn beside(&self, path: &RelPath) -> Result<Option<Beside>, StateError> {
+        self.single(&beside_key(path), Content::Json)
     }
 
     /// The files to which sidecars are owed, ordered by path: those that a run was at when it was cut

@@ -19,6 +19,8 @@ pub(super) const INTENTS: &[u8] = b"\0intent\0";
 pub(super) const STORINGS: &[u8] = b"\0storing\0";
 /// What owed sidecars begin with; the path's key of their file follows.
 pub(super) const OWED: &[u8] = b"\0owed\0";
+/// What sidecars that stand begin with; the path's key of their file follows.
+pub(super) const BESIDE: &[u8] = b"\0beside\0";
 /// The kinds of sidecars that were ever owed to a file of the target.
 pub(super) const SIDECARS: &[u8] = b"\0sidecars";
 /// What open stagings begin with; the folder follows.
@@ -70,6 +72,10 @@ pub(super) fn storing_key(path: &RelPath) -> Vec<u8> {
 
 pub(super) fn owed_key(path: &RelPath) -> Vec<u8> {
     [OWED, &path.to_key()].concat()
+}
+
+pub(super) fn beside_key(path: &RelPath) -> Vec<u8> {
+    [BESIDE, &path.to_key()].concat()
 }
 
 pub(super) fn retiring_key(path: &RelPath) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod growth;
 mod harm;
 mod model;
 mod power;
+mod sidecars;
 pub(crate) mod sim;
 pub(crate) mod simulated;
 

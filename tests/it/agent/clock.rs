@@ -10,7 +10,7 @@ use super::*;
 const SPEED: u32 = 400;
 
 /// Library of the package `faketime`; a message where it is not, unless `tests/run` runs, which installs it.
-fn library() -> Option<PathBuf> {
+pub(super) fn library() -> Option<PathBuf> {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
     let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
     let found = libraries.find(|library| library.exists());
@@ -25,7 +25,7 @@ fn library() -> Option<PathBuf> {
 }
 
 /// An agent whose clock begins at `from`, in UTC.
-fn agent_from(home: &Home, library: &Path, from: &str, speed: u32) -> Agent {
+pub(super) fn agent_from(home: &Home, library: &Path, from: &str, speed: u32) -> Agent {
     let mut command = home.command(&["run", "-v"]);
     command
         .env("LD_PRELOAD", library)
@@ -36,7 +36,7 @@ fn agent_from(home: &Home, library: &Path, from: &str, speed: u32) -> Agent {
 }
 
 /// A server's deadlines pass as fast as its hours.
-fn patient(home: &Home) {
+pub(super) fn patient(home: &Home) {
     let file = home.path().join("jobs.yaml");
     let yaml = fs::read_to_string(&file).unwrap();
     let keys = ["connect", "greeting", "handshake", "reply", "data_connect", "stall", "final_reply"];

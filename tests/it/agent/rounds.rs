@@ -1,5 +1,7 @@
 //! What the agent does about files that go missing on a server after their delivery.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use super::*;
 use nightferry::domain::Timestamp;
 
@@ -66,6 +68,27 @@ fn what_goes_missing_on_the_server_is_found_told_and_sent_again() {
     assert!(at(&home.status()).since(at(&status)) < Duration::from_mins(1));
     let seen = agent.end();
     assert!(!seen.contains("The run began."), "{seen}");
+}
+
+#[test]
+fn a_sidecar_that_goes_missing_is_put_back_without_its_file() {
+    let server = Server::builder().start().unwrap();
+    let home = home(&server, "sidecars: [done],", 8);
+    fs::remove_file(server.root().join("in/b.txt.done")).unwrap();
+    let before = fs::metadata(server.root().join("in/b.txt")).unwrap();
+    let mut agent = home.agent();
+    let found = agent.until("Files are missing or changed on the server.");
+    assert!(found.contains("missing=2 changed=0"), "{found}");
+    agent.until("What was missing or changed stands on the server again.");
+    agent.end();
+    for name in ["a.txt", "a.txt.done", "b.txt.done"] {
+        assert!(server.root().join("in").join(name).exists(), "{name}");
+    }
+    assert_eq!(
+        fs::metadata(server.root().join("in/b.txt")).unwrap().ino(),
+        before.ino(),
+        "it was sent again"
+    );
 }
 
 #[test]

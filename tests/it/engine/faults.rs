@@ -136,6 +136,31 @@ async fn a_folder_that_cannot_be_listed_is_swept_when_it_can() {
     bench.expect_no_connection(1).await;
 }
 
+/// The session is lost while leftovers are swept, and nobody is let in again: the folders that come after
+/// are not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leftovers_behind_a_lost_session_are_not_forgotten() {
+    let mut bench = Bench::new(Dialect::full(), []);
+    bench.definition.connections = 1.try_into().unwrap();
+    for folder in ["a/", "b/", "c/"] {
+        bench.write(&format!("{folder}file"), CONTENT);
+        bench.server.arm(Fault::on("HASH", Action::DropControl(Moment::Before)).naming(folder).once());
+    }
+    bench.server.arm(Fault::on("DELE", Action::Reply("550 Not allowed".into())));
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, bench.litter().len()), (3, 3), "{report:#?}");
+    bench.server.clear_faults();
+    // The first folder is looked at in a session that ends so, and there is none for the second.
+    bench.server.arm(Fault::on("MLSD", Action::DropControl(Moment::Before)).once());
+    bench.server.arm(Fault::on("USER", Action::DropControl(Moment::Before)).from(2));
+    bench.run().await;
+    assert_eq!(bench.litter().len(), 3);
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(bench.litter(), Vec::<String>::new());
+    bench.expect_no_connection(3).await;
+}
+
 /// A server that lets nobody in when leftovers are to be swept: they are not forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leftovers_are_swept_when_the_server_lets_us_in_again() {

@@ -15,12 +15,12 @@ use nightferry::source::PlacePolicy;
 
 use super::bench::{Ahead, Bench, cause};
 
-fn both() -> Sidecars {
+pub(super) fn both() -> Sidecars {
     Sidecar::ALL.into_iter().collect()
 }
 
 /// What is wrong with the sidecars in the server's folder `in`, where files hold one of these contents.
-fn faults(root: &Path, contents: &[&str]) -> Vec<String> {
+pub(super) fn faults(root: &Path, contents: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     for entry in fs::read_dir(root.join("in")).into_iter().flatten().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
@@ -43,11 +43,15 @@ fn faults(root: &Path, contents: &[&str]) -> Vec<String> {
     faults
 }
 
-type Log = Arc<Mutex<Vec<String>>>;
+pub(super) type Log = Arc<Mutex<Vec<String>>>;
 
 /// A job with both sidecars, whose server looks for what is wrong whenever something gets a name, and keeps
 /// the final names in the order in which they came.
-fn watched(mode: Mode, contents: &'static [&'static str], also: fn(&str, &Path)) -> (Bench, Log, Log) {
+pub(super) fn watched(
+    mode: Mode,
+    contents: &'static [&'static str],
+    also: fn(&str, &Path),
+) -> (Bench, Log, Log) {
     let (wrong, came) = (Log::default(), Log::default());
     let (wrong_log, came_log) = (Arc::clone(&wrong), Arc::clone(&came));
     let mut bench = Bench::watched(Server::builder().dialect(Dialect::full()), move |event| {
@@ -69,7 +73,7 @@ fn watched(mode: Mode, contents: &'static [&'static str], also: fn(&str, &Path))
     (bench, wrong, came)
 }
 
-fn names(bench: &Bench) -> Vec<String> {
+pub(super) fn names(bench: &Bench) -> Vec<String> {
     bench.all_stored().into_keys().collect()
 }
 

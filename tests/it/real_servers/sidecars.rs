@@ -29,6 +29,7 @@ fn sidecars_tell_the_truth(name: &str, publish: &str) {
         assert_eq!(agent.sync().done().counts.delivered, names.len() as u64, "round {round}");
         check(&agent, &names);
         assert_eq!(agent.sync().done().counts.bytes_delivered, 0);
+        harm_and_mend(&agent, &names);
         if round == 1 {
             agent.forget();
             agent.run(&["adopt", "out"]).audited(0);
@@ -38,6 +39,31 @@ fn sidecars_tell_the_truth(name: &str, publish: &str) {
     assert_eq!(agent.sync().done().counts.removed, 1);
     let left: Vec<_> = names.iter().filter(|name| **name != names[3]).cloned().collect();
     check(&agent, &left);
+}
+
+/// One marker goes, one checksum is cut short and one decays under its size and time: all three are found
+/// and come back without their files.
+fn harm_and_mend(agent: &Agent, names: &[String]) {
+    let stored = |name: &str, suffix| agent.arrivals.join(format!("{name}{suffix}"));
+    let (cut, rotten) = (stored(&names[1], ".sha256"), stored(&names[2], ".sha256"));
+    fs::remove_file(stored(&names[0], ".done")).unwrap();
+    fs::write(&cut, "").unwrap();
+    let (mut sum, time) = (fs::read(&rotten).unwrap(), fs::metadata(&rotten).unwrap().modified().unwrap());
+    sum[9] ^= 1;
+    fs::write(&rotten, sum).unwrap();
+    fs::File::options().write(true).open(&rotten).unwrap().set_modified(time).unwrap();
+    let counted = |arguments: &[&str]| {
+        let counts = agent.run(arguments).audited(6).counts;
+        (counts.proved, counts.missing, counts.changed, counts.failed)
+    };
+    let files = names.len() as u64;
+    assert_eq!(counted(&["verify", "out"]), (files, 1, 1, 0));
+    assert_eq!(counted(&["verify", "out", "--read"]), (files, 1, 2, 0));
+    fs::remove_file(&cut).unwrap();
+    let report = agent.sync().done();
+    assert_eq!((report.counts.delivered, report.counts.bytes_delivered), (0, 0));
+    check(agent, names);
+    agent.run(&["verify", "out", "--read"]).audited(0);
 }
 
 fn check(agent: &Agent, names: &[String]) {
