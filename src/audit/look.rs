@@ -4,7 +4,7 @@ use super::failure::AuditError;
 use crate::domain::{
     Evidence, Failure, FailureClass, Mismatch, ProofMethod, RemotePath, Sent, Verified, VerifyPolicy, compare,
 };
-use crate::remote::{Answer, Closing, Connection, FtpsError, Incoming, Refusal, Request};
+use crate::remote::{Answer, Closing, Connection, FtpsError, Incoming, Refusal, Request, Trouble};
 
 /// What is told of a name without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,9 +117,15 @@ async fn read_back(
 ) -> Result<Result<Evidence, Unproved>, AuditError> {
     match connection.read_back(path, size, Closing::Awaited).await {
         Ok(Incoming { size, digest }) => Ok(Ok(Evidence::ReadBack { size, digest })),
-        Err(error) if connection.is_usable() => Ok(Err(refused(error))),
+        Err(error) if concerns_file(connection, &error) => Ok(Err(refused(error))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether an error in reading a file concerns that file alone, and not the session: one that has no TLS
+/// session left for another data connection has asked for no file.
+pub(super) fn concerns_file(connection: &Connection, error: &FtpsError) -> bool {
+    connection.is_usable() && error.trouble() != Trouble::SessionsUsedUp
 }
 
 /// What a refusal to give a file means.

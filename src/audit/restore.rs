@@ -8,7 +8,7 @@ use super::Audit;
 use super::book::Outcome;
 use super::failure::{AuditError, described};
 use super::feed::Feed;
-use super::look::{Unproved, expected, found, refused};
+use super::look::{Unproved, concerns_file, expected, found, refused};
 use super::pool::Examine;
 use super::run::run;
 use super::verify::Known;
@@ -179,7 +179,7 @@ impl Fetch {
                 let failed = written(writer).await.err();
                 match failed {
                     Some(place) => Err(place),
-                    None if connection.is_usable() => Ok(Err(refused(error))),
+                    None if concerns_file(connection, &error) => Ok(Err(refused(error))),
                     None => Err(error.into()),
                 }
             }

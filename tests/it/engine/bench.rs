@@ -354,6 +354,11 @@ impl Bench {
         self.audit(|audit, stop| async move { verify(audit, depth, stop).await.unwrap() }).await
     }
 
+    /// Nothing is known of the server any more.
+    pub(super) fn forget_server(&mut self) {
+        self.profiles = Arc::new(Profiles::in_memory());
+    }
+
     /// Adopts what is on the server.
     pub(super) async fn adopt(&self) -> AuditReport {
         self.audit(|audit, stop| async move { adopt(audit, stop).await.unwrap() }).await

@@ -8,8 +8,9 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use ftps_server::{Action, Cut, Dialect, Event, Fault, Moment, Server};
+use nightferry::audit::Depth;
 use nightferry::clock::SystemClock;
-use nightferry::domain::{DifferenceKind, Exit, Mode};
+use nightferry::domain::{DifferenceKind, Exit, Mode, VerifyPolicy};
 use nightferry::source::{PlacePolicy, RestoreFolder};
 use nightferry::state::State;
 use walkdir::WalkDir;
@@ -235,6 +236,21 @@ async fn nothing_is_known_of_a_target_without_a_run() {
     assert_eq!((report.counts.proved, report.exit()), (0, Exit::FilesFailed));
     assert!(report.stopped.unwrap().cause.contains("adopt"));
     assert_eq!(bench.server.counters().control_connections, 0);
+}
+
+/// No server was asked for the file that comes when a session can open no more data connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_that_run_out_cost_no_file() {
+    let (mut bench, held) = lost(Dialect::full().control_tickets(2).data_tickets(0)).await;
+    bench.job.verify = VerifyPolicy::ReadBack;
+    bench.forget_server();
+    let (_folder, to) = place();
+    let report = bench.restore(&[], &to, KEEP).await;
+    assert_eq!((report.counts.proved, report.exit()), (10, Exit::Done), "{report:#?}");
+    assert_eq!(tree(&to), held);
+    bench.forget_server();
+    let report = bench.verify(Depth::Content).await;
+    assert_eq!((report.counts.proved, report.exit()), (10, Exit::Done), "{report:#?}");
 }
 
 /// In a drop what the consumer took cannot be brought back, and that is no damage.
