@@ -421,8 +421,9 @@ pub enum Trouble {
 
 impl FtpsError {
     /// The same, explained by what we offered in the handshake and what the server asked for. In
-    /// TLS 1.3 a server judges our certificate after the handshake: one that wants one, got none and
-    /// hangs up before its first reply has said so, even where its alert got lost.
+    /// TLS 1.3 a server judges our certificate after the handshake: one that asked for one, got none and
+    /// hangs up before its first reply may have said so, in an alert that got lost. It may as well have been
+    /// stopped just then, so this is worth another try.
     pub(super) fn knowing(self, offer: &Offer) -> Self {
         match self {
             Self::Tls(tls) => Self::Tls(tls.knowing(offer)),
@@ -481,11 +482,12 @@ impl FtpsError {
             | Self::Injected
             | Self::OtherPeer => Trouble::Trust,
             Self::Tls(tls) | Self::DataTls(tls) => match tls {
-                TlsError::Closed(_) => Trouble::Passing,
+                // That it hung up after it had asked for a certificate may mean anything: vsftpd asks everybody.
+                TlsError::Closed(_) | TlsError::ClientCertificate { alert: None, .. } => Trouble::Passing,
                 TlsError::HostName { .. }
                 | TlsError::Certificate(_)
                 | TlsError::Unreadable { .. }
-                | TlsError::ClientCertificate { .. }
+                | TlsError::ClientCertificate { alert: Some(_), .. }
                 | TlsError::NothingInCommon { .. }
                 | TlsError::OtherProtocol
                 | TlsError::NotTls

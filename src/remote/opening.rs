@@ -2,7 +2,9 @@
 
 use super::lessons::Lessons;
 use super::profile::Ability;
-use crate::ftps::{BeforeLogin, Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step, TlsStart};
+use crate::ftps::{
+    BeforeLogin, Endpoint, FtpsError, Milestone, Noted, Pace, Session, Step, TlsError, TlsStart,
+};
 
 /// Opens a session; where the server loses or mixes up what comes in one write, another one step by
 /// step. Returns whether commands may go in one write, as far as is known.
@@ -60,5 +62,7 @@ pub(super) fn may_come_of_haste(error: &FtpsError) -> bool {
             | FtpsError::Io { step: Step::Command(_), .. }
             | FtpsError::Unexpected { .. }
             | FtpsError::BadReply(_)
+            // It hung up, as `Closed`, after it had asked for a certificate.
+            | FtpsError::Tls(TlsError::ClientCertificate { alert: None, .. })
     )
 }

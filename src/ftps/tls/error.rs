@@ -258,10 +258,20 @@ fn client_certificate(alert: Option<AlertDescription>, own: OwnCertificate) -> S
         None => "it hung up".to_owned(),
     };
     match own {
-        OwnCertificate::None => format!(
-            "the server wants a certificate from us ({how}): give one that it trusts, as in \
-             `client_certificate: {{cert_file: FILE.pem, key_file: FILE.key}}`"
-        ),
+        OwnCertificate::None => {
+            let wants = match alert {
+                Some(_) => format!("the server wants a certificate from us ({how})"),
+                None => {
+                    "the server asked for a certificate from us and hung up, for that or for another reason; \
+                         if it does so each time"
+                        .to_owned()
+                }
+            };
+            format!(
+                "{wants}: give one that it trusts, as in \
+                 `client_certificate: {{cert_file: FILE.pem, key_file: FILE.key}}`"
+            )
+        }
         OwnCertificate::Shown => format!(
             "the server does not take our certificate ({how}): let whoever runs it say which authority must \
              have signed it, and look at its dates; it stands in `client_certificate`"

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
-use rustls::server::{NoServerSessionStorage, StoresServerSessions, WebPkiClientVerifier};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientCertVerifierBuilder, NoServerSessionStorage, StoresServerSessions, WebPkiClientVerifier,
+};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CipherSuite, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
@@ -35,6 +38,8 @@ pub enum TlsVersions {
 pub enum ClientCertificates {
     /// They need none.
     NotAsked,
+    /// They are asked for one that this authority signed, and need none, as with vsftpd's `ssl_request_cert`.
+    Asked(CertificateDer<'static>),
     /// They need one that this authority signed.
     Required(CertificateDer<'static>),
 }
@@ -124,8 +129,11 @@ fn config(identity: &Identity, manner: &TlsManner) -> Result<ServerConfig, rustl
         .with_protocol_versions(&supported(manner.versions))?;
     let builder = match &manner.clients {
         ClientCertificates::NotAsked => builder.with_no_client_auth(),
+        ClientCertificates::Asked(ca) => {
+            builder.with_client_cert_verifier(built(verifier(ca, &provider)?.allow_unauthenticated())?)
+        }
         ClientCertificates::Required(ca) => {
-            builder.with_client_cert_verifier(verifier(ca, Arc::clone(&provider))?)
+            builder.with_client_cert_verifier(built(verifier(ca, &provider)?)?)
         }
     };
     // Unlike `with_single_cert`, this looks at neither, so that they may be bad.
@@ -141,13 +149,15 @@ fn config(identity: &Identity, manner: &TlsManner) -> Result<ServerConfig, rustl
 
 fn verifier(
     ca: &CertificateDer<'static>,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, rustls::Error> {
+    provider: &Arc<CryptoProvider>,
+) -> Result<ClientCertVerifierBuilder, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(ca.clone())?;
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| rustls::Error::General(error.to_string()))
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)))
+}
+
+fn built(verifier: ClientCertVerifierBuilder) -> Result<Arc<dyn ClientCertVerifier>, rustls::Error> {
+    verifier.build().map_err(|error| rustls::Error::General(error.to_string()))
 }
 
 fn supported(versions: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {
