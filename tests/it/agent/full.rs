@@ -1,5 +1,9 @@
 //! A state folder without room: nothing is acknowledged, and the agent goes on by itself when there is some.
 
+use std::sync::Mutex;
+
+use ftps_server::Event;
+
 use super::clock::{agent_from, library, patient};
 use super::*;
 
@@ -47,7 +51,14 @@ fn a_full_state_folder_holds_runs_up_until_there_is_room_again() {
         return;
     }
     let Some(library) = library() else { return };
-    let server = Server::builder().start().unwrap();
+    let named = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&named);
+    // A look whether a file stands, where that is in doubt, is a rename onto its own name.
+    let note = move |event: &Event| match event {
+        Event::Renamed { from, to, .. } if from != to => noted.lock().unwrap().push(to.clone()),
+        _ => {}
+    };
+    let server = Server::builder().on_event(note).start().unwrap();
     let job = "  one: {source: source, server: office, destination: /in, watch: {settle: 100ms}}\n";
     let home = Home::new(&[("office", &server)], job);
     let disk = Disk::mount(&home);
@@ -83,8 +94,8 @@ fn a_full_state_folder_holds_runs_up_until_there_is_room_again() {
     let (code, _, stderr) = home.run(&["sync"]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(names().len(), FILES + 1, "{:?}", names());
-    let renamed = server.transcript().commands().iter().filter(|command| command.starts_with("RNTO")).count();
-    assert_eq!(renamed, FILES + 1, "each got its name once");
+    let named = named.lock().unwrap().clone();
+    assert_eq!(named.len(), FILES + 1, "each got its name once: {named:?}");
     let (code, _, stderr) = home.run(&["verify", "--read"]);
     assert_eq!(code, 0, "{stderr}");
     let (code, _, stderr) = home.run(&["ledger", "verify"]);
