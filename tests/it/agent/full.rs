@@ -51,8 +51,8 @@ fn a_full_state_folder_holds_runs_up_until_there_is_room_again() {
         return;
     }
     let Some(library) = library() else { return };
-    let named = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&named);
+    let renames = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&renames);
     // A look whether a file stands, where that is in doubt, is a rename onto its own name.
     let note = move |event: &Event| match event {
         Event::Renamed { from, to, .. } if from != to => noted.lock().unwrap().push(to.clone()),
@@ -94,8 +94,8 @@ fn a_full_state_folder_holds_runs_up_until_there_is_room_again() {
     let (code, _, stderr) = home.run(&["sync"]);
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(names().len(), FILES + 1, "{:?}", names());
-    let named = named.lock().unwrap().clone();
-    assert_eq!(named.len(), FILES + 1, "each got its name once: {named:?}");
+    let renames = renames.lock().unwrap().clone();
+    assert_eq!(renames.len(), FILES + 1, "each got its name once: {renames:?}");
     let (code, _, stderr) = home.run(&["verify", "--read"]);
     assert_eq!(code, 0, "{stderr}");
     let (code, _, stderr) = home.run(&["ledger", "verify"]);
