@@ -27,10 +27,10 @@ class Endpoint:
 class Outcome:
     wall: float = 0.0
     cpu: float = 0.0
-    server_cpu: float = 0.0
     peak_mib: float = 0.0
     wrong: str = ""
     packets: int | None = None      # where they were counted
+    server_cpu: float = 0.0
 
 
 def nightferry(end, source, target, scratch, options):
