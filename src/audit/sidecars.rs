@@ -20,12 +20,12 @@ pub(super) struct Stood {
     sent: Sent,
     /// Its time as `MDTM` gave it.
     modified: Option<String>,
-    standing: Standing,
+    since: Since,
 }
 
 /// What is known of it since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Since {
     Sound,
     /// It was found missing or changed, and is to be published again.
     Owed,
@@ -43,16 +43,16 @@ pub(super) fn stood(manifest: &Manifest, wanted: &Sidecars, file: &Known) -> Res
     let owed = manifest.owed(&file.path)?.filter(|owed| owed.digest == digest);
     let known = beside.sidecars.into_iter().filter(|(sidecar, _)| wanted.has(*sidecar));
     let stood = known.filter_map(|(sidecar, modified)| {
-        let standing = match &owed {
+        let since = match &owed {
             Some(owed) if owed.intent.as_ref().is_some_and(|(cut_off, _)| *cut_off == sidecar) => {
                 return None;
             }
-            Some(owed) if owed.sidecars.has(sidecar) => Standing::Owed,
-            Some(_) | None => Standing::Sound,
+            Some(owed) if owed.sidecars.has(sidecar) => Since::Owed,
+            Some(_) | None => Since::Sound,
         };
         let content = sidecar.content(&file.path, digest);
         let sent = Sent { size: content.len() as u64, digest: Digest::of(&content) };
-        Some(Stood { sidecar, path: sidecar.beside(&file.path)?, sent, modified, standing })
+        Some(Stood { sidecar, path: sidecar.beside(&file.path)?, sent, modified, since })
     });
     Ok(stood.collect())
 }
@@ -137,8 +137,8 @@ impl Look<'_> {
 
     /// It has another time now, or was found differing before.
     fn is_doubtful(&self, facts: &Facts) -> bool {
-        let Stood { modified, standing, .. } = self.stood;
-        *standing == Standing::Owed
+        let Stood { modified, since, .. } = self.stood;
+        *since == Since::Owed
             || modified.as_ref().zip(facts.modified.as_ref()).is_some_and(|(was, now)| was != now)
     }
 
@@ -162,10 +162,10 @@ impl Look<'_> {
     /// Recorded once, as of files.
     fn differs(&self, kind: DifferenceKind, found: &str) -> Vec<Outcome> {
         let found = Failure::new(FailureClass::Verification, found).cause;
-        let Stood { sidecar, path, sent, standing, .. } = self.stood;
-        let record = match standing {
-            Standing::Owed => None,
-            Standing::Sound => {
+        let Stood { sidecar, path, sent, since, .. } = self.stood;
+        let record = match since {
+            Since::Owed => None,
+            Since::Sound => {
                 let digest = self.file.entry.digest;
                 let step = SidecarStep::Differs { sidecar: *sidecar, kind, digest, found: found.clone() };
                 Some(Box::new(self.record(step)))

@@ -93,12 +93,12 @@ pub enum Milestone {
 /// Whoever wants to know of milestones.
 pub type Noted<'n> = &'n mut (dyn FnMut(Milestone) + Send);
 
-/// What comes between the moment when a server was found good and that when it is told who we are.
+/// What comes before a server is told who we are.
 pub trait BeforeLogin: Sync {
     /// The server has greeted.
     fn greeted(&self) {}
 
-    /// Waits until the user name and the password may go; [`Leave::No`] where they may not any more.
+    /// The server was found good. Waits until the user name and the password may go; [`Leave::No`] where they may not any more.
     fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>>;
 
     /// Whether that was waited for: then a session that is lost at its login may be lost because of it.

@@ -134,6 +134,15 @@ impl Agent {
         self.ended()
     }
 
+    /// A second signal does not wait for what hangs.
+    fn end_at_once(mut self) {
+        self.signal(Signal::TERM);
+        self.until("The agent stops");
+        self.signal(Signal::TERM);
+        self.until("ends at once");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+
     fn ended(&mut self) -> String {
         self.until("The agent has ended.");
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.seen);
@@ -326,12 +335,7 @@ fn a_server_that_stalls_holds_up_no_other_job() {
     let status = home.status();
     assert_eq!(status["jobs"][0]["state"]["is"], "running", "{status}");
     assert_eq!(fs::read(fine.root().join("in/b.txt")).unwrap(), b"b");
-    // A second signal does not wait for what hangs.
-    agent.signal(Signal::TERM);
-    agent.until("The agent stops");
-    agent.signal(Signal::TERM);
-    agent.until("ends at once");
-    assert_eq!(agent.child.wait().unwrap().code(), Some(0));
+    agent.end_at_once();
     waiting.wait().unwrap();
 }
 

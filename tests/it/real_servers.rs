@@ -3,6 +3,7 @@
 mod active;
 mod ahead;
 mod direct;
+mod disk;
 mod firewalls;
 mod kill;
 mod motion;

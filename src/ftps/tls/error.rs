@@ -147,7 +147,7 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The server wants a certificate from us, or does not like ours.
+    /// The server wants a certificate from us, or does not like ours; without an alert that is a guess.
     #[error("{}", client_certificate(*.alert, *.own))]
     ClientCertificate {
         /// Its alert, if it sent one before it hung up.
@@ -253,28 +253,22 @@ impl TlsError {
 }
 
 fn client_certificate(alert: Option<AlertDescription>, own: OwnCertificate) -> String {
-    let how = match alert {
-        Some(alert) => format!("alert {alert:?}"),
-        None => "it hung up".to_owned(),
-    };
-    match own {
-        OwnCertificate::None => {
-            let wants = match alert {
-                Some(_) => format!("the server wants a certificate from us ({how})"),
-                None => {
-                    "the server asked for a certificate from us and hung up, for that or for another reason; \
-                         if it does so each time"
-                        .to_owned()
-                }
-            };
+    let give =
+        "give one that it trusts, as in `client_certificate: {cert_file: FILE.pem, key_file: FILE.key}`";
+    match (own, alert) {
+        (OwnCertificate::None, Some(alert)) => {
+            format!("the server wants a certificate from us (alert {alert:?}): {give}")
+        }
+        (OwnCertificate::None, None) => format!(
+            "the server asked for a certificate from us and hung up, for that or for another reason; if it \
+             does so each time: {give}"
+        ),
+        (OwnCertificate::Shown, alert) => {
+            let how = alert.map_or_else(|| "it hung up".to_owned(), |alert| format!("alert {alert:?}"));
             format!(
-                "{wants}: give one that it trusts, as in \
-                 `client_certificate: {{cert_file: FILE.pem, key_file: FILE.key}}`"
+                "the server does not take our certificate ({how}): let whoever runs it say which authority must \
+                 have signed it, and look at its dates; it stands in `client_certificate`"
             )
         }
-        OwnCertificate::Shown => format!(
-            "the server does not take our certificate ({how}): let whoever runs it say which authority must \
-             have signed it, and look at its dates; it stands in `client_certificate`"
-        ),
     }
 }

@@ -247,6 +247,24 @@ impl Storage for Held {
 }
 
 /// A checkpoint stands for all records before it, also for those that the manifest lacked just before.
+/// Commits until what is held has come, and the manifest lacks some of it. Returns how many files.
+fn fall_behind(state: &State, held: &Held, target: &Target, run: RunId) -> u64 {
+    let mut number = 0;
+    let mut one_more = || {
+        commit(state, target, vec![delivered(run, &format!("f{number:03}"), number)]);
+        number += 1;
+    };
+    while *held.gate.0.lock().unwrap() == Gate::Closed {
+        one_more();
+    }
+    one_more();
+    // A segment that is sealed just then takes all in.
+    while state.inner.lag().unwrap().records() == 0 {
+        one_more();
+    }
+    number
+}
+
 #[test]
 fn a_checkpoint_has_what_was_committed_while_a_segment_was_compressed() {
     let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -258,26 +276,14 @@ fn a_checkpoint_has_what_was_committed_while_a_segment_was_compressed() {
     };
     let state = open(folder.path());
     let run = start(&state, &target);
-    let mut number = 0;
-    let mut one_more = || {
-        commit(&state, &target, vec![delivered(run, &format!("f{number}"), number)]);
-        number += 1;
-    };
-    while *held.gate.0.lock().unwrap() == Gate::Closed {
-        one_more();
-    }
-    one_more();
-    // A segment that is sealed just then takes all in.
-    while state.inner.lag().unwrap().records() == 0 {
-        one_more();
-    }
+    let number = fall_behind(&state, &held, &target, run);
     held.set(Gate::Open);
     // Waits for what is done beside it.
     assert_eq!(state.close_telling().unwrap(), Vec::<String>::new());
     assert!(!checkpoint::list(&held.disk).unwrap().is_empty());
     let rebuilt = open(fresh.path());
     let known: Vec<_> = show(&rebuilt, &target).unwrap().0.into_iter().map(|(path, _)| path).collect();
-    let mut all: Vec<_> = (0..number).map(|number| rel(&format!("f{number}"))).collect();
+    let mut all: Vec<_> = (0..number).map(|number| rel(&format!("f{number:03}"))).collect();
     all.sort();
     assert_eq!(known, all);
     rebuilt.close().unwrap();
@@ -315,19 +321,7 @@ fn a_checkpoint_that_cannot_be_recorded_takes_nothing_with_it() {
     let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
     let state = State::open_on(folder.path(), clock(), &storage, keeping).unwrap().state;
     let run = start(&state, &target);
-    let mut number = 0;
-    let mut one_more = || {
-        commit(&state, &target, vec![delivered(run, &format!("f{number:03}"), number)]);
-        number += 1;
-    };
-    while *held.gate.0.lock().unwrap() == Gate::Closed {
-        one_more();
-    }
-    one_more();
-    // A segment that is sealed just then takes all in.
-    while state.inner.lag().unwrap().records() == 0 {
-        one_more();
-    }
+    let number = fall_behind(&state, &held, &target, run);
     held.disk.trouble(Trouble::SyncFailsAt("#.jsonl".to_owned()));
     held.set(Gate::Open);
     while !state.inner.running().as_ref().unwrap().writer.is_finished() {

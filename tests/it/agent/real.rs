@@ -96,11 +96,7 @@ fn a_real_server_that_stands_still_holds_up_no_other_job() {
     let status = home.status();
     assert_eq!(status["jobs"][0]["state"]["is"], "running", "{status}");
     assert_eq!(fs::read(fine.root().join("two/b.txt")).unwrap(), b"b");
-    agent.signal(Signal::TERM);
-    agent.until("The agent stops");
-    agent.signal(Signal::TERM);
-    agent.until("ends at once");
-    assert_eq!(agent.child.wait().unwrap().code(), Some(0));
+    agent.end_at_once();
     waiting.wait().unwrap();
     drop(stopped);
 }

@@ -188,42 +188,35 @@ impl Bench {
 
     /// Where the uploads of the last run went on.
     pub(super) fn resumed_at(&self) -> Vec<u64> {
-        let events = self.events.lock().unwrap();
-        let at = events.iter().filter_map(|event| match event {
-            Event::File { progress: FileProgress::Resumed { at }, .. } => Some(*at),
-            _ => None,
-        });
-        at.collect()
+        self.told(|progress| if let FileProgress::Resumed { at } = progress { Some(*at) } else { None })
     }
 
     /// The sizes of the files that were begun in the last run, as they were told.
     pub(super) fn started(&self) -> Vec<u64> {
-        let events = self.events.lock().unwrap();
-        let sizes = events.iter().filter_map(|event| match event {
-            Event::File { progress: FileProgress::Started { size }, .. } => Some(*size),
-            _ => None,
-        });
-        sizes.collect()
+        self.told(|progress| if let FileProgress::Started { size } = progress { Some(*size) } else { None })
     }
 
     /// The bytes that were sent at once in the last run, as they were told.
     pub(super) fn pieces(&self) -> Vec<u64> {
+        self.told(|progress| if let FileProgress::Bytes { count } = progress { Some(*count) } else { None })
+    }
+
+    /// What was told of files in the last run, as far as it is picked.
+    fn told<T>(&self, pick: impl Fn(&FileProgress) -> Option<T>) -> Vec<T> {
         let events = self.events.lock().unwrap();
-        let counts = events.iter().filter_map(|event| match event {
-            Event::File { progress: FileProgress::Bytes { count }, .. } => Some(*count),
+        let told = events.iter().filter_map(|event| match event {
+            Event::File { progress, .. } => pick(progress),
             _ => None,
         });
-        counts.collect()
+        told.collect()
     }
 
     /// Why files were tried again in the last run.
     pub(super) fn retried(&self) -> Vec<String> {
-        let events = self.events.lock().unwrap();
-        let causes = events.iter().filter_map(|event| match event {
-            Event::File { progress: FileProgress::Retrying { failure, .. }, .. } => Some(failure.to_string()),
+        self.told(|progress| match progress {
+            FileProgress::Retrying { failure, .. } => Some(failure.to_string()),
             _ => None,
-        });
-        causes.collect()
+        })
     }
 
     /// What has been learned of the server.

@@ -37,15 +37,20 @@ async fn until_secured(bench: &Bench, sessions: usize) {
     timeout(SOON, secured).await.expect("nobody came beside the first one");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn they_come_without_a_name_while_nobody_is_logged_in() {
-    let bench = bench([Fault::on("PASS", Action::Stall)]);
+/// Runs until all sessions have come to the login, and stops there.
+async fn stop_once_secured(bench: &Bench) {
     let look = async {
-        until_secured(&bench, CONNECTIONS.into()).await;
+        until_secured(bench, CONNECTIONS.into()).await;
         bench.stop.cancel();
     };
     let ((report, _), ()) = tokio::join!(bench.run_quietly(), look);
     assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Interrupted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_come_without_a_name_while_nobody_is_logged_in() {
+    let bench = bench([Fault::on("PASS", Action::Stall)]);
+    stop_once_secured(&bench).await;
     let transcript = bench.server.transcript();
     assert_eq!((transcript.count("USER"), transcript.count("PASS")), (1, 1), "{transcript}");
 }
@@ -53,12 +58,7 @@ async fn they_come_without_a_name_while_nobody_is_logged_in() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_come_as_soon_as_it_has_greeted() {
     let bench = bench([Fault::on("AUTH", Action::Stall)]);
-    let look = async {
-        until_secured(&bench, CONNECTIONS.into()).await;
-        bench.stop.cancel();
-    };
-    let ((report, _), ()) = tokio::join!(bench.run_quietly(), look);
-    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Interrupted));
+    stop_once_secured(&bench).await;
     assert_eq!(bench.server.transcript().count("USER"), 0);
 }
 

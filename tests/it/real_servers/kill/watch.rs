@@ -2,17 +2,16 @@
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nightferry::domain::{Digest, RelPath, Sidecar};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use serde_json::Value;
 
 use super::journal::Journal;
+use crate::real_servers::disk::happened;
 
 /// Something that happened on the way of a file. Those of the ledger are durable once seen, or
 /// will be if the process is not killed in between.
@@ -118,19 +117,7 @@ impl Watch {
     }
 
     fn on_disk(&mut self) -> Vec<Step> {
-        let mut events = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-        let mut reader = Reader::new(&self.inotify, &mut buffer);
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(|name| name.to_string_lossy().into_owned());
-                    events.push((event.wd(), event.events(), name.unwrap_or_default()));
-                }
-                Err(Errno::AGAIN) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let events = happened(&self.inotify);
         events.into_iter().filter_map(|(folder, what, name)| self.judge(folder, what, &name)).collect()
     }
 

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+use crate::real_servers::disk::happened;
 
 /// Under a final name only renames to it may be seen.
 const EVENTS: WatchFlags = WatchFlags::CREATE
@@ -52,20 +52,7 @@ impl Sight {
 
     /// Takes in what happened since the last look. `content` is what belongs into a file.
     pub(super) fn look(&mut self, content: fn(&str) -> Option<Vec<u8>>) {
-        let mut events = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-        let mut reader = Reader::new(&self.inotify, &mut buffer);
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(|name| name.to_str().unwrap().to_owned());
-                    events.push((event.wd(), event.events(), name.unwrap_or_default()));
-                }
-                Err(Errno::AGAIN) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        for (folder, what, name) in events {
+        for (folder, what, name) in happened(&self.inotify) {
             assert!(!what.contains(ReadFlags::QUEUE_OVERFLOW), "the watch did not keep up");
             let Some(folder) = self.folders.get(&folder) else { continue };
             let path = folder.join(&name);
