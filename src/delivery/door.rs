@@ -4,6 +4,7 @@
 //! worker, which locks accounts, and a server that lets nobody in costs a run the same time however
 //! many workers it has. Once the first one has found that the server is there and greets, the others
 //! go as far as the login beside it, each making sure of the server for itself, and wait with their names.
+//! Where the server was met before, they do not wait for that, until somebody has come in vain.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ const DOORSTEP_LASTS: Duration = Duration::from_secs(10);
 pub(super) struct Door {
     /// The run's share in the server's sessions.
     pub(super) share: Share,
+    /// Whether the server is likely to be there.
+    was_met: bool,
     notes: Mutex<Notes>,
     changed: Notify,
 }
@@ -45,7 +48,7 @@ enum Held {
     Nobodys,
     /// Somebody's, who does not know yet whether the server is there.
     Somebodys,
-    /// Somebody's, who does.
+    /// Somebody's, who does, or may expect it.
     Shown,
 }
 
@@ -160,8 +163,8 @@ impl BeforeLogin for Doorstep<'_> {
 }
 
 impl Door {
-    pub(super) fn new(share: Share) -> Self {
-        Self { share, notes: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(share: Share, was_met: bool) -> Self {
+        Self { share, was_met, notes: Mutex::default(), changed: Notify::new() }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -198,7 +201,8 @@ impl Door {
             Passable::Open => Some(Way::Open),
             Passable::Beside => Some(Way::Beside),
             Passable::First => {
-                notes.turn = Held::Somebodys;
+                let expected = self.was_met && notes.failures == 0;
+                notes.turn = if expected { Held::Shown } else { Held::Somebodys };
                 drop(notes);
                 Some(Way::First(Turn(self)))
             }

@@ -186,7 +186,7 @@ impl Shared {
         outcomes: mpsc::Sender<Outcome>,
     ) -> Arc<Self> {
         let target = delivery.target.id();
-        let share = delivery.remote.share();
+        let (share, was_met) = (delivery.remote.share(), delivery.remote.was_met());
         Arc::new(Self {
             delivery,
             run,
@@ -197,7 +197,7 @@ impl Shared {
             outcomes,
             names: Names::default(),
             backlog: Backlog::new(),
-            door: Door::new(share),
+            door: Door::new(share, was_met),
             notes: Mutex::default(),
         })
     }

@@ -214,6 +214,11 @@ impl Remote {
         });
     }
 
+    /// Whether a session with the server was open before, by this process or an earlier one.
+    pub fn was_met(&self) -> bool {
+        self.profile().certificate_expires.is_some()
+    }
+
     /// What has been learned of the server.
     pub fn profile(&self) -> Profile {
         self.profiles.of(&self.server)

@@ -62,6 +62,36 @@ async fn they_come_as_soon_as_it_has_greeted() {
     assert_eq!(bench.server.transcript().count("USER"), 0);
 }
 
+/// Whoever was there last night is likely to be there today: nobody waits for its greeting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_come_at_once_to_a_server_that_was_met_before() {
+    let bench = bench([Fault::on_greeting(Action::Stall).from(2)]);
+    drop(bench.remote().connect().await.unwrap());
+    let mut again = tokio::time::interval(Duration::from_millis(10));
+    let all_called = async {
+        while bench.server.counters().control_connections < u64::from(CONNECTIONS) + 1 {
+            again.tick().await;
+        }
+        bench.stop.cancel();
+    };
+    let ((report, _), called) = tokio::join!(bench.run_quietly(), timeout(SOON, all_called));
+    called.expect("nobody came beside the first one");
+    assert_eq!((report.counts.delivered, report.exit()), (0, Exit::Interrupted));
+}
+
+/// Where nobody is let in, each further try is one connection, and not one a worker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_do_not_come_again_where_it_was_in_vain() {
+    let bench = bench([Fault::on_greeting(Action::DropControl(Moment::Unanswered)).from(2)]);
+    drop(bench.remote().connect().await.unwrap());
+    let report = bench.run().await;
+    assert_eq!(report.counts.delivered, 0);
+    let tried = bench.server.counters().control_connections - 1;
+    let (workers, tries) = (u64::from(CONNECTIONS), 4);
+    // Each once, and the rest of the tries by whoever had the turn.
+    assert!((tries..workers + tries).contains(&tried), "{tried} connections");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn they_log_in_once_the_first_one_has() {
     let bench = bench([Fault::on("PASS", Action::Delay(Duration::from_millis(300))).once()]);

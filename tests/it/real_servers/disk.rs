@@ -23,3 +23,9 @@ pub(super) fn happened(inotify: &OwnedFd) -> Vec<(i32, ReadFlags, String)> {
         }
     }
 }
+
+/// Names under which Pure-FTPd 1.0.50 has a file for a while: on the way to its new name, and for as long as the rest
+/// of it is stored (`REST` and `STOR`).
+pub(super) fn is_pure_ftpds_own(name: &str) -> bool {
+    name.starts_with(".pureftpd-rename.") || name.starts_with(".pureftpd-upload.")
+}

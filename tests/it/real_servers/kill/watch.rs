@@ -11,7 +11,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use serde_json::Value;
 
 use super::journal::Journal;
-use crate::real_servers::disk::happened;
+use crate::real_servers::disk::{happened, is_pure_ftpds_own};
 
 /// Something that happened on the way of a file. Those of the ledger are durable once seen, or
 /// will be if the process is not killed in between.
@@ -136,8 +136,7 @@ impl Watch {
             ];
             return temporary.into_iter().find_map(|(flag, step)| what.contains(flag).then_some(step));
         }
-        // Pure-FTPd 1.0.50 gives a file this name on the way to its new one.
-        if name.starts_with(".pureftpd-rename.") {
+        if is_pure_ftpds_own(name) {
             return None;
         }
         let name = path.strip_prefix(&self.arrivals).unwrap().to_str().unwrap().to_owned();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
-use crate::real_servers::disk::happened;
+use crate::real_servers::disk::{happened, is_pure_ftpds_own};
 
 /// Under a final name only renames to it may be seen.
 const EVENTS: WatchFlags = WatchFlags::CREATE
@@ -105,7 +105,6 @@ impl Sight {
     }
 }
 
-/// Ours, or that under which Pure-FTPd 1.0.50 has a file on the way to its new name.
 fn is_temporary(name: &str) -> bool {
-    name.starts_with(".nf-") || name.starts_with(".pureftpd-rename.")
+    name.starts_with(".nf-") || is_pure_ftpds_own(name)
 }
