@@ -12,7 +12,7 @@ use super::Audit;
 use super::book::Outcome;
 use super::failure::{AuditError, Then};
 use crate::domain::{Event, FileProgress, RelPath};
-use crate::remote::{Connection, FtpsError};
+use crate::remote::{AtOnce, Connection, FtpsError, Haste, Share, Trouble, Unopened};
 
 /// Most attempts at one file in one run.
 const MAX_ATTEMPTS: u32 = 3;
@@ -50,6 +50,8 @@ pub(super) struct Pool<E: Examine> {
     audit: Audit,
     examine: E,
     stop: CancellationToken,
+    /// The run's share in the server's sessions.
+    share: Share,
     notes: Mutex<Notes<E::Item>>,
     /// One permit until a session was opened, then enough for all: a wrong password is tried
     /// once, and not once a worker, which locks accounts.
@@ -68,9 +70,16 @@ struct Notes<T> {
 }
 
 impl<E: Examine> Pool<E> {
-    pub(super) fn new(audit: Audit, examine: E, stop: CancellationToken, workers: usize) -> Self {
+    pub(super) fn new(audit: Audit, examine: E, stop: CancellationToken) -> Self {
+        let share = audit.remote.share();
+        let workers = usize::from(audit.remote.sessions());
         let notes = Notes { workers, turned_away: 0, let_in: false, returned: Vec::new() };
-        Self { audit, examine, stop, notes: Mutex::new(notes), door: Semaphore::new(1) }
+        Self { audit, examine, stop, share, notes: Mutex::new(notes), door: Semaphore::new(1) }
+    }
+
+    /// How many workers there are to be: one for each session that the server is known to take.
+    pub(super) fn workers(&self) -> usize {
+        self.notes().workers
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes<E::Item>> {
@@ -143,6 +152,8 @@ enum Unseen {
 /// Why there is no session.
 enum NoSession {
     Stopped,
+    /// The server takes no more than those of ours that are open.
+    Full,
     Failed(FtpsError),
 }
 
@@ -157,22 +168,40 @@ impl<E: Examine> Worker<E> {
 
     /// Works until the queue has ended or the run stops.
     pub(super) async fn work(mut self) {
-        loop {
-            let mut items = self.pool.notes().returned.pop();
-            if items.is_none() {
-                items = tokio::select! {
-                    biased;
-                    () = self.pool.stop.cancelled() => break,
-                    items = self.queue.recv() => items.ok(),
-                };
-            }
-            let Some(items) = items.or_else(|| self.pool.returned_or_leave()) else { break };
+        while let Some(items) = self.next().await {
             if self.handle(items).await.is_break() {
                 break;
             }
         }
         if let Some(connection) = self.connection.filter(|_| !self.pool.stop.is_cancelled()) {
             connection.quit().await;
+        }
+    }
+
+    /// The next batch; `None` at the end of the queue or when the run stops. A session that another job
+    /// waits for is given up first.
+    async fn next(&mut self) -> Option<Vec<E::Item>> {
+        loop {
+            if let Some(connection) = self.connection.take_if(|open| open.permit().is_wanted_elsewhere()) {
+                connection.quit().await;
+            }
+            let returned = self.pool.notes().returned.pop();
+            if returned.is_some() {
+                return returned;
+            }
+            let wanted_elsewhere = async {
+                match &self.connection {
+                    Some(connection) => connection.permit().wanted_elsewhere().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let items = tokio::select! {
+                biased;
+                () = self.pool.stop.cancelled() => return None,
+                items = self.queue.recv() => items.ok(),
+                () = wanted_elsewhere => continue,
+            };
+            return items.or_else(|| self.pool.returned_or_leave());
         }
     }
 
@@ -224,6 +253,8 @@ impl<E: Examine> Worker<E> {
             let connection = match self.connection().await {
                 Ok(connection) => connection,
                 Err(NoSession::Stopped) => return Err(Unseen::Stopped),
+                // The last worker waits until one of those has ended.
+                Err(NoSession::Full) => return Err(Unseen::Leave),
                 Err(NoSession::Failed(error)) => {
                     self.wait_at_the_door(error).await?;
                     continue;
@@ -293,15 +324,19 @@ impl<E: Examine> Worker<E> {
             if pool.stop.is_cancelled() {
                 return Err(NoSession::Stopped);
             }
-            let opened = pool.audit.remote.connect().await.map_err(NoSession::Failed);
+            let permit = pool.share.permit(Haste::Waiting).await;
+            let opened = pool.audit.remote.connect_with(permit, &AtOnce).await;
             match &opened {
                 Ok(_) => pool.open_door(),
                 // Before the next one is let in.
-                Err(NoSession::Failed(error)) if stops(error) => pool.stop.cancel(),
-                Err(_) => {}
+                Err(Unopened::Failed(error)) if stops(error) => pool.stop.cancel(),
+                Err(Unopened::Full(_) | Unopened::Failed(_)) => {}
             }
             drop(leave);
-            opened
+            opened.map_err(|unopened| match unopened {
+                Unopened::Full(_) => NoSession::Full,
+                Unopened::Failed(error) => NoSession::Failed(error),
+            })
         };
         let connection = tokio::select! {
             biased;
@@ -361,6 +396,5 @@ impl<E: Examine> Worker<E> {
 
 /// Whether no other worker would fare better with it.
 fn stops(error: &FtpsError) -> bool {
-    use crate::remote::Trouble;
     matches!(error.trouble(), Trouble::Barred | Trouble::Trust)
 }

@@ -100,10 +100,9 @@ async fn carry_out<E: Examine>(
         }
     };
     let finder = spawn_blocking(finder);
-    let workers = usize::from(book.audit.remote.server().connections.get());
-    let pool = Arc::new(Pool::new(book.audit.clone(), examine, stop.clone(), workers));
+    let pool = Arc::new(Pool::new(book.audit.clone(), examine, stop.clone()));
     let mut tasks = JoinSet::new();
-    for _ in 0..workers {
+    for _ in 0..pool.workers() {
         tasks.spawn(Worker::new(Arc::clone(&pool), queue.clone(), outcomes.clone()).work());
     }
     drop(outcomes);

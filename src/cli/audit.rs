@@ -35,7 +35,7 @@ where
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
     let mut signals = runtime.block_on(async { StopSignals::new() })?;
-    let opened = State::open(&config.agent.state_dir, Arc::clone(&clock))?;
+    let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(&clock), config.ledger.retain)?;
     opened.notices.iter().for_each(|text| output.warning(text, None));
     let watch = Watch::start(output);
     let sink = watch.sink();
@@ -69,6 +69,7 @@ where
     }
     // A file that is still being read belongs to a run that was cut off: it need not be waited for.
     runtime.shutdown_background();
+    profiles.finish_writing();
     watch.finish()?;
     match opened.state.close_telling() {
         Ok(notices) => notices.iter().for_each(|text| output.warning(text, None)),

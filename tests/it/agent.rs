@@ -9,6 +9,7 @@ mod real;
 mod root;
 mod rounds;
 mod status_page;
+mod stops;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -138,9 +139,11 @@ impl Agent {
     fn end_at_once(mut self) {
         self.signal(Signal::TERM);
         self.until("The agent stops");
+        let begun = Instant::now();
         self.signal(Signal::TERM);
         self.until("ends at once");
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        assert!(begun.elapsed() < stops::GRACE, "it waited for what hangs");
     }
 
     fn ended(&mut self) -> String {

@@ -5,8 +5,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-use nightferry::clock::SystemClock;
+use nightferry::clock::{Clock, SystemClock};
+use nightferry::domain::{Record, RelPath, Target, Timestamp, Withdrawn};
 use nightferry::state::State;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -75,10 +78,18 @@ fn mistakes_are_told_before_anything_happens() {
 fn another_process_that_holds_the_state_is_named() {
     let folder = folder(1);
     let opened = State::open(&folder.path().join("state"), Arc::new(SystemClock)).unwrap();
-    for arguments in [&["verify"][..], &["adopt", "backup"], &["restore", "backup", "--to", "back"]] {
+    let holder = format!("process {}", std::process::id());
+    for arguments in [
+        &["verify"][..],
+        &["adopt", "backup"],
+        &["restore", "backup", "--to", "back"],
+        &["sync", "backup"],
+        &["run"],
+    ] {
         let (code, _, stderr) = ended(start(folder.path(), arguments));
-        assert_eq!(code, 11, "{stderr}");
-        assert!(stderr.contains("is in use by another nightferry"), "{stderr}");
+        assert_eq!(code, 11, "{arguments:?}: {stderr}");
+        assert!(stderr.contains("is in use by another nightferry"), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(&holder), "{arguments:?}: {stderr}");
     }
     opened.state.close().unwrap();
     assert!(!folder.path().join("back").exists());
@@ -97,4 +108,56 @@ fn a_signal_ends_it_in_order() {
     assert!(stdout.contains("1 not reached before the run ended"), "{stdout}{stderr}");
     let verified = ended(start(folder.path(), &["ledger", "verify"]));
     assert_eq!(verified.0, 0, "{verified:?}");
+}
+
+/// The clock of a machine on which years go by.
+#[derive(Debug)]
+struct Calendar(AtomicI64);
+
+impl Clock for Calendar {
+    fn now(&self) -> Timestamp {
+        const SECONDS_A_YEAR: i64 = 31_557_600;
+        Timestamp::from_unix((self.0.load(Ordering::Relaxed) - 1970) * SECONDS_A_YEAR, 0)
+    }
+
+    fn random(&self) -> u64 {
+        SystemClock.random()
+    }
+}
+
+/// Writes two full segments of a ledger in 2010 and begins a third one in 2020.
+fn old_ledger(folder: &Path) {
+    const LINES_A_SEGMENT: u32 = 16;
+    let clock = Arc::new(Calendar(AtomicI64::new(2010)));
+    let for_ever = Duration::from_hours(100 * 366 * 24);
+    let state = State::open_keeping(&folder.join("state"), clock.clone(), for_ever).unwrap().state;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let [source, host, user, destination] = ["/s", "h", "u", "/in"].map(str::to_owned);
+    let target = Target { source, host, port: 21, user, destination };
+    let run = runtime.block_on(state.start_run(&"others".parse().unwrap(), &target)).unwrap().run;
+    for number in 0..=2 * LINES_A_SEGMENT {
+        let path = RelPath::new("a.csv").unwrap();
+        let record = Record::Withdrawn(Withdrawn { run, path, cause: "x".repeat(1 << 20) });
+        if number == 2 * LINES_A_SEGMENT {
+            clock.0.store(2020, Ordering::Relaxed);
+        }
+        runtime.block_on(state.commit(target.id(), vec![record])).unwrap();
+    }
+    state.close().unwrap();
+}
+
+/// The ledger is kept for as long as `ledger.retain` says, whichever verb opens the state.
+#[test]
+fn records_are_kept_for_as_long_as_the_configuration_says() {
+    let folder = folder(1);
+    old_ledger(folder.path());
+    let oldest = folder.path().join("state/ledger/000001.jsonl.gz");
+    assert!(oldest.exists());
+    let yaml = fs::read_to_string(folder.path().join("jobs.yaml")).unwrap();
+    for (retain, is_kept) in [("90y", true), ("6y", false)] {
+        fs::write(folder.path().join("jobs.yaml"), format!("{yaml}ledger: {{retain: {retain}}}\n")).unwrap();
+        let (code, stdout, stderr) = ended(start(folder.path(), &["verify", "backup"]));
+        assert_eq!(code, 0, "{stdout}{stderr}");
+        assert_eq!(oldest.exists(), is_kept, "{retain}");
+    }
 }

@@ -190,6 +190,32 @@ fn a_sync_that_fails_is_not_tried_again_as_a_success() {
     assert!(acknowledged > 5 && left.len() >= acknowledged, "{left:?} of {acknowledged}");
 }
 
+/// What the simulated disk is asked to sync is synced on a real one: the segment, then its name, then the
+/// folders that were made for it.
+#[test]
+fn the_names_of_files_and_folders_are_synced_too() {
+    if is_left_out() {
+        return;
+    }
+    let base = TempDir::new().unwrap();
+    let (folder, trace) = (base.path().join("state"), base.path().join("trace"));
+    let program = std::env::current_exe().unwrap();
+    // The failure only ends it.
+    let arguments =
+        ["-f", "-y", "-qq", "-o", trace.to_str().unwrap(), "-e", "inject=fdatasync:error=EIO:when=9"]
+            .into_iter()
+            .chain(["-e", "trace=fsync,fdatasync,rename,renameat,renameat2", program.to_str().unwrap()]);
+    child("strace", &arguments.collect::<Vec<_>>(), &folder).output().unwrap();
+    let calls = fs::read_to_string(trace).unwrap();
+    let written = format!("<{}>", folder.join("ledger/segment.new").display());
+    let mut rest = calls.lines().skip_while(|call| !(call.contains("fdatasync") && call.contains(&written)));
+    assert!(rest.any(|call| call.contains("rename") && call.contains("000001.jsonl")), "{calls}");
+    for synced in [folder.join("ledger"), folder, base.path().to_owned()] {
+        let synced = format!("<{}>", synced.display());
+        assert!(rest.any(|call| call.contains(" fsync(") && call.contains(&synced)), "{synced}\n{calls}");
+    }
+}
+
 #[test]
 fn a_power_cut_on_ext4_loses_nothing_acknowledged() {
     if is_left_out() {

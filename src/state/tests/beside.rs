@@ -265,6 +265,32 @@ fn fall_behind(state: &State, held: &Held, target: &Target, run: RunId) -> u64 {
     number
 }
 
+/// Whoever closes the state lets go of the folder when nothing works on it any more.
+#[test]
+fn nobody_else_gets_the_folder_before_the_last_work_on_it_has_ended() {
+    const TRIES: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let (held, target) = (Held::at("compressed.new"), target("a"));
+    let storage: Arc<dyn Storage> = Arc::new(held.clone());
+    let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
+    let open = || State::open_on(folder.path(), clock(), &storage, keeping);
+    let state = open().unwrap().state;
+    let run = start(&state, &target);
+    fall_behind(&state, &held, &target, run);
+    let other = state.clone();
+    let closing = thread::spawn(move || state.close());
+    while !other.is_stopped() {
+        thread::yield_now();
+    }
+    for _ in 0..TRIES {
+        let error = open().map(drop).unwrap_err();
+        assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    }
+    held.set(Gate::Open);
+    closing.join().unwrap().unwrap();
+    open().unwrap().state.close().unwrap();
+}
+
 #[test]
 fn a_checkpoint_has_what_was_committed_while_a_segment_was_compressed() {
     let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::time::{Duration, SystemTime};
 
 use ftps_server::{Action, Cut, Dialect, Fault, Moment};
-use nightferry::audit::Depth;
+use nightferry::audit::{Depth, verify};
 use nightferry::domain::{AuditReport, Exit, Mode, Overwrite, ProofMethod, VerifyPolicy};
+use nightferry::remote::Haste;
 
 use super::bench::{Bench, cause};
 
@@ -215,6 +216,61 @@ async fn a_server_that_is_full_for_one_connection_is_verified_over_the_others() 
         assert_eq!((report.counts.proved, report.exit()), (10, Exit::Done), "{at}: {report:#?}");
         bench.server.clear_faults();
     }
+}
+
+/// A mirror of small files, delivered over one session.
+async fn many(dialect: Dialect, files: u32) -> Bench {
+    let mut bench = Bench::new(dialect, []);
+    bench.definition.connections = 1.try_into().unwrap();
+    for n in 0..files {
+        bench.write(&format!("{n}.txt"), format!("{n}"));
+    }
+    assert_eq!(bench.run().await.counts.delivered, u64::from(files));
+    bench
+}
+
+/// What a refusal says of how many sessions the server takes is learned, as by a run that delivers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_one_session_more_is_no_wrong_password_and_is_remembered() {
+    const FILES: u32 = 200;
+    let mut bench = many(Dialect::full(), FILES).await;
+    bench.definition.connections = 4.try_into().unwrap();
+    // With the same password another session is open: it is not the password.
+    bench.server.arm(Fault::on("PASS", Action::Reply("530 Login incorrect.".into())).from(2));
+    let report = bench.verify(Depth::Content).await;
+    assert_eq!((report.counts.proved, report.exit()), (u64::from(FILES), Exit::Done), "{report:#?}");
+    assert_eq!(bench.profile().connections, Some(1));
+    bench.server.clear_faults();
+    let connections = bench.server.counters().control_connections;
+    assert_eq!(bench.verify(Depth::Content).await.counts.proved, u64::from(FILES));
+    assert_eq!(bench.server.counters().control_connections - connections, 1, "it asks for no more");
+}
+
+/// However long it takes, a job that waits for the server's only session has its turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_a_job_waits_for_is_given_up_between_files() {
+    const FILES: u32 = 300;
+    let bench = many(Dialect::vsftpd(), FILES).await;
+    let logins = bench.server.counters().logins;
+    let report = bench.audit(|audit, stop| async move {
+        let other = audit.remote.share();
+        let verified = verify(audit, Depth::Content, stop);
+        tokio::pin!(verified);
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut verified => break report.unwrap(),
+                permit = other.permit(Haste::Waiting) => {
+                    drop(permit);
+                    // In line again before the run has its session back.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    });
+    let report = report.await;
+    assert_eq!((report.counts.proved, report.exit()), (u64::from(FILES), Exit::Done), "{report:#?}");
+    assert!(bench.server.counters().logins > logins + 1, "it never gave its session away");
 }
 
 /// In a drop absence is success, and nothing is sent again because of it.

@@ -278,6 +278,8 @@ impl Campaign {
         }
         faults.extend(verdict::source_is_tidy(*kind, source, moved, &watch.claims));
         faults.extend(verdict::others_are_untouched(arrivals));
+        faults.extend(verdict::chain_is_whole(&watch.ledger));
+        // It must come to the same.
         let verified = agent.command(&["ledger", "verify"]).output().unwrap();
         if !verified.status.success() {
             faults.push(format!("the ledger is not whole: {}", String::from_utf8_lossy(&verified.stderr)));

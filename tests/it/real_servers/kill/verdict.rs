@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use nightferry::domain::{Digest, RelPath, Sidecar};
+use serde_json::Value;
 use walkdir::WalkDir;
 
 use super::campaign::{Kind, STRANGERS};
@@ -147,6 +148,30 @@ pub(super) fn mirror_is_true(kind: Kind, journal: &Journal, source: &Source, arr
     faults
 }
 
+/// Each line of the ledger is about the next record, and holds the SHA-256 of the line before.
+pub(super) fn chain_is_whole(ledger: &Path) -> Vec<String> {
+    let text = fs::read_to_string(ledger).unwrap();
+    let (mut faults, mut before) = (Vec::new(), None::<(&str, u64)>);
+    if !text.ends_with('\n') {
+        faults.push("the ledger's last line is not complete".to_owned());
+    }
+    for (number, line) in (1..).zip(text.lines()) {
+        let told: Value = serde_json::from_str(line).unwrap_or_default();
+        let Some((last, seq)) = before else {
+            before = told["first"].as_u64().map(|first| (line, first - 1));
+            if before.is_none() {
+                return vec!["the ledger has no head".to_owned()];
+            }
+            continue;
+        };
+        if told["prev"] != Digest::of(last.as_bytes()).to_string() || told["seq"] != seq + 1 {
+            faults.push(format!("line {number} of the ledger does not follow the one before: {line}"));
+        }
+        before = Some((line, seq + 1));
+    }
+    faults
+}
+
 /// A path in the trash, without the folder of its day and run.
 fn trashed(path: &str) -> (bool, &str) {
     match path.strip_prefix(".nightferry-trash/").and_then(|rest| rest.split_once('/')) {
@@ -179,4 +204,27 @@ fn files(folder: &Path) -> Vec<String> {
     let files =
         WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
     files.map(|entry| entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_line_that_was_changed_or_is_gone_breaks_the_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("000001.jsonl");
+    let head = r#"{"nightferry_ledger":1,"first":1}"#.to_owned();
+    let mut lines = vec![head];
+    for seq in 1..=3 {
+        let prev = Digest::of(lines.last().unwrap().as_bytes());
+        lines.push(format!(r#"{{"seq":{seq},"prev":"{prev}","event":{{}}}}"#));
+    }
+    let check = |lines: &[String]| {
+        fs::write(&ledger, lines.join("\n") + "\n").unwrap();
+        chain_is_whole(&ledger)
+    };
+    assert_eq!(check(&lines), Vec::<String>::new());
+    for at in 1..3 {
+        let (mut changed, mut without) = (lines.clone(), lines.clone());
+        changed[at] = lines[at].replace("event", "Event");
+        without.remove(at);
+        assert!(!check(&changed).is_empty() && !check(&without).is_empty(), "line {at}");
+    }
 }

@@ -76,7 +76,7 @@ pub(super) struct Watch {
     /// The folders under watch, in the order of their descriptors, which count from 1.
     folders: Vec<PathBuf>,
     arrivals: PathBuf,
-    ledger: PathBuf,
+    pub(super) ledger: PathBuf,
     /// Where the first line begins that was not read.
     read_to: u64,
     journal: Journal,
