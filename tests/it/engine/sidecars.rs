@@ -331,6 +331,50 @@ async fn a_file_whose_done_cannot_go_stays() {
     assert_eq!(bench.stored("in/a.csv.done"), None);
 }
 
+/// Whether it is ours that stands there cannot be told: it stays, and what vouches for it stays with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stays_for_being_unclear_keeps_its_sidecars() {
+    let blind = Dialect::vsftpd().forbid("MDTM", "500 Unknown command.");
+    let mut bench = Bench::new(blind, []);
+    bench.job.sidecars = both();
+    bench.job.deletes = Deletes { remote: RemoteDelete::Delete, max_percent: 100, ..Deletes::default() };
+    for name in ["a.csv", "b.csv"] {
+        bench.write(name, "a");
+    }
+    assert_eq!(bench.run().await.counts.delivered, 2);
+    let before = bench.all_stored();
+    fs::remove_file(bench.job.source.join("a.csv")).unwrap();
+    for _ in 0..2 {
+        let report = bench.run().await;
+        assert_eq!((report.counts.removed, report.counts.not_removed), (0, 1), "{report:#?}");
+        assert!(cause(&report).contains("neither the time of files"), "{}", cause(&report));
+        assert_eq!(bench.all_stored(), before);
+    }
+}
+
+/// `A.csv` became `a.csv` on a server that does not tell them apart: the `done` under the old name is the
+/// new file's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_changed_in_case_only_keeps_the_sidecars_of_the_new_one() {
+    for removal in [RemoteDelete::Delete, RemoteDelete::Trash] {
+        let mut bench = Bench::new(Dialect::dos(), []);
+        bench.job.sidecars = both();
+        bench.job.overwrite = Overwrite::Replace;
+        bench.job.deletes = Deletes { remote: removal, max_percent: 100, ..Deletes::default() };
+        for name in ["A.csv", "b.csv"] {
+            bench.write(name, "a");
+        }
+        assert_eq!(bench.run().await.counts.delivered, 2);
+        fs::rename(bench.job.source.join("A.csv"), bench.job.source.join("a.csv")).unwrap();
+        for _ in 0..3 {
+            bench.run().await;
+        }
+        let names: Vec<_> = names(&bench).into_iter().map(|name| name.to_lowercase()).collect();
+        assert_eq!(names[..3], ["/in/a.csv", "/in/a.csv.done", "/in/a.csv.sha256"], "{removal:?}");
+        assert_eq!(names.len(), 6, "{removal:?}: {names:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_source_stays_until_its_sidecars_stand() {
     for mode in [Mode::Mirror, Mode::Drop] {
