@@ -227,6 +227,29 @@ async fn a_file_that_was_taken_gets_no_sidecars_later() {
     bench.expect_no_connection(1).await;
 }
 
+/// A sidecar whose rename is in doubt keeps its temporary name, also where that cannot be looked at yet: swept,
+/// it would seem to be taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_cannot_be_settled_yet_is_not_swept() {
+    let (bench, wrong, _) = watched(Mode::Drop, &["a"], |_, _| {});
+    bench.write("a.csv", "a");
+    bench.server.arm(Fault::on("RNTO", Action::DropControl(Moment::Before)).from(2));
+    assert!(bench.run_until(|event| format!("{event:?}").contains("Retrying")).await.is_none());
+    assert_eq!((names(&bench).len(), bench.litter().len()), (2, 1));
+    bench.server.clear_faults();
+    for verb in ["SIZE", "MDTM", "HASH", "RETR", "RNFR"] {
+        bench.server.arm(Fault::on(verb, Action::Reply("450 Busy".into())).naming(".nf-"));
+    }
+    let report = bench.run().await;
+    assert_eq!(bench.litter().len(), 1, "{report:#?}");
+    let listed = bench.server.transcript().commands().into_iter().any(|line| line.starts_with("MLSD"));
+    assert!(listed, "its folder was not swept at all");
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(names(&bench), ["/in/a.csv", "/in/a.csv.done", "/in/a.csv.sha256"]);
+    assert_eq!(*wrong.lock().unwrap(), Vec::<String>::new());
+}
+
 /// What was put there instead of the delivered file is not vouched for: it is sent again, once it may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_vouches_for_nothing_but_its_own_file() {
