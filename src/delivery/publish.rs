@@ -166,8 +166,10 @@ impl Publish {
         Self { spec, phase: Phase::Asking, intent, origin, sizes, refused_over }
     }
 
-    /// Goes on with an intent whose temporary file still stands.
+    /// Goes on with an intent whose temporary file still stands. An old version that had made room has
+    /// its name again: settling saw to that, and what stands there now is looked at anew.
     pub(super) fn again(spec: Spec, intent: Publishing) -> Self {
+        let intent = Publishing { displaced: None, ..intent };
         Self { intent: Some(intent), origin: Origin::InDoubt, ..Self::new(spec) }
     }
 

@@ -205,11 +205,12 @@ impl Remover {
         };
         let mut ours = Vec::new();
         for ((path, entry), answers) in batch.iter().zip(answers.chunks(3)) {
-            let verdict = if self.taken.have(path) {
-                Verdict::Settled(Removal::NotOurs)
-            } else {
-                judge(answers, entry, shared.delivery.job.deletes.remote)
-            };
+            if self.taken.have(path) {
+                // What stands there, and the sidecars beside it, may be those of the other file.
+                record(&shared, path, Removal::NotOurs).await?;
+                continue;
+            }
+            let verdict = judge(answers, entry, shared.delivery.job.deletes.remote);
             if let Some(cause) = self.keeps_sidecars(path, entry, &verdict).await? {
                 not_removed(&shared, path, FailureClass::File, cause).await;
                 continue;

@@ -112,7 +112,7 @@ pub struct Counts {
     pub unchanged: u64,
     /// Read and found to hold what was delivered: not sent.
     pub confirmed: u64,
-    /// Neither files nor folders (links, pipes, devices): not sent.
+    /// Neither files nor folders (links, pipes, devices), or gone before they could be read: not sent.
     pub skipped: u64,
     /// Most likely delivered, and taken by the consumer; a person should look.
     pub presumed: u64,

@@ -157,7 +157,7 @@ fn asides(counts: &Counts) -> [(u64, &'static str); 10] {
         (counts.retained, "delivered, but still in the source: they could not be deleted or moved"),
         (counts.removed, "deleted on the server or moved to its trash: their sources are gone"),
         (counts.not_removed, "still on the server, though their sources are gone"),
-        (counts.skipped, "skipped: neither files nor folders"),
+        (counts.skipped, "skipped: neither files nor folders, or gone before they could be read"),
         (counts.attested, "not proved, but the receiver has them, as a person said: not sent"),
         (counts.waiting, "waiting: still being written, or without their ready marker"),
         (counts.not_reached, "not reached before the run ended; the next run goes on"),

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ftps_server::{Action, Cut, Dialect, Fault, Moment};
-use nightferry::domain::Exit;
+use nightferry::domain::{Exit, Record, RetryBudget};
+use nightferry::state::read_ledger;
 
 use super::bench::{Bench, cause};
 
@@ -110,6 +111,45 @@ async fn a_server_that_stays_broken_ends_the_run() {
         bench.run().await;
         bench.expect_no_connection(1).await;
     }
+}
+
+/// What a file failed of at last is what people read, and what the ledger keeps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_cause_is_told_and_recorded() {
+    let replies = ["450 First", "451 Second", "450 Third"];
+    let faults =
+        (1..).zip(replies).map(|(nth, reply)| Fault::on("STOR", Action::Reply(reply.into())).nth(nth));
+    let bench = Bench::new(Dialect::full(), faults);
+    bench.write("a.txt", "a");
+    let report = bench.run().await;
+    assert_eq!((report.counts.failed, report.exit()), (1, Exit::Temporary), "{report:#?}");
+    assert!(cause(&report).contains("Third"), "{}", cause(&report));
+    let mut recorded = Vec::new();
+    read_ledger(&bench.state_folder(), &mut |line| {
+        if let Record::Failed(failed) = line.record {
+            recorded.push((failed.name.clone(), failed.failure.to_string()));
+        }
+    })
+    .unwrap();
+    assert_eq!(recorded, [("a.txt".to_owned(), cause(&report))]);
+    assert_eq!(bench.run().await.counts.delivered, 1);
+}
+
+/// A server that takes no file for now is not asked three times for each of many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_tries_only_so_many_files_again() {
+    const FILES: usize = 150;
+    let busy = Fault::on("STOR", Action::Reply("450 Busy".into()));
+    let mut bench = Bench::new(Dialect::full(), [busy]);
+    bench.definition.connections = 1.try_into().unwrap();
+    for n in 0..FILES {
+        bench.write(&format!("{n}"), "a");
+    }
+    let report = bench.run_quietly().await.0;
+    assert_eq!((report.counts.failed, report.exit()), (FILES as u64, Exit::Temporary));
+    assert_eq!(bench.server.transcript().count("STOR"), FILES + RetryBudget::MOST as usize);
+    bench.server.clear_faults();
+    assert_eq!(bench.run_quietly().await.0.counts.delivered, FILES as u64);
 }
 
 /// A job whose server has hung up before the proof, and lets nobody in since.

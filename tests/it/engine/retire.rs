@@ -1,6 +1,7 @@
 //! Deleting and moving source files after their delivery.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use nightferry::clock::SystemClock;
 use nightferry::domain::{
     AfterDelivery, Exit, Mode, Overwrite, Record, RelPath, Rest, Retiring, Target, Watching,
 };
-use nightferry::state::State;
+use nightferry::state::{State, read_ledger};
 
-use super::bench::Bench;
+use super::bench::{Ahead, Bench};
+use super::motion::obedient;
 
 fn bench(mode: Mode, after: impl FnOnce(&Bench) -> AfterDelivery) -> Bench {
     let mut bench = Bench::new(Dialect::full(), []);
@@ -229,6 +231,8 @@ enum Died {
     BeforeTheRename,
     Aside,
     AsideAndChanged,
+    /// By one that had it open, with the same size and time.
+    AsideAndChangedUnseen,
     AtTheEnd,
 }
 
@@ -251,26 +255,62 @@ async fn die(bench: &Bench, at: Died) {
             fs::rename(from, &to).unwrap();
             fs::write(to, "changed by one that had it open").unwrap();
         }
+        Died::AsideAndChangedUnseen => {
+            fs::rename(from, &to).unwrap();
+            let time = fs::metadata(&to).unwrap().modified().unwrap();
+            fs::write(&to, "x").unwrap();
+            fs::File::options().write(true).open(to).unwrap().set_modified(time).unwrap();
+        }
         Died::AtTheEnd => fs::remove_file(from).unwrap(),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_crash_left_half_done_is_ended_by_the_next_run() {
-    for at in [Died::BeforeTheRename, Died::Aside, Died::AsideAndChanged, Died::AtTheEnd] {
+    for (at, stored) in [
+        (Died::BeforeTheRename, "0"),
+        (Died::Aside, "0"),
+        (Died::AsideAndChanged, "changed by one that had it open"),
+        (Died::AsideAndChangedUnseen, "x"),
+        (Died::AtTheEnd, "0"),
+    ] {
         let mut bench = bench(Mode::Mirror, |_| AfterDelivery::Keep);
         assert_eq!(bench.run().await.counts.delivered, 4);
         die(&bench, at).await;
         bench.job.after_delivery = AfterDelivery::Delete;
         let report = bench.run().await;
-        let sent_again = u64::from(at == Died::AsideAndChanged);
+        let sent_again = u64::from(stored != "0");
         assert_eq!((report.counts.delivered, report.counts.retired), (sent_again, 4), "{report:#?}");
         assert_eq!((report.exit(), left(&bench)), (Exit::Done, Vec::<String>::new()));
-        let expected =
-            if at == Died::AsideAndChanged { &b"changed by one that had it open"[..] } else { b"0" };
-        assert_eq!(bench.stored("in/sub/0.csv").unwrap(), expected);
+        assert_eq!(bench.stored("in/sub/0.csv").unwrap(), stored.as_bytes());
         bench.expect_no_connection(0).await;
     }
+}
+
+/// The record comes first: a process that dies right after the rename must not leave a file under a name of which
+/// nothing is known. Here the rename is refused, and the record stands.
+#[test]
+fn a_private_name_is_recorded_before_it_is_given() {
+    obedient().block_on(async {
+        let mut bench = bench(Mode::Mirror, |_| AfterDelivery::Keep);
+        assert_eq!(bench.run().await.counts.delivered, 4);
+        bench.job.after_delivery = AfterDelivery::Delete;
+        bench.clock = Arc::new(Ahead(1));
+        let folder = bench.job.source.join("sub");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o500)).unwrap();
+        let report = bench.run().await;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!((report.counts.retired, report.counts.retained), (0, 4), "{report:#?}");
+        let mut told = Vec::new();
+        read_ledger(&bench.state_folder(), &mut |line| match line.record {
+            Record::Retiring(_) => told.push("retiring"),
+            Record::Retained(_) => told.push("retained"),
+            _ => {}
+        })
+        .unwrap();
+        assert_eq!(told, ["retiring", "retained"].repeat(4));
+        assert_eq!(bench.run().await.counts.retired, 4);
+    });
 }
 
 /// The job does not want it any more: the file gets its name back, and is not sent again.

@@ -227,6 +227,29 @@ async fn a_file_that_was_taken_gets_no_sidecars_later() {
     bench.expect_no_connection(1).await;
 }
 
+/// A sidecar whose rename is in doubt keeps its temporary name, also where that cannot be looked at yet: swept,
+/// it would seem to be taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_cannot_be_settled_yet_is_not_swept() {
+    let (bench, wrong, _) = watched(Mode::Drop, &["a"], |_, _| {});
+    bench.write("a.csv", "a");
+    bench.server.arm(Fault::on("RNTO", Action::DropControl(Moment::Before)).from(2));
+    assert!(bench.run_until(|event| format!("{event:?}").contains("Retrying")).await.is_none());
+    assert_eq!((names(&bench).len(), bench.litter().len()), (2, 1));
+    bench.server.clear_faults();
+    for verb in ["SIZE", "MDTM", "HASH", "RETR", "RNFR"] {
+        bench.server.arm(Fault::on(verb, Action::Reply("450 Busy".into())).naming(".nf-"));
+    }
+    let report = bench.run().await;
+    assert_eq!(bench.litter().len(), 1, "{report:#?}");
+    let listed = bench.server.transcript().commands().into_iter().any(|line| line.starts_with("MLSD"));
+    assert!(listed, "its folder was not swept at all");
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    assert_eq!(names(&bench), ["/in/a.csv", "/in/a.csv.done", "/in/a.csv.sha256"]);
+    assert_eq!(*wrong.lock().unwrap(), Vec::<String>::new());
+}
+
 /// What was put there instead of the delivered file is not vouched for: it is sent again, once it may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_vouches_for_nothing_but_its_own_file() {
@@ -329,6 +352,50 @@ async fn a_file_whose_done_cannot_go_stays() {
     bench.server.clear_faults();
     assert_eq!(bench.run().await.counts.removed, 1);
     assert_eq!(bench.stored("in/a.csv.done"), None);
+}
+
+/// Whether it is ours that stands there cannot be told: it stays, and what vouches for it stays with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stays_for_being_unclear_keeps_its_sidecars() {
+    let blind = Dialect::vsftpd().forbid("MDTM", "500 Unknown command.");
+    let mut bench = Bench::new(blind, []);
+    bench.job.sidecars = both();
+    bench.job.deletes = Deletes { remote: RemoteDelete::Delete, max_percent: 100, ..Deletes::default() };
+    for name in ["a.csv", "b.csv"] {
+        bench.write(name, "a");
+    }
+    assert_eq!(bench.run().await.counts.delivered, 2);
+    let before = bench.all_stored();
+    fs::remove_file(bench.job.source.join("a.csv")).unwrap();
+    for _ in 0..2 {
+        let report = bench.run().await;
+        assert_eq!((report.counts.removed, report.counts.not_removed), (0, 1), "{report:#?}");
+        assert!(cause(&report).contains("neither the time of files"), "{}", cause(&report));
+        assert_eq!(bench.all_stored(), before);
+    }
+}
+
+/// `A.csv` became `a.csv` on a server that does not tell them apart: the `done` under the old name is the
+/// new file's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_changed_in_case_only_keeps_the_sidecars_of_the_new_one() {
+    for removal in [RemoteDelete::Delete, RemoteDelete::Trash] {
+        let mut bench = Bench::new(Dialect::dos(), []);
+        bench.job.sidecars = both();
+        bench.job.overwrite = Overwrite::Replace;
+        bench.job.deletes = Deletes { remote: removal, max_percent: 100, ..Deletes::default() };
+        for name in ["A.csv", "b.csv"] {
+            bench.write(name, "a");
+        }
+        assert_eq!(bench.run().await.counts.delivered, 2);
+        fs::rename(bench.job.source.join("A.csv"), bench.job.source.join("a.csv")).unwrap();
+        for _ in 0..3 {
+            bench.run().await;
+        }
+        let names: Vec<_> = names(&bench).into_iter().map(|name| name.to_lowercase()).collect();
+        assert_eq!(names[..3], ["/in/a.csv", "/in/a.csv.done", "/in/a.csv.sha256"], "{removal:?}");
+        assert_eq!(names.len(), 6, "{removal:?}: {names:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

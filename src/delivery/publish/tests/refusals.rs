@@ -160,6 +160,10 @@ fn a_rename_that_failed_is_taken_back() {
     check(HASHED, Nothing, &to(absent("RNTO")), "RenameRefused { refusal: Refusal { verb: \"RNTO\"");
     check(HASHED, Nothing, &to(refused("RNTO", 553)), "RenameRefused");
     check(HASHED, OurOldVersion, &to(refused("RNTO", 553)), refused_over);
+    // What is refused for now says nothing of renames over files.
+    let not_now =
+        "RenameRefused { refusal: Refusal { verb: \"RNTO\", code: 450, reply: \"450 no\" }, target: Free";
+    check(HASHED, OurOldVersion, &to(refused("RNTO", 450)), not_now);
     check(HASHED, Nothing, &to(Answer::Unsupported), "NoRename");
     check(HASHED, Nothing, &to(Answer::Done), "NotRenamed");
     let left = "Size(\"/in/.";
