@@ -11,7 +11,7 @@ use serde_json::json;
 use super::check_notify;
 use super::engine::{carrying, check_sendable};
 use super::error::CliError;
-use super::output::{Format, Output};
+use super::output::{Format, Loudness, Output};
 use super::timing;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::secret;
@@ -96,6 +96,11 @@ pub(super) fn run(
     match output.format {
         Format::Json => output.json(&described(&config, &findings, ok))?,
         Format::Text => {
+            tell(&config, output)?;
+            // On a terminal what comes first is out of sight at the end.
+            if output.loudness > Loudness::Quiet && !findings.is_empty() {
+                output.data("")?;
+            }
             for finding in &findings {
                 let text = format!("{}: {}", finding.about, finding.text);
                 match finding.level {
@@ -103,7 +108,6 @@ pub(super) fn run(
                     Level::Error => output.problem(text, finding.remedy.as_deref()),
                 }
             }
-            tell(&config, output)?;
             if findings.is_empty() {
                 let sent = match messages {
                     Messages::None => "nothing was sent",

@@ -78,7 +78,7 @@ pub(super) fn sync(
     let mut synced = runtime.block_on(run_all(deliveries.collect(), telling, signals));
     if synced.untold > 0 {
         notice(&format!(
-            "{} could not be sent; what is wrong is told again by the next run",
+            "{} could not be sent (`nightferry check --notify` says why); what is wrong is told again by the next run",
             count(u64::try_from(synced.untold).unwrap_or(u64::MAX), "message")
         ));
     }

@@ -113,6 +113,9 @@ impl CliError {
     pub(super) fn remedy(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.remedy(),
+            Self::State(StateError::Locked { .. }) | Self::Agent(AgentError::State(StateError::Locked { .. })) => {
+                Some("wait until it has ended; if it is the agent, `nightferry status` tells what it does".to_owned())
+            }
             Self::Agent(error) => error.remedy(),
             Self::Refused { remedy, .. } => remedy.clone(),
             Self::NoRun { .. } => Some("`nightferry history` lists the runs".to_owned()),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::select;
-use super::status::{at, result};
+use super::status::result;
 use crate::agent::{History, RunEntry};
 use crate::config::Config;
 use crate::domain::{Exit, JobName, Record, RunId, Zone};
@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, job: Option<&str>, limit: u16, output: &Outpu
         return Err(select::unknown_job(job.as_str(), config.jobs.keys()));
     }
     if output.format == Format::Text {
-        output.data(format_args!("{:>6}  {:<20}  {:<15}  {:<11}  RESULT", "RUN", "JOB", "BEGAN", "TOOK"))?;
+        output.data(format_args!("{:>6}  {:<20}  {:<20}  {:<11}  RESULT", "RUN", "JOB", "BEGAN", "TOOK"))?;
     }
     for entry in &runs {
         match output.format {
@@ -38,10 +38,10 @@ pub(super) fn run(config: &Config, job: Option<&str>, limit: u16, output: &Outpu
 }
 
 fn line(config: &Config, entry: &RunEntry) -> String {
-    let began = at(entry.began, Some(zone_of(config, &entry.job)));
+    let began = zone_of(config, &entry.job).to_minutes(entry.began);
     let took = entry.ended.map_or_else(|| "-".to_owned(), |ended| duration(ended.since(entry.began)));
     let what = entry.audit.map_or_else(|| result(entry), |audit| audit.to_string());
-    format!("{:>6}  {:<20}  {began:<15}  {took:<11}  {what}", entry.run.0, entry.job)
+    format!("{:>6}  {:<20}  {began:<20}  {took:<11}  {what}", entry.run.0, entry.job)
 }
 
 /// In which a job's times are shown. One that was taken out of the configuration has the agent's.
@@ -63,7 +63,7 @@ pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit,
         let told = match output.format {
             Format::Json => output.json(&json!({"at": line.at, "record": line.record})),
             Format::Text => words(line.record)
-                .map_or(Ok(()), |words| output.data(format_args!("{}  {words}", at(line.at, Some(zone))))),
+                .map_or(Ok(()), |words| output.data(format_args!("{}  {words}", zone.to_minutes(line.at)))),
         };
         failed = told.err();
     })?;

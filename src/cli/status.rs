@@ -95,11 +95,15 @@ fn shown(status: &Status) -> String {
     if let Some(cause) = &status.refused_configuration {
         lines.push(format!("the configuration was refused, and an older one goes on: {}", escaped(cause)));
     }
+    if let Some(zone) = zone {
+        lines.push(format!("times are those of {}", zone.name()));
+    }
     lines.push(String::new());
     lines.push(format!("{:<20}  {:<7}  {:<15}  {:<15}  RESULT", "JOB", "STATE", "LAST RUN", "NEXT RUN"));
     let now = SystemClock.now();
     for job in &status.jobs {
-        let zone = zone_named(job.zone.as_ref()).or(zone);
+        let own = zone_named(job.zone.as_ref()).filter(|own| Some(*own) != zone);
+        let zone = own.or(zone);
         lines.extend(row(job, now, zone));
         lines.extend(
             status
@@ -108,6 +112,9 @@ fn shown(status: &Status) -> String {
                 .filter(|alert| alert.concerns(job))
                 .map(|alert| format!("  wrong since {}: {}", at(alert.since, zone), escaped(&alert.cause))),
         );
+        if let Some(own) = own {
+            lines.push(format!("  times of this job are those of {}", own.name()));
+        }
     }
     for server in &status.servers {
         let (name, theirs, ours) =

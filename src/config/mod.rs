@@ -30,6 +30,7 @@ mod watching;
 mod zone;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -142,8 +143,18 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let bytes = file::read(path)?;
     let default_state_dir = agent::default_state_dir(|name| std::env::var_os(name));
-    parse(&bytes, &absolute, default_state_dir)
-        .map_err(|problems| ConfigError::Invalid(Problems::new(path.to_owned(), problems)))
+    let config = parse(&bytes, &real(&absolute).map_err(unreadable)?, default_state_dir)
+        .map_err(|problems| ConfigError::Invalid(Problems::new(path.to_owned(), problems)))?;
+    Ok(Config { path: absolute, ..config })
+}
+
+/// The same for one file however its folder is named: by its source, which may begin there, a job's deliveries are
+/// known again. The file itself may be a link, as orchestrators make them.
+fn real(file: &Path) -> io::Result<PathBuf> {
+    Ok(match (file.parent(), file.file_name()) {
+        (Some(folder), Some(name)) => folder.canonicalize()?.join(name),
+        _ => file.to_owned(),
+    })
 }
 
 /// Versions of the file's format that this build reads.

@@ -401,3 +401,21 @@ fn receivers_are_read_with_their_defaults() {
     assert_eq!(mail.names, FileNames::Told);
     assert!(!mail.on.contains(&Occasion::Success) && mail.on.contains(&Occasion::Late));
 }
+
+/// Where a job goes from is known by the path of its source: the same file named in another way must not make it
+/// another job, whose files are all sent again.
+#[test]
+fn relative_paths_are_the_same_however_the_file_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().canonicalize().unwrap();
+    for folder in ["etc", "other"] {
+        std::fs::create_dir(home.join(folder)).unwrap();
+    }
+    std::os::unix::fs::symlink("etc", home.join("link")).unwrap();
+    std::fs::write(home.join("etc/jobs.yaml"), with_job("")).unwrap();
+    for name in ["etc/jobs.yaml", "other/../etc/jobs.yaml", "link/jobs.yaml", "etc/./jobs.yaml"] {
+        let config = load(&home.join(name)).unwrap();
+        let source = &config.jobs.values().next().unwrap().source;
+        assert_eq!(source, &home.join("etc/s"), "{name}");
+    }
+}

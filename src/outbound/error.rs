@@ -35,6 +35,9 @@ pub enum NotTold {
     /// The mail cannot be put together.
     #[error("the mail cannot be written: {0}")]
     Message(String),
+    /// The receiver's certificate is not trusted.
+    #[error("TLS failed: {0}")]
+    Distrust(&'static str),
     /// The mail server did not take it.
     #[error("the mail server did not take it: {text}")]
     Mail {
@@ -84,6 +87,7 @@ impl NotTold {
             | Self::Authorities { .. }
             | Self::NoAuthority { .. }
             | Self::Http(_)
+            | Self::Distrust(_)
             | Self::NotRun(_)
             | Self::Failed { .. }
             | Self::TooSlow(_)

@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use ureq::config::Config;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
+use super::distrust::distrust;
 use super::error::NotTold;
 use crate::domain::HookUrl;
 use crate::observe::escaped;
@@ -48,6 +49,9 @@ pub(super) fn post(
         request = request.header(*name, *value);
     }
     let failed = |error: ureq::Error| {
+        if let Some(reason) = distrust(&error) {
+            return NotTold::Distrust(reason);
+        }
         // Some errors show the address, which is often a secret.
         let text =
             error.to_string().replace(address, &url.to_string()).replace(url.expose(), &url.to_string());

@@ -10,6 +10,7 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::distrust::distrust;
 use super::error::{NotTold, Refusal};
 use super::http::in_file;
 use crate::domain::{Email, FileNames, MailAddress, Smtp, SmtpTls};
@@ -85,6 +86,9 @@ fn message(email: &Email, news: &News, host: &str, names: FileNames) -> Result<M
 }
 
 fn failed(error: &lettre::transport::smtp::Error) -> NotTold {
+    if let Some(reason) = distrust(error) {
+        return NotTold::Distrust(reason);
+    }
     let refusal = if error.is_permanent() { Refusal::Lasting } else { Refusal::Passing };
     let mut text = error.to_string();
     let mut beneath = std::error::Error::source(error);

@@ -10,6 +10,7 @@
 //! secrets are fetched by what it was handed, anew for each attempt.
 
 mod command;
+mod distrust;
 mod error;
 mod http;
 mod mail;

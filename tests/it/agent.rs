@@ -201,6 +201,7 @@ fn a_running_agent_does_what_is_asked_and_tells_of_it() {
     for verb in [&["run"][..], &["plan"]] {
         let (code, _, stderr) = home.run(verb);
         assert_eq!(code, 11, "{stderr}");
+        assert!(stderr.contains("help: wait until it has ended"), "{stderr}");
         assert!(stderr.contains(&agent.child.id().to_string()), "{stderr}");
     }
     agent.end();
@@ -290,6 +291,27 @@ fn a_reload_knows_a_new_jobs_past_and_tells_new_receivers() {
     assert_eq!(home.run(&["sync", "one"]).0, 0);
     agent.end();
     assert_eq!(fs::read_to_string(home.path().join("told")).unwrap_or_default(), "one\n");
+}
+
+/// What was opened at the start stays, and whoever changed it is told so.
+#[test]
+fn a_reload_says_what_counts_only_after_a_new_start() {
+    let server = Server::builder().start().unwrap();
+    let home = Home::new(&[("office", &server)], ONE);
+    let mut agent = home.agent();
+    let file = home.path().join("jobs.yaml");
+    let yaml = fs::read_to_string(&file).unwrap();
+    let unchanged = yaml.clone();
+    let log = yaml.replace("timezone: UTC", "timezone: UTC, log: {format: json}");
+    let metrics = yaml.replace("timezone: UTC", "timezone: UTC, metrics_file: metrics");
+    for (warnings, yaml) in [(0, unchanged), (1, log), (2, metrics)] {
+        fs::write(&file, yaml).unwrap();
+        agent.signal(Signal::HUP);
+        agent.until("The configuration was taken in.");
+        let said = agent.seen.matches("counts only once the agent is started anew").count();
+        assert_eq!(said, warnings, "{}", agent.seen);
+    }
+    agent.end();
 }
 
 /// The agent's ledger says that it went down three hours ago.

@@ -82,6 +82,20 @@ fn check_tells_what_a_run_would_stumble_over() {
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
 
+/// On a terminal the words about the jobs would push it out of sight.
+#[test]
+fn check_tells_what_is_wrong_at_its_end() {
+    let folder = folder();
+    change(&folder, "source: reports", "source: report");
+    let program = assert_cmd::cargo::cargo_bin("nightferry");
+    let script = format!("'{}' --config jobs.yaml check 2>&1", program.display());
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let (_, end) = told.split_once("\n\nnightferry: error: jobs.daily-reports.source: ").unwrap();
+    assert!(end.ends_with("\n    help: is it the right folder, and is its disk mounted?\n"), "{told}");
+}
+
 #[test]
 fn plan_shows_what_is_not_ready_yet() {
     let folder = folder();

@@ -62,6 +62,11 @@ impl Zone {
         local.format(form).to_string()
     }
 
+    /// Date, time to the minute and abbreviation, for columns: `2026-11-23 17:00 EST`.
+    pub fn to_minutes(self, time: Timestamp) -> String {
+        time.to_utc().with_timezone(&self.0).format("%Y-%m-%d %H:%M %Z").to_string()
+    }
+
     /// RFC 3339 with the zone's offset.
     pub fn rfc3339(self, time: Timestamp) -> String {
         time.to_utc().with_timezone(&self.0).to_rfc3339_opts(chrono::SecondsFormat::Secs, false)

@@ -259,10 +259,16 @@ fn times_are_shown_in_the_agents_zone() {
         let time = shown(job, zone, "%H:%M");
         assert!(page.contains(&format!(" {time} ")), "{zone} {time}\n{page}");
         let date = shown(job, zone, "%a %m-%d %H:%M");
-        assert!(table.contains(&date) && history.contains(&date), "{zone} {date}\n{table}{history}");
+        assert!(table.contains(&date), "{zone} {date}\n{table}");
+        let dated = shown(job, zone, "%Y-%m-%d %H:%M ") + if job == 0 { "IST" } else { "JST" };
+        assert!(history.contains(&dated), "{zone} {dated}\n{history}");
     }
+    assert!(table.contains("\ntimes are those of Asia/Kolkata\n"), "{table}");
+    assert_eq!(table.matches("\n  times of this job are those of Asia/Tokyo\n").count(), 1, "{table}");
+    assert_eq!(table.matches("times of this job").count(), 1, "{table}");
+    assert!(history.lines().all(|line| line.chars().count() <= 80), "{history}");
     let one = if status["jobs"][0]["last"]["run"] == 1 { (0, "Asia/Kolkata") } else { (1, "Asia/Tokyo") };
-    assert!(first.starts_with(&shown(one.0, one.1, "%a %m-%d %H:%M")), "{first}");
+    assert!(first.starts_with(&shown(one.0, one.1, "%Y-%m-%d %H:%M ")), "{first}");
     agent.end();
     let (_, table, _) = home.run(&["status"]);
     assert!(table.contains(&shown(0, "Asia/Kolkata", "%a %m-%d %H:%M")), "without an agent: {table}");
