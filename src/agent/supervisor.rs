@@ -70,7 +70,7 @@ pub(super) enum Asked {
 /// Fails where the state, a secret or a server's settings cannot be had; nothing was started then.
 /// Not cancel safe.
 pub async fn run(start: Start) -> Result<(), AgentError> {
-    let signals = Signals::new().map_err(AgentError::System)?;
+    let mut signals = Signals::new().map_err(AgentError::System)?;
     let Start { config, clock } = start;
     let service = Service::of(|name| std::env::var_os(name));
     let opening = {
@@ -107,13 +107,13 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
     agent.telling.take_up(&agent.config);
     agent.service.ready();
     info!(jobs = agent.keepers.len(), "The agent is ready.");
-    agent.work(signals, asked, sights).await;
+    agent.work(&mut signals, asked, sights).await;
     control_tasks.shutdown().await;
     if let Some(file) = metrics_file {
         let text = meter.text(&agent.status(), agent.clock.now());
         drop(spawn_blocking(move || meter::write(&file, &text)).await);
     }
-    agent.close().await
+    agent.close(signals).await
 }
 
 /// What was opened for an agent.
@@ -206,7 +206,7 @@ impl Supervisor {
 
     async fn work(
         &mut self,
-        mut signals: Signals,
+        signals: &mut Signals,
         mut asked: mpsc::Receiver<Asked>,
         mut sights: mpsc::Receiver<Sight>,
     ) {
@@ -505,7 +505,7 @@ impl Supervisor {
         }
     }
 
-    async fn close(self) -> Result<(), AgentError> {
+    async fn close(self, mut signals: Signals) -> Result<(), AgentError> {
         let Self { state, mut runs, phase, telling, .. } = self;
         let grace = if phase == Phase::Ended { Duration::ZERO } else { AGENT_GRACE };
         if phase == Phase::Ended {
@@ -518,7 +518,21 @@ impl Supervisor {
                 "Some messages did not get out; what is wrong is told after the next start."
             );
         }
-        let closed = spawn_blocking(move || state.close()).await.map_err(AgentError::died)?;
+        let haste = state.haste();
+        if phase == Phase::Ended {
+            haste.make();
+        }
+        let mut closing = spawn_blocking(move || state.close());
+        let closed = loop {
+            tokio::select! {
+                biased;
+                closed = &mut closing => break closed.map_err(AgentError::died)?,
+                told = signals.next() => match told {
+                    Signalled::Stop => haste.make(),
+                    Signalled::Reload => {}
+                },
+            }
+        };
         info!("The agent has ended.");
         Ok(closed?)
     }

@@ -67,11 +67,9 @@ where
             }
         }
     }
-    // A file that is still being read belongs to a run that was cut off: it need not be waited for.
-    runtime.shutdown_background();
     profiles.finish_writing();
     watch.finish()?;
-    match opened.state.close_telling() {
+    match engine::close(runtime, opened.state, signals) {
         Ok(notices) => notices.iter().for_each(|text| output.warning(text, None)),
         Err(failed) => drop(error.get_or_insert(failed.into())),
     }

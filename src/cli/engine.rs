@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
@@ -45,7 +45,7 @@ pub(super) fn sync(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let runtime = Runtime::new().map_err(CliError::Runtime)?;
     // From here on there is something to close: a signal may not just end it.
-    let signals = runtime.block_on(async { StopSignals::new() })?;
+    let mut signals = runtime.block_on(async { StopSignals::new() })?;
     let opened = State::open_keeping(&config.agent.state_dir, Arc::clone(&clock), config.ledger.retain)?;
     opened.notices.iter().for_each(|text| notice(text));
     let approved = match approved {
@@ -75,22 +75,20 @@ pub(super) fn sync(
         config: config.clone(),
         profiles: Arc::clone(&profiles),
     };
-    let mut synced = runtime.block_on(run_all(deliveries.collect(), telling, signals));
+    let mut synced = runtime.block_on(run_all(deliveries.collect(), telling, &mut signals));
     if synced.untold > 0 {
         notice(&format!(
             "{} could not be sent (`nightferry check --notify` says why); what is wrong is told again by the next run",
             count(u64::try_from(synced.untold).unwrap_or(u64::MAX), "message")
         ));
     }
-    // A file that is still being read belongs to a run that was cut off: it need not be waited for.
-    runtime.shutdown_background();
     profiles.finish_writing();
     if let Some((meter, file)) = meter.zip(config.agent.metrics_file.as_ref())
         && let Err(error) = meter.write(file, config, &profiles)
     {
         notice(&format!("the metrics cannot be written to {}: {error}", file.display()));
     }
-    match opened.state.close_telling() {
+    match close(runtime, opened.state, signals) {
         Ok(notices) => notices.iter().for_each(|text| notice(text)),
         Err(error) => drop(synced.error.get_or_insert(error.into())),
     }
@@ -172,13 +170,13 @@ impl Told {
 
 /// Runs one after another, until a signal asks to stop. A second signal does not wait for files
 /// under way. The runs have a task of their own, so that signals are heard whatever they do.
-async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told, mut signals: StopSignals) -> Synced {
+async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told, signals: &mut StopSignals) -> Synced {
     let stop = CancellationToken::new();
     let (ended, mut told) = mpsc::channel(deliveries.len().max(1));
     let mut runs = JoinSet::new();
     told_of.telling.take_up(&told_of.config);
     runs.spawn(run_each(deliveries, stop.clone(), ended, told_of));
-    let (mut error, told_of) = match until_stopped(runs.join_next(), &mut signals, &stop).await {
+    let (mut error, told_of) = match until_stopped(runs.join_next(), signals, &stop).await {
         Ok(Some(Err(_))) => (Some(CliError::Died), None),
         Ok(Some(Ok(told_of))) => (None, Some(told_of)),
         Ok(None) => (None, None),
@@ -186,7 +184,7 @@ async fn run_all(deliveries: Vec<Delivery>, mut told_of: Told, mut signals: Stop
     };
     let mut untold = 0;
     if let Some(Told { telling, .. }) = told_of {
-        match until_stopped(telling.close(COMMAND_GRACE), &mut signals, &stop).await {
+        match until_stopped(telling.close(COMMAND_GRACE), signals, &stop).await {
             Ok(left) => untold = left,
             Err(interrupted) => drop(error.get_or_insert(interrupted)),
         }
@@ -245,6 +243,28 @@ pub(super) async fn until_stopped<T>(
         }
         stop.cancel();
     }
+}
+
+/// Closes the state. A signal ends the wait for what can be done when it is next opened.
+pub(super) fn close(
+    runtime: Runtime,
+    state: State,
+    mut signals: StopSignals,
+) -> Result<Vec<String>, StateError> {
+    let haste = state.haste();
+    let closed = runtime.block_on(async {
+        let mut closing = spawn_blocking(move || state.close_telling());
+        loop {
+            tokio::select! {
+                biased;
+                closed = &mut closing => break closed,
+                () = signals.next() => haste.make(),
+            }
+        }
+    });
+    // A file that is still being read belongs to a run that was cut off: it need not be waited for.
+    runtime.shutdown_background();
+    closed.unwrap_or(Err(StateError::Stopped))
 }
 
 /// Tells of each run as it ends; one that could not be recorded is the last.

@@ -257,11 +257,17 @@ impl State {
         self.inner.made_up()?.schedule_mark(job)
     }
 
+    /// By this a close that is under way, or still to come, can be hurried.
+    pub fn haste(&self) -> Haste {
+        Haste(self.inner.queue().ok())
+    }
+
     /// Commits what waits, brings the manifest to the end of the ledger and lets go of the
     /// folder. Blocks. Other clones get [`StateError::Closed`] from then on. The last clone that
     /// is dropped does the same, without telling how it went.
     ///
-    /// Waits for the compression or checkpoint that is under way, a minute at most.
+    /// Waits for the compression or checkpoint that is under way, a minute at most, or until
+    /// [`Haste::make`] is called.
     pub fn close(self) -> Result<(), StateError> {
         self.close_telling().map(drop)
     }
@@ -271,6 +277,18 @@ impl State {
     pub fn close_telling(self) -> Result<Vec<String>, StateError> {
         let unkept = self.inner.close()?;
         Ok(unkept.map(|error| unkept_notice(&error)).into_iter().collect())
+    }
+}
+
+/// Hurries the close of a state.
+#[derive(Debug)]
+pub struct Haste(Option<Arc<Queue<Request>>>);
+
+impl Haste {
+    /// The close breaks off the compression or checkpoint that is under way: it is done when the state is
+    /// next opened.
+    pub fn make(&self) {
+        self.0.iter().for_each(|queue| queue.make_haste());
     }
 }
 

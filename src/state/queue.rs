@@ -26,6 +26,8 @@ struct Waiting<T> {
     /// What comes from inside, which is let in always.
     inside: VecDeque<T>,
     entrance: Entrance,
+    /// Nobody waits for what comes from inside.
+    haste: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +56,12 @@ impl Closing {
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        let waiting =
-            Mutex::new(Waiting { items: VecDeque::new(), inside: VecDeque::new(), entrance: Entrance::Open });
+        let waiting = Mutex::new(Waiting {
+            items: VecDeque::new(),
+            inside: VecDeque::new(),
+            entrance: Entrance::Open,
+            haste: false,
+        });
         Self { room: Semaphore::new(QUEUE_LIMIT), waiting, arrived: Condvar::new() }
     }
 
@@ -90,11 +96,20 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits for an item from inside, so long at most.
+    /// Ends the wait for items from inside, for good.
+    pub(super) fn make_haste(&self) {
+        self.lock().haste = true;
+        self.arrived.notify_all();
+    }
+
+    /// Waits for an item from inside, so long at most, and not where haste was asked for.
     pub(super) fn wait_inside(&self, longest: Duration) -> Option<T> {
         let begun = Instant::now();
         let mut waiting = self.lock();
         loop {
+            if waiting.haste {
+                return None;
+            }
             if let Some(item) = waiting.inside.pop_front() {
                 return Some(item);
             }

@@ -282,7 +282,7 @@ impl Writer {
                 Some(Request::Apply(done)) => self.apply_for(&done)?,
                 Some(Request::Start { .. } | Request::Commit { .. }) => {}
                 None => {
-                    self.passing = Some(StateError::Unkept { seconds: longest.as_secs() });
+                    self.passing = Some(StateError::Unkept { seconds: begun.elapsed().as_secs() });
                     return Ok(());
                 }
             }

@@ -246,7 +246,6 @@ impl Storage for Held {
     }
 }
 
-/// A checkpoint stands for all records before it, also for those that the manifest lacked just before.
 /// Commits until what is held has come, and the manifest lacks some of it. Returns how many files.
 fn fall_behind(state: &State, held: &Held, target: &Target, run: RunId) -> u64 {
     let mut number = 0;
@@ -291,6 +290,33 @@ fn nobody_else_gets_the_folder_before_the_last_work_on_it_has_ended() {
     open().unwrap().state.close().unwrap();
 }
 
+/// Who asks a second time for the end does not wait for what can be done at the next start.
+#[test]
+fn a_close_that_is_hurried_does_not_wait_for_a_compression() {
+    let folder = tempfile::tempdir().unwrap();
+    let (held, target) = (Held::at("compressed.new"), target("a"));
+    let storage: Arc<dyn Storage> = Arc::new(held.clone());
+    let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
+    let open = || State::open_on(folder.path(), clock(), &storage, keeping);
+    let state = open().unwrap().state;
+    let run = start(&state, &target);
+    let files = fall_behind(&state, &held, &target, run);
+    let (other, haste) = (state.clone(), state.haste());
+    let closing = thread::spawn(move || state.close_telling());
+    while !other.is_stopped() {
+        thread::yield_now();
+    }
+    haste.make();
+    held.set(Gate::Open);
+    // Otherwise it would have come to its end.
+    let told = closing.join().unwrap().unwrap();
+    assert!(matches!(&told[..], [one] if one.contains("Nothing is lost")), "{told:?}");
+    let state = open().unwrap().state;
+    assert_eq!(state.manifest(target.id()).unwrap().entries().count() as u64, files);
+    state.close().unwrap();
+}
+
+/// A checkpoint stands for all records before it, also for those that the manifest lacked just before.
 #[test]
 fn a_checkpoint_has_what_was_committed_while_a_segment_was_compressed() {
     let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
