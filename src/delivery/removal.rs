@@ -288,7 +288,10 @@ impl Remover {
                 continue;
             };
             let to = shared.destination(&below);
-            self.make_folders(&to).await?;
+            if self.make_folders(&to).await? == Made::Unknown {
+                left_to_the_next_run(&shared, std::slice::from_ref(path)).await;
+                continue;
+            }
             let trashing = Trashing { run: shared.run, path: path.clone(), to: to.clone() };
             shared.commit(Record::Trashing(trashing)).await?;
             requests.push((path, [Request::RenameFrom(shared.destination(path)), Request::RenameTo(to)]));
@@ -309,9 +312,10 @@ impl Remover {
         Ok(())
     }
 
-    /// Asks for the folders above a path in the trash, each once a run.
-    async fn make_folders(&mut self, path: &RemotePath) -> Result<(), DeliveryError> {
-        let destination = self.worker.shared().delivery.job.destination.clone();
+    /// Asks for the folders above a path in the trash, each until it was answered once in a run.
+    async fn make_folders(&mut self, path: &RemotePath) -> Result<Made, DeliveryError> {
+        let shared = self.worker.shared();
+        let destination = shared.delivery.job.destination.clone();
         let above = std::iter::successors(path.folder(), RemotePath::folder);
         let mut missing: Vec<_> = above
             .take_while(|folder| *folder != destination)
@@ -320,11 +324,16 @@ impl Remover {
         missing.reverse();
         for batch in missing.chunks(Shared::MAX_FOLDERS_AT_ONCE) {
             let requests: Vec<_> = batch.iter().cloned().map(Request::MakeFolder).collect();
-            // Servers refuse folders that exist in many ways; the rename shows whether it is there.
-            let _asked = self.ask(&requests, 0).await?;
+            // Servers refuse folders that exist in many ways; the rename shows whether it is there. How often
+            // a session may be lost is limited.
+            while self.ask(&requests, 0).await?.is_none() {
+                if shared.stop.is_cancelled() {
+                    return Ok(Made::Unknown);
+                }
+            }
         }
         self.made.extend(missing);
-        Ok(())
+        Ok(Made::Answered)
     }
 
     /// Deletes what has been in the trash for longer than the job wants.
@@ -440,6 +449,15 @@ pub(super) fn is_gone(shared: &Shared, filter: &Filter, path: &RelPath, entry: &
         EntryStatus::Presumed | EntryStatus::Retired | EntryStatus::Attested => false,
     };
     ours && filter.admits(path) && shared.root.lacks(path)
+}
+
+/// What is known of folders that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// The server has answered.
+    Answered,
+    /// The run stops.
+    Unknown,
 }
 
 /// Whether a search goes on.

@@ -272,6 +272,39 @@ async fn cut_off_deletions_are_ended_by_the_next_run() {
     }
 }
 
+/// A folder of the trash whose `MKD` was lost with its session is asked for again: without it the rename would be
+/// refused, and a person be called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_the_trash_that_was_lost_is_asked_for_again() {
+    for moment in [Moment::Before, Moment::Unanswered] {
+        for times in [1, 2] {
+            let bench = delivered(RemoteDelete::Trash, vec![]).await;
+            for nth in 1..=times {
+                bench.server.arm(Fault::on("MKD", Action::DropControl(moment)).nth(nth));
+            }
+            remove(&bench, 3..4);
+            let report = bench.run().await;
+            assert_eq!((report.counts.removed, report.exit()), (1, Exit::Done), "{moment:?}: {report:#?}");
+            assert_eq!((standing(&bench), trash(&bench).len()), (FILES - 1, 1));
+        }
+    }
+}
+
+/// A server that loses every session there costs a run a few of them, and nothing is called refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trash_whose_folders_are_lost_again_and_again_is_left_to_the_next_run() {
+    let bench = delivered(RemoteDelete::Trash, vec![]).await;
+    bench.server.arm(Fault::on("MKD", Action::DropControl(Moment::Before)).from(1));
+    remove(&bench, 3..5);
+    let before = bench.server.counters().logins;
+    let report = bench.run().await;
+    assert_eq!((report.counts.removed, report.exit()), (0, Exit::Temporary), "{report:#?}");
+    assert!(bench.server.counters().logins - before <= 6, "{report:#?}");
+    bench.server.clear_faults();
+    assert_eq!(bench.run().await.counts.removed, 2);
+    assert_eq!((standing(&bench), trash(&bench).len()), (FILES - 2, 2));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_deletion_is_told() {
     let fault = Fault::on("DELE", Action::Reply("550 Permission denied".into())).from(1);
