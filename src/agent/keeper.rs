@@ -194,7 +194,7 @@ impl Keeper {
             remembered: self.pending.remembered().clone(),
             last: self.last.clone(),
             last_well: self.last_well,
-            last_verified: self.past.as_ref().and_then(|past| past.rounds.whole()),
+            last_verified: self.past.as_ref().and_then(|past| past.rounds.seen()),
             next_verify: self.next_round(now),
             expected_by: self.job.timing.expectation.daily.as_ref().and_then(|daily| daily.next_by(now)),
             failing: self.last.iter().flat_map(|last| last.failed.clone()).collect(),

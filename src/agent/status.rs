@@ -234,7 +234,7 @@ pub struct JobStatus {
     pub last: Option<RunEntry>,
     /// When a run last ended well.
     pub last_well: Option<Timestamp>,
-    /// When all that it delivered was last held against the server.
+    /// When all that it delivered was last held against the server, and there was something.
     #[serde(default)]
     pub last_verified: Option<Timestamp>,
     /// When the agent does so next, or did not come to it yet.

@@ -37,6 +37,7 @@ fn entry(name: &str, counts: Counts) -> RunEntry {
         began: at(-3_660),
         ended: Some(at(-3_600)),
         counts,
+        audited: None,
         stopped: None,
         failed: Vec::new(),
     }
