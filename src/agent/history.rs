@@ -13,7 +13,8 @@ pub use self::back::LookBack;
 use self::back::{Step, Wanted, gather};
 use super::past::Past;
 use crate::domain::{
-    AuditCounts, AuditKind, Counts, FailedFile, Failure, JobName, RunId, RunReport, RunStarted, Timestamp, Triggers,
+    AuditCounts, AuditKind, Counts, FailedFile, Failure, JobName, RunId, RunReport, RunStarted, Timestamp,
+    Triggers,
 };
 use crate::state::StateError;
 

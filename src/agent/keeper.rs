@@ -190,6 +190,7 @@ impl Keeper {
             zone: self.job.timing.zone.map(|zone| zone.name().to_owned()),
             next_run: self.planner.as_ref().and_then(|planner| planner.next_look(now)),
             next_try: self.retry.due(),
+            is_watched: self.job.watch.is_some(),
             watch: self.watcher.as_ref().and_then(|watcher| watcher.status.clone()),
             remembered: self.pending.remembered().clone(),
             last: self.last.clone(),

@@ -2,8 +2,8 @@
 
 use super::history::RunEntry;
 use crate::domain::{
-    AuditCounts, Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess, Schedule,
-    Scope, Timestamp, Trigger, Usual,
+    AuditCounts, Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess,
+    Schedule, Scope, Timestamp, Trigger, Usual,
 };
 use crate::observe::{AlertKind, Expected, count};
 use crate::trigger::{Coverage, Rounds};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{History, MAX_FILES_NAMED};
 use crate::domain::{
-    AuditCounts, Counts, Deliveries, FailedFile, Failure, Job, JobName, Record, RunId, RunStarted, Timestamp, Timing,
+    AuditCounts, Counts, Deliveries, FailedFile, Failure, Job, JobName, Record, RunId, RunStarted, Timestamp,
+    Timing,
 };
 use crate::state::{Backward, Further, LedgerLine, State, StateError, read_ledger_back};
 
