@@ -101,8 +101,8 @@ impl Output {
             bars: MultiProgress::with_draw_target(target),
             tints,
             data_tints,
-            data_width: columns(io::stdout()),
-            width: columns(io::stderr()).filter(|_| format == Format::Text),
+            data_width: columns(&io::stdout()),
+            width: columns(&io::stderr()).filter(|_| format == Format::Text),
         }
     }
 
@@ -190,8 +190,8 @@ impl Output {
 }
 
 /// The columns of a terminal.
-fn columns(stream: impl io::IsTerminal + std::os::fd::AsFd) -> Option<usize> {
-    let told = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(&stream).ok()).flatten();
+fn columns(stream: &(impl io::IsTerminal + std::os::fd::AsFd)) -> Option<usize> {
+    let told = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten();
     told.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
