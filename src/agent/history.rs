@@ -13,7 +13,8 @@ pub use self::back::LookBack;
 use self::back::{Step, Wanted, gather};
 use super::past::Past;
 use crate::domain::{
-    AuditKind, Counts, FailedFile, Failure, JobName, RunId, RunReport, RunStarted, Timestamp, Triggers,
+    AuditCounts, AuditKind, Counts, FailedFile, Failure, JobName, RunId, RunReport, RunStarted, Timestamp,
+    Triggers,
 };
 use crate::state::StateError;
 
@@ -42,6 +43,9 @@ pub struct RunEntry {
     pub ended: Option<Timestamp>,
     /// How many files had which outcome.
     pub counts: Counts,
+    /// The same of a run that was begun for something else than delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audited: Option<AuditCounts>,
     /// Why it ended before its plan was done.
     pub stopped: Option<Failure>,
     /// The first of the failed files.
@@ -59,6 +63,7 @@ impl RunEntry {
             began,
             ended: Some(ended),
             counts: report.counts,
+            audited: None,
             stopped: report.stopped.clone(),
             failed: report.failed.iter().take(MAX_FILES_NAMED).cloned().collect(),
         }
@@ -119,6 +124,7 @@ impl History {
                     began: at,
                     ended: None,
                     counts: Counts::default(),
+                    audited: None,
                     stopped: None,
                     failed: Vec::new(),
                 };
@@ -138,6 +144,11 @@ impl History {
                     entry.failed.extend(named.iter().take(room).cloned());
                 }
             }
+            Step::Audited { run, counts } => {
+                if let Some(entry) = self.open.get_mut(run) {
+                    entry.audited = Some(*counts);
+                }
+            }
             Step::Finished { run, counts, stopped } => {
                 if let Some(entry) = self.open.get_mut(run) {
                     entry.ended = Some(at);
@@ -151,10 +162,11 @@ impl History {
 
     fn close(&mut self, run: RunId) {
         let Some(entry) = self.open.remove(&run) else { return };
-        if let (Some(AuditKind::Verify), Some(ended)) = (entry.audit, entry.ended)
+        if let (Some(AuditKind::Verify), Some(ended), Some(counts)) =
+            (entry.audit, entry.ended, &entry.audited)
             && let Some(past) = self.past.get_mut(&entry.job)
         {
-            past.verified(ended, entry.stopped.as_ref(), entry.counts.left_to_do());
+            past.verified(ended, entry.stopped.as_ref(), counts);
         }
         if entry.audit.is_none() {
             if let (true, Some(ended)) = (entry.is_well(), entry.ended) {
@@ -181,9 +193,9 @@ impl History {
         self.last_well.get(job).copied()
     }
 
-    /// When all that a job delivered was last held against its server.
+    /// When all that a job delivered was last held against its server, and there was something.
     pub fn last_verified(&self, job: &JobName) -> Option<Timestamp> {
-        self.past.get(job).and_then(|past| past.rounds.whole())
+        self.past.get(job).and_then(|past| past.rounds.seen())
     }
 
     /// What a job did of late.

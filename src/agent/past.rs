@@ -2,8 +2,8 @@
 
 use super::history::RunEntry;
 use crate::domain::{
-    Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess, Schedule, Scope,
-    Timestamp, Trigger, Usual,
+    AuditCounts, Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess,
+    Schedule, Scope, Timestamp, Trigger, Usual,
 };
 use crate::observe::{AlertKind, Expected, count};
 use crate::trigger::{Coverage, Rounds};
@@ -54,9 +54,11 @@ impl Past {
     }
 
     /// Takes in a verify that came to its end. One that a signal cut short counts as not begun.
-    pub(super) fn verified(&mut self, ended: Timestamp, stopped: Option<&Failure>, left: u64) {
+    pub(super) fn verified(&mut self, ended: Timestamp, stopped: Option<&Failure>, counts: &AuditCounts) {
+        let left = counts.left_to_do();
         let coverage = match stopped.map(|failure| failure.class) {
             Some(FailureClass::Interrupted) => return,
+            None if left == 0 && counts.looked_at() == 0 => Coverage::Nothing,
             None if left == 0 => Coverage::Whole,
             _ => Coverage::Part,
         };

@@ -226,6 +226,9 @@ pub struct JobStatus {
     pub next_run: Option<Timestamp>,
     /// When what failed is tried again.
     pub next_try: Option<Timestamp>,
+    /// Whether it runs as files appear in its source.
+    #[serde(default)]
+    pub is_watched: bool,
     /// How its source is watched; `None` where it is not, or has not been looked at yet.
     pub watch: Option<String>,
     /// What one more run is remembered for.
@@ -234,7 +237,7 @@ pub struct JobStatus {
     pub last: Option<RunEntry>,
     /// When a run last ended well.
     pub last_well: Option<Timestamp>,
-    /// When all that it delivered was last held against the server.
+    /// When all that it delivered was last held against the server, and there was something.
     #[serde(default)]
     pub last_verified: Option<Timestamp>,
     /// When the agent does so next, or did not come to it yet.
@@ -248,6 +251,13 @@ pub struct JobStatus {
     /// The file that has waited longest for being written to its end, or for its marker.
     #[serde(default)]
     pub oldest_waiting: Option<Waiting>,
+}
+
+impl JobStatus {
+    /// When it runs next where no clock says it.
+    pub const fn next_without_clock(&self) -> &'static str {
+        if self.is_watched { "as files appear" } else { "when asked" }
+    }
 }
 
 /// What a job does now.

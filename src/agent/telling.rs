@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{Config, secret};
-use crate::domain::{AuditReport, Job, JobName, Notify, RunReport, Scope, Server, Timestamp};
+use crate::domain::{AuditReport, Job, JobName, Notify, RunReport, Scope, Server, Timestamp, Zone};
 use crate::observe::{Alert, AlertKey, AlertKind, Alerts, Expected, Lost, News, Turn};
 use crate::outbound::{Context, Outbound};
 
@@ -77,9 +77,7 @@ impl Telling {
             });
             alerts.untold()
         });
-        for news in untold {
-            self.outbound.tell(news.clone(), receivers(config, &news));
-        }
+        self.tell(config, untold);
     }
 
     /// What is wrong now.
@@ -159,9 +157,16 @@ impl Telling {
 
     fn tell(&mut self, config: &Config, news: impl IntoIterator<Item = News>) {
         for news in news {
+            let news = News { zone: zone_of(config, &news), ..news };
             self.outbound.tell(news.clone(), receivers(config, &news));
         }
     }
+}
+
+/// By whose clock people are told of it: that of its job, where it has one, else that of the agent.
+fn zone_of(config: &Config, news: &News) -> Zone {
+    let job = news.job.as_ref().and_then(|job| config.jobs.get(job));
+    job.and_then(|job| job.timing.zone).unwrap_or(config.agent.zone)
 }
 
 /// Whether a job can still be found wrong in this way.

@@ -1,7 +1,7 @@
 //! Why a file could not be looked at, and what that means.
 
 use crate::domain::{Failure, FailureClass};
-use crate::remote::{FtpsError, Trouble};
+use crate::remote::{FtpsError, Trouble, plain};
 use crate::source::{PlaceError, SourceError};
 
 /// Why a file could not be looked at.
@@ -77,7 +77,7 @@ impl AuditError {
 /// An error with the causes beneath it, as one text.
 pub(super) fn described(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+    for cause in std::iter::successors(error.source(), |error| error.source()).map(plain) {
         // Some errors show what lies beneath them already.
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");

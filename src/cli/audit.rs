@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{self, StopSignals, until_stopped};
 use super::error::CliError;
+use super::fold::folded;
 use super::output::{Format, Loudness, Output};
 use super::watch::Watch;
 use crate::audit::Audit;
@@ -90,7 +91,7 @@ where
 fn told(report: &AuditReport, output: &Output) -> Result<(), CliError> {
     match output.format {
         Format::Text if output.loudness > Loudness::Quiet || report.exit() != Exit::Done => {
-            output.data(audit_summary(report))
+            output.data(folded(&audit_summary(report), 2, output.data_width))
         }
         // The report went to standard output; whoever reads the log must see the failure too.
         Format::Json if report.exit() != Exit::Done => {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::check_notify;
 use super::engine::{carrying, check_sendable};
 use super::error::CliError;
+use super::fold::folded;
 use super::output::{Format, Loudness, Output};
 use super::timing;
 use crate::clock::{Clock as _, SystemClock};
@@ -21,7 +22,7 @@ use crate::domain::{
     TlsMode, TlsVersion, VerifyPolicy,
 };
 use crate::observe::{count, escaped};
-use crate::remote::check_tls;
+use crate::remote::{check_tls, plain};
 use crate::source::{Filter, SourceRoot};
 
 /// Something that a run would stumble over.
@@ -148,7 +149,7 @@ fn check_server(server: &Server, findings: &mut Vec<Finding>) {
     }
     let mut readable = |key: &str, path: &Path| {
         if let Err(error) = fs::File::open(path) {
-            add(key, format!("{}: {error}", path.display()), None);
+            add(key, format!("{}: {}", path.display(), plain(&error)), None);
         }
     };
     server.trust.ca_file.iter().for_each(|path| readable("trust.ca_file", path));
@@ -167,7 +168,7 @@ fn check_server(server: &Server, findings: &mut Vec<Finding>) {
 }
 
 pub(super) fn chain(error: &dyn Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", plain(cause)))
 }
 
 fn check_source(job: &Job, findings: &mut Vec<Finding>) {
@@ -184,7 +185,7 @@ fn check_source(job: &Job, findings: &mut Vec<Finding>) {
             (Level::Error, text, "name the folder whose files are sent", Exit::Source)
         }
         Err(error) => {
-            let text = format!("{}: {error}", path.display());
+            let text = format!("{}: {}", path.display(), plain(&error));
             (Level::Error, text, "is it the right folder, and is its disk mounted?", Exit::Source)
         }
     };
@@ -252,21 +253,25 @@ impl Names {
     }
 }
 
+/// Columns of a label with the space behind it.
+const LABEL: usize = 10;
+
 fn tell(config: &Config, output: &Output) -> Result<(), CliError> {
     let number = |number: usize, thing| count(u64::try_from(number).unwrap_or(u64::MAX), thing);
     let servers = number(config.servers.len(), "server");
     let jobs = number(config.jobs.len(), "job");
-    output.data(format_args!("{}: {servers}, {jobs}", config.path.display()))?;
-    output.data(format_args!("state: {}", config.agent.state_dir.display()))?;
+    let tell = |text: &str| output.data(folded(text, LABEL, output.data_width));
+    tell(&format!("{}: {servers}, {jobs}", config.path.display()))?;
+    tell(&format!("state: {}", config.agent.state_dir.display()))?;
     let told = check_notify::in_words(&config.agent.notify, "\ntells of all jobs: ");
     if !told.is_empty() {
-        output.data(told.trim_start())?;
+        tell(told.trim_start())?;
     }
     for job in config.jobs.values() {
         if let Some(server) = config.servers.get(&job.server) {
             let times = timing::in_words(&job.timing, job.watch.as_ref(), SystemClock.now());
             let told = check_notify::in_words(&job.notify, "\n  tells     ");
-            output.data(format_args!("\n{}{times}{told}", job_in_words(job, server)))?;
+            tell(&format!("\n{}{times}{told}", job_in_words(job, server)))?;
         }
     }
     Ok(())

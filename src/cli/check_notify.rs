@@ -14,6 +14,7 @@ use crate::config::{Config, secret};
 use crate::domain::{Exit, FileNames, Notify, Occasion, Way};
 use crate::observe::News;
 use crate::outbound::{Outbound, described};
+use crate::remote::plain;
 
 /// Who is told of what: one line each, behind `lead`.
 pub(super) fn in_words(list: &[Notify], lead: &str) -> String {
@@ -48,7 +49,7 @@ pub(super) fn look(config: &Config, findings: &mut Vec<Finding>) {
             add(chain(&error), error.remedy());
         }
         if let Some(Err(error)) = ca_file.map(fs::File::open) {
-            add(format!("ca_file: {error}"), None);
+            add(format!("ca_file: {}", plain(&error)), None);
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
+use super::fold::wrapped;
 use super::output::{Colour, Format, Output};
 use super::{engine, select, trust};
 use crate::clock::SystemClock;
@@ -98,7 +99,7 @@ async fn examine_one(
 ) -> Result<Exit, CliError> {
     let server = remote.server();
     if output.format == Format::Text {
-        output.data(trust::wrapped(&heading(server, place), 2, output.data_width))?;
+        output.data(wrapped(&heading(server, place), 2, output.data_width))?;
     }
     // A reader who is gone does not keep the walk from cleaning up.
     let mut written = Ok(());
@@ -141,7 +142,7 @@ async fn examine_one(
         output.data(format_args!("  What is known of {}, and what jobs make of it:", server.name))?;
     }
     for row in &known {
-        let text = trust::wrapped(&escaped(&row.text), INDENT, output.data_width);
+        let text = wrapped(&escaped(&row.text), INDENT, output.data_width);
         output.data(format_args!("      {:<15}  {text}", row.title))?;
     }
     if !known.is_empty() && !state.is_dir() {
@@ -150,7 +151,7 @@ async fn examine_one(
              makes it, for the user who starts it.",
             escaped(&state.display().to_string())
         );
-        output.data(format_args!("  {}", trust::wrapped(&text, 2, output.data_width)))?;
+        output.data(format_args!("  {}", wrapped(&text, 2, output.data_width)))?;
     }
     if exit == Exit::Done {
         output.data(format_args!("  All that jobs need works on {}.", server.name))?;
@@ -202,7 +203,7 @@ fn tell_untried(untried: &mut Vec<&'static str>, output: &Output) -> Result<(), 
     if titles.is_empty() {
         return Ok(());
     }
-    let titles = trust::wrapped(&titles, INDENT, output.data_width);
+    let titles = wrapped(&titles, INDENT, output.data_width);
     output.data(format_args!("  {}  {:<15}  {titles}", output.mark("--", Colour::Yellow), "not tried"))
 }
 
@@ -214,10 +215,10 @@ fn line(finding: &Finding, output: &Output) -> String {
         Outcome::Failed(_) => ("!!", Colour::Red),
     };
     let width = output.data_width;
-    let text = trust::wrapped(&escaped(&finding.text), INDENT, width);
+    let text = wrapped(&escaped(&finding.text), INDENT, width);
     let mut line = format!("  {}  {:<15}  {text}", output.mark(mark, colour), finding.check.title());
     if let Some(help) = &finding.help {
-        let help = trust::wrapped(&format!("help: {}", escaped(help)), INDENT, width);
+        let help = wrapped(&format!("help: {}", escaped(help)), INDENT, width);
         line.extend(["\n", &" ".repeat(INDENT), &help]);
     }
     line

@@ -12,6 +12,7 @@ mod check_notify;
 mod doctor;
 mod engine;
 mod error;
+mod fold;
 mod history;
 mod ledger;
 mod log;

@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::args::Arguments;
 use super::error::CliError;
+use super::fold::{HELP, broken, folded};
 use crate::config::ConfigError;
+use crate::remote::plain;
 
 /// How data is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,9 @@ enum Tints {
     Terminal,
 }
 
+/// Columns at which a complaint that is too long goes on.
+const HANG: usize = 4;
+
 /// Where everything that is printed goes through.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
@@ -51,6 +56,8 @@ pub(super) struct Output {
     data_tints: Tints,
     /// The columns of the terminal to which data goes; none where it goes elsewhere.
     pub(super) data_width: Option<usize>,
+    /// The same for what is told on standard error; none with JSON.
+    width: Option<usize>,
 }
 
 /// The colours that are used.
@@ -94,7 +101,8 @@ impl Output {
             bars: MultiProgress::with_draw_target(target),
             tints,
             data_tints,
-            data_width: data_width(),
+            data_width: columns(&io::stdout()),
+            width: columns(&io::stderr()).filter(|_| format == Format::Text),
         }
     }
 
@@ -131,33 +139,36 @@ impl Output {
     /// Tells of something unexpected, with what to do about it.
     pub(super) fn warning(&self, text: impl Display, remedy: Option<&str>) {
         if self.loudness >= Loudness::Normal {
-            self.tell(format_args!(
-                "nightferry: {}: {text}{}",
-                tinted("warning", Colour::Yellow, self.tints),
-                Help(remedy)
-            ));
+            self.complain("warning", Colour::Yellow, &text.to_string(), remedy);
         }
     }
 
     /// Tells of something that someone must mend, with what to do about it.
     pub(super) fn problem(&self, text: impl Display, remedy: Option<&str>) {
-        self.tell(format_args!(
-            "nightferry: {}: {text}{}",
-            tinted("error", Colour::Red, self.tints),
-            Help(remedy)
-        ));
+        self.complain("error", Colour::Red, &text.to_string(), remedy);
+    }
+
+    fn complain(&self, level: &'static str, colour: Colour, text: &str, remedy: Option<&str>) {
+        let before = "nightferry: : ".len() + level.len();
+        // Its words begin behind these on the first line only.
+        let (first, rest) = text.split_once('\n').map_or((text, None), |(first, rest)| (first, Some(rest)));
+        let first = broken(first, before, HANG, self.width);
+        let rest = rest.map(|rest| format!("\n{}", folded(rest, HANG, self.width))).unwrap_or_default();
+        let help = remedy.map(|remedy| folded(&format!("\n    {HELP}{remedy}"), HANG, self.width));
+        let help = help.unwrap_or_default();
+        self.tell(format_args!("nightferry: {}: {first}{rest}{help}", tinted(level, colour, self.tints)));
     }
 
     /// Tells why the command did not do what it was asked for.
     pub(super) fn error(&self, error: &CliError) {
         if let CliError::Config(ConfigError::Invalid(problems)) = error {
-            self.tell(format_args!("{problems}"));
+            self.tell(format_args!("{}", folded(&problems.to_string(), HANG, self.width)));
             return self.problem("the configuration has mistakes; nothing was done", None);
         }
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
-            let beneath = error.to_string();
+            let beneath = plain(error);
             // Some errors show what lies beneath them already.
             if !text.contains(&beneath) {
                 text.extend([": ", &beneath]);
@@ -178,9 +189,9 @@ impl Output {
     }
 }
 
-fn data_width() -> Option<usize> {
-    let stdout = io::stdout();
-    let told = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+/// The columns of a terminal.
+fn columns(stream: &(impl io::IsTerminal + std::os::fd::AsFd)) -> Option<usize> {
+    let told = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten();
     told.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
@@ -188,14 +199,5 @@ fn tinted(word: &'static str, colour: Colour, tints: Tints) -> String {
     match tints {
         Tints::Terminal => format!("\x1b[1;{}m{word}\x1b[0m", colour.code()),
         Tints::Never => word.to_owned(),
-    }
-}
-
-/// The line with the remedy.
-struct Help<'a>(Option<&'a str>);
-
-impl Display for Help<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |remedy| write!(f, "\n    help: {remedy}"))
     }
 }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::error::CliError;
+use super::fold::wrapped;
 use super::output::{Format, Loudness, Output};
 use super::person::person;
-use super::trust::wrapped;
 use super::{engine, restore, select};
 use crate::config::{Config, nearest};
 use crate::delivery::{PresumedFile, SourceNow, Undecided, decide, undecided};

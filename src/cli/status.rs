@@ -5,6 +5,7 @@ use chrono::Local;
 use super::asked::refused;
 use super::engine;
 use super::error::CliError;
+use super::fold::folded;
 use super::output::{Format, Output};
 use crate::agent::{
     AlertStatus, Client, History, JobState, JobStatus, LookBack, Readiness, Request, RunEntry, ServerStatus,
@@ -19,6 +20,9 @@ use crate::remote::own_certificate_good_until;
 /// From when on a certificate is to be renewed soon: time enough to ask a partner for it.
 const CERTIFICATE_SOON_DAYS: i64 = 30;
 
+/// Columns by which a line that is too long goes on further right.
+const HANG: usize = 2;
+
 /// Shows what the agent says of itself and its jobs; where none runs, what the ledger says.
 pub(super) fn run(config: &Config, output: &Output) -> Result<Exit, CliError> {
     let status = match Client::connect(&config.agent.state_dir)? {
@@ -27,7 +31,7 @@ pub(super) fn run(config: &Config, output: &Output) -> Result<Exit, CliError> {
     };
     match output.format {
         Format::Json => output.json(&status)?,
-        Format::Text => output.data(shown(&status))?,
+        Format::Text => output.data(folded(&shown(&status), HANG, output.data_width))?,
     }
     Ok(Exit::Done)
 }
@@ -54,6 +58,7 @@ fn from_ledger(config: &Config) -> Result<Status, CliError> {
             zone: job.timing.zone.map(|zone| zone.name().to_owned()),
             next_run: job.timing.next_runs(now).next(),
             next_try: None,
+            is_watched: job.watch.is_some(),
             watch: None,
             remembered: crate::domain::Triggers::default(),
             last_well: history.last_well(&job.name),
@@ -157,7 +162,8 @@ fn row(job: &JobStatus, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
         JobState::Running(_) => "running",
     };
     let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| at(time, zone));
-    let (last, next) = (time(job.last.as_ref().map(|last| last.began)), time(job.next_run));
+    let last = time(job.last.as_ref().map(|last| last.began));
+    let next = job.next_run.map_or_else(|| job.next_without_clock().to_owned(), |next| at(next, zone));
     let result = job.last.as_ref().map_or_else(|| "-".to_owned(), result);
     let mut lines = vec![format!("{:<20}  {state:<7}  {last:<15}  {next:<15}  {result}", job.job)];
     if let JobState::Running(run) = &job.state

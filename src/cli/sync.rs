@@ -3,6 +3,7 @@
 use super::asked::through_agent;
 use super::engine::{self, Synced};
 use super::error::CliError;
+use super::fold::folded;
 use super::output::{Format, Loudness, Output};
 use super::select;
 use super::watch::Watch;
@@ -45,7 +46,7 @@ pub(super) fn run(
 pub(super) fn closing_words(report: &RunReport, output: &Output) -> Result<(), CliError> {
     match output.format {
         Format::Text if output.loudness > Loudness::Quiet || report.exit() != Exit::Done => {
-            output.data(summary(report))?;
+            output.data(folded(&summary(report), 2, output.data_width))?;
         }
         // The report went to standard output; whoever reads the log must see the failure too.
         Format::Json if report.exit() != Exit::Done => output.problem(trouble(report), None),

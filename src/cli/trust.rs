@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::error::CliError;
+use super::fold::wrapped;
 use super::output::{Format, Output};
 use super::select;
 use crate::config::Config;
@@ -102,42 +103,4 @@ pub(super) fn as_json(facts: &CertificateFacts) -> Value {
 
 fn time(seconds: i64) -> String {
     Timestamp::from_unix(seconds, 0).to_utc().format("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// Text broken between words into lines of at most `width` columns, of which the first begins at
-/// column `indent` and the others are moved there. Not broken where there is no width.
-pub(super) fn wrapped(text: &str, indent: usize, width: Option<usize>) -> String {
-    let Some(width) = width else { return text.to_owned() };
-    let room = width.saturating_sub(indent).max(MIN_ROOM);
-    let (mut out, mut column) = (String::with_capacity(text.len()), 0);
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length > room {
-            out.extend(["\n", &" ".repeat(indent)]);
-            column = 0;
-        } else if column > 0 {
-            out.push(' ');
-            column += 1;
-        }
-        out.push_str(word);
-        column += length;
-    }
-    out
-}
-
-/// Fewest columns of wrapped text: on a narrower terminal it may as well break by itself.
-const MIN_ROOM: usize = 30;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_broken_between_words_and_never_within() {
-        let text = "one two three four five six seven eight nine";
-        assert_eq!(wrapped(text, 4, None), text);
-        assert_eq!(wrapped(text, 4, Some(34)), "one two three four five six\n    seven eight nine");
-        let long = "x".repeat(50);
-        assert_eq!(wrapped(&format!("a {long} b"), 2, Some(10)), format!("a\n  {long}\n  b"));
-    }
 }

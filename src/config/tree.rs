@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str, problems: &Collector) -> Option<Node> {
             Err(error) => {
                 // Where the parser gives up is often not below the key that it read last.
                 let (at, reason) = (position(*error.marker()), format!("not valid YAML: {}", error.info()));
-                let remedy = syntax_remedy(text, &error);
+                let remedy = Some(syntax_remedy(text, &error).to_owned());
                 problems.add(Problem { at, key_path: String::new(), reason, remedy });
                 return None;
             }
@@ -275,8 +275,33 @@ fn position(marker: saphyr_parser::Marker) -> Position {
     Position { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
-fn syntax_remedy(text: &str, error: &ScanError) -> Option<String> {
-    let line = text.lines().nth(error.marker().line().saturating_sub(1))?;
+fn syntax_remedy(text: &str, error: &ScanError) -> &'static str {
+    // The end of the file lies behind its last line.
+    let line = text.lines().nth(error.marker().line().saturating_sub(1)).unwrap_or_default();
     let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
-    indent.contains('\t').then(|| "indent with spaces; YAML does not take tabs".to_owned())
+    if indent.contains('\t') { NO_TABS } else { meant(error.info()) }
+}
+
+const NO_TABS: &str = "indent with spaces; YAML does not take tabs";
+
+/// What is most likely meant by what the parser could not read, by the parser's words for it: it has no
+/// kinds of errors.
+fn meant(info: &str) -> &'static str {
+    let any = |words: &[&str]| words.iter().any(|word| info.contains(word));
+    if any(&["tab"]) && !any(&["document"]) {
+        NO_TABS
+    } else if any(&["quoted scalar", "escape"]) {
+        "a text that begins with a quotation mark ends with the same; within \"…\" a backslash is written `\\\\`"
+    } else if any(&["flow"]) {
+        "what begins with `{` or `[` ends with `}` or `]`, and commas stand between its parts"
+    } else if any(&["unexpected character", "anchor", "alias", "plain scalar", "tag"]) {
+        "quote a text that begins with a sign: \"@…\""
+    } else if any(&["expected '-'", "block sequence", "block collection", "\"-\""]) {
+        "the `-` of one list begin in the same column, and a space follows each"
+    } else if any(&["expected key", "mapping", "':'", "simple key", "indentation", "illegal placement"]) {
+        "keys of one section begin in the same column, further right than its name, as `key: value`; a text with \
+         `: ` in it is quoted"
+    } else {
+        "compare these lines with jobs.example.yaml: keys of one section begin in the same column"
+    }
 }

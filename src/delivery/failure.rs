@@ -1,7 +1,7 @@
 //! Why a file was not delivered, and what that means for the file, the session and the run.
 
 use crate::domain::{FailureClass, Mismatch, RemotePath, SidecarNameError, Twin};
-use crate::remote::{FtpsError, Refusal, Trouble};
+use crate::remote::{FtpsError, Refusal, Trouble, plain};
 use crate::source::{RetireError, SourceError};
 use crate::state::StateError;
 
@@ -194,7 +194,7 @@ fn occupied(size: u64, known: bool) -> String {
 /// An error with the causes beneath it, as one text.
 pub(super) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+    for cause in std::iter::successors(error.source(), |error| error.source()).map(plain) {
         // Some errors show what lies beneath them already.
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");

@@ -58,6 +58,18 @@ pub struct AuditCounts {
     pub not_reached: u64,
 }
 
+impl AuditCounts {
+    /// Files of which the server was asked and which it told of.
+    pub const fn looked_at(&self) -> u64 {
+        self.proved + self.missing + self.changed + self.taken
+    }
+
+    /// Files that should have been looked at and were not.
+    pub const fn left_to_do(&self) -> u64 {
+        self.failed + self.not_reached
+    }
+}
+
 /// In what way a file on the server is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

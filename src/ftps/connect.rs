@@ -1,6 +1,5 @@
 //! TCP to a host by name: several addresses, tried one after the other with a head start each.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{FtpsError, Step};
 use super::login::{Milestone, Noted};
+use super::plain::Plain;
 use super::way::Family;
 
 /// How long an address is tried before the next one is tried beside it (RFC 8305, section 5): a
@@ -43,13 +43,14 @@ impl Causes {
     }
 }
 
-impl fmt::Display for Causes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (address, cause)) in self.0.iter().enumerate() {
-            let separator = if at == 0 { "" } else { ", " };
-            write!(f, "{separator}{}: {cause}", address.ip())?;
-        }
-        Ok(())
+impl Causes {
+    /// In words: each with its address, but for that of a host which is one by itself.
+    pub(super) fn in_words(&self, host: &str) -> String {
+        let words = self.0.iter().map(|(address, cause)| match address.ip().to_string() {
+            address if address == host => Plain(cause).to_string(),
+            address => format!("{address}: {}", Plain(cause)),
+        });
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -161,6 +162,26 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_cause_names_no_address_twice_and_no_number_of_the_system() {
+        let refused = |address: &str| {
+            let cause = io::Error::from(rustix::io::Errno::CONNREFUSED);
+            (SocketAddr::new(address.parse().unwrap(), 21), cause)
+        };
+        let silent = (SocketAddr::new("192.0.2.8".parse().unwrap(), 21), no_answer(Duration::from_secs(3)));
+        let shown = |host: &str, causes| {
+            FtpsError::Connect { host: host.to_owned(), port: 21, causes: Causes(causes) }.to_string()
+        };
+        let alone = shown("127.0.0.1", vec![refused("127.0.0.1")]);
+        assert!(alone.starts_with("cannot connect to 127.0.0.1 port 21 (Connection refused); "), "{alone}");
+        let alone = shown("::1", vec![refused("::1")]);
+        assert!(alone.starts_with("cannot connect to ::1 port 21 (Connection refused); "), "{alone}");
+        let named = shown("ftps.example", vec![refused("192.0.2.7"), silent]);
+        let wanted = "cannot connect to ftps.example port 21 (192.0.2.7: Connection refused, 192.0.2.8: no answer \
+                      within 3 s); ";
+        assert!(named.starts_with(wanted), "{named}");
+    }
+
     async fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -211,7 +232,7 @@ mod tests {
         let began = Instant::now();
         let causes = race(vec![dead, refused, dead], limit).await.unwrap_err();
         assert!(began.elapsed() < limit * 3, "{:?}", began.elapsed());
-        let text = causes.to_string();
+        let text = causes.in_words("");
         assert_eq!(causes.0.len(), 3, "{text}");
         assert!(
             text.contains("127.0.0.1: Connection refused") && text.contains("no answer within 0.3 s"),

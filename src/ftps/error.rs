@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::command::ArgumentError;
 use super::connect::Causes;
+use super::plain::Plain;
 use super::reply::{Reply, ReplyError, ReplyKind};
 use super::tls::{Offer, OwnCertificate, TlsError};
 use super::way::family_name;
@@ -62,7 +63,10 @@ pub enum OtherProtocol {
 #[derive(Debug, thiserror::Error)]
 pub enum FtpsError {
     /// The host name has no address.
-    #[error("cannot find the address of `{host}`: {source}; check `host` and this machine's name resolution")]
+    #[error(
+        "cannot find the address of {host}: {}; check `host` and this machine's name resolution",
+        Plain(source)
+    )]
     Resolve {
         /// The configured host.
         host: String,
@@ -81,7 +85,10 @@ pub enum FtpsError {
         other: IpAddr,
     },
     /// No address of the host takes a connection.
-    #[error("cannot connect to {host} port {port} ({causes}); check `host`, `port` and firewalls on the way")]
+    #[error(
+        "cannot connect to {host} port {port} ({}); check `host`, `port` and firewalls on the way",
+        causes.in_words(host)
+    )]
     Connect {
         /// The configured host.
         host: String,
@@ -105,7 +112,7 @@ pub enum FtpsError {
         step: Step,
     },
     /// The network failed.
-    #[error("the connection failed while {step}: {source}")]
+    #[error("the connection failed while {step}: {}", Plain(source))]
     Io {
         /// What was being done.
         step: Step,
@@ -202,8 +209,9 @@ pub enum FtpsError {
     },
     /// The passive port cannot be reached.
     #[error(
-        "cannot open the data connection to {address}, which {verb} named: {source}; are the server's passive \
-         ports open in the firewall?"
+        "cannot open the data connection to {address}, which {verb} named: {}; are the server's passive ports open \
+         in the firewall?",
+        Plain(source)
     )]
     DataConnect {
         /// What the port was asked for by.
@@ -240,7 +248,8 @@ pub enum FtpsError {
     },
     /// Active mode: no port can be listened at.
     #[error(
-        "cannot listen at {address} for data connections: {source}; `listen` must be an address of this machine"
+        "cannot listen at {address} for data connections: {}; `listen` must be an address of this machine",
+        Plain(source)
     )]
     Listen {
         /// The local address.

@@ -18,7 +18,7 @@ use super::summary::trouble;
 use super::text::{count, escaped};
 use crate::domain::{
     AuditCounts, AuditReport, Exit, Failure, FailureClass, JobName, Late, Occasion, Punctuality, RunReport,
-    Scope, ServerName, Timestamp,
+    Scope, ServerName, Timestamp, Zone,
 };
 
 /// What an alert is about.
@@ -305,6 +305,7 @@ impl Alert {
             server,
             since: Some(self.since),
             at: self.at,
+            zone: Zone::UTC,
             cause: Some(self.cause.clone()),
             report: None,
         }

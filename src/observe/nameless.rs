@@ -5,8 +5,33 @@ use std::collections::BTreeMap;
 use super::text::count;
 use crate::domain::{Failure, FailureClass, RunReport};
 
-/// What in a cause may stand between backticks: words of ours, not names.
-const OUR_WORDS: [&str; 3] = ["delete.", "nightferry ", "publish: direct"];
+/// What in a cause may stand between backticks: keys of the configuration, not names.
+const OUR_KEYS: [&str; 18] = [
+    "account",
+    "address_family",
+    "announce",
+    "connections",
+    "deadline",
+    "delete.marker",
+    "host",
+    "listen",
+    "mode: passive",
+    "password",
+    "port",
+    "ports",
+    "publish: direct",
+    "tls: explicit",
+    "tls: implicit",
+    "trust",
+    "username",
+    "window",
+];
+
+/// How what else may stand there begins: a key with its value, and commands.
+const OUR_BEGINNINGS: [&str; 3] = ["delete.max_files:", "delete.max_percent:", "nightferry "];
+
+/// Whose things our texts speak of: an apostrophe that quotes nothing.
+const OURS: [&str; 4] = ["job's", "machine's", "server's", "connection's"];
 
 /// What kind of trouble it is, in a few words.
 pub(super) const fn words(class: FailureClass) -> &'static str {
@@ -63,8 +88,11 @@ fn up_to_reply(cause: &str) -> &str {
 /// Whether a path or a quoted name stands in it: our texts quote names, and folders have a slash.
 fn may_name(cause: &str) -> bool {
     let quoted = cause.split('`').skip(1).step_by(2);
-    let mut strange = quoted.filter(|text| !OUR_WORDS.iter().any(|ours| text.starts_with(ours)));
-    strange.next().is_some() || cause.contains(['/', '\\', '"', '\''])
+    let is_ours =
+        |text: &str| OUR_KEYS.contains(&text) || OUR_BEGINNINGS.iter().any(|ours| text.starts_with(ours));
+    let mut strange = quoted.filter(|text| !is_ours(text));
+    let unquoting = OURS.iter().fold(cause.to_owned(), |cause, ours| cause.replace(ours, ""));
+    strange.next().is_some() || unquoting.contains(['/', '\\', '"', '\''])
 }
 
 #[cfg(test)]
@@ -86,6 +114,36 @@ mod tests {
                 Some("cannot connect to ftps.example:990: connection refused"),
             ),
             (FailureClass::Temporary, "connection lost while `smith.pdf` was sent", None),
+            (
+                FailureClass::Temporary,
+                "cannot connect to 127.0.0.1 port 990 (Connection refused); check `host`, `port` and firewalls on \
+                 the way",
+                Some(
+                    "cannot connect to 127.0.0.1 port 990 (Connection refused); check `host`, `port` and firewalls \
+                     on the way",
+                ),
+            ),
+            (
+                FailureClass::Temporary,
+                "waiting for the server's greeting took longer than 30 s; it may want `tls: implicit`, or another \
+                 port",
+                Some(
+                    "waiting for the server's greeting took longer than 30 s; it may want `tls: implicit`, or \
+                     another port",
+                ),
+            ),
+            (
+                FailureClass::Temporary,
+                "cannot open the data connection to 192.0.2.7:4000, which PASV named: Connection refused; are the \
+                 server's passive ports open in the firewall?",
+                Some(
+                    "cannot open the data connection to 192.0.2.7:4000, which PASV named: Connection refused; are \
+                     the server's passive ports open in the firewall?",
+                ),
+            ),
+            (FailureClass::Temporary, "connection lost: 'smith.pdf' was sent", None),
+            (FailureClass::Temporary, "connection lost while `host smith.pdf` was sent", None),
+            (FailureClass::Source, "`delete.smith.pdf` cannot be read", None),
             (FailureClass::Source, "`smith.pdf` cannot be read: permission denied", None),
             (FailureClass::Source, "the source folder /srv/Smith does not exist", None),
             (

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::summary::{MAX_FILES_NAMED, summary_for};
 use super::text::escaped;
-use crate::domain::{Exit, FileNames, JobName, Occasion, RunReport, ServerName, Timestamp};
+use crate::domain::{Exit, FileNames, JobName, Occasion, RunReport, ServerName, Timestamp, Zone};
 
 /// The version of the JSON in messages; keys may be added to it without another one.
 const VERSION: u16 = 1;
@@ -31,6 +31,8 @@ pub struct News {
     pub since: Option<Timestamp>,
     /// When it happened.
     pub at: Timestamp,
+    /// By whose clock people are told when.
+    pub zone: Zone,
     /// What is or was the matter.
     pub cause: Option<Cause>,
     /// The run that showed it.
@@ -146,6 +148,7 @@ impl News {
             server: None,
             since: None,
             at,
+            zone: Zone::UTC,
             cause: None,
             report: None,
         }
@@ -163,6 +166,7 @@ impl News {
             server: None,
             since: None,
             at,
+            zone: Zone::UTC,
             cause: Some(Cause::plain(text)),
             report: None,
         }
@@ -248,9 +252,9 @@ impl News {
             text.extend([format!("\n{label}: {}.\n", escaped(cause.text(names)))]);
         }
         if let Some(since) = self.since {
-            text.extend([format!("Since: {}", since.to_seconds())]);
+            text.extend([format!("Since: {}", self.zone.shown(since))]);
             if self.turn == Turn::WellAgain {
-                text.extend([format!("; over: {}", self.at.to_seconds())]);
+                text.extend([format!("; over: {}", self.zone.shown(self.at))]);
             }
             text.push('\n');
         }

@@ -14,8 +14,10 @@ use crate::domain::{AgentId, Digest, JobName, Late, Punctuality, Timestamp};
 pub struct Rounds {
     /// Since when there was something to look at.
     known_since: Timestamp,
-    /// When everything was last looked at.
+    /// When nothing was last left to be looked at.
     whole: Option<Timestamp>,
+    /// When everything was last looked at, and there was something.
+    seen: Option<Timestamp>,
     /// When a round last ended, whatever it reached.
     last: Option<Timestamp>,
 }
@@ -25,6 +27,8 @@ pub struct Rounds {
 pub enum Coverage {
     /// Each file was looked at.
     Whole,
+    /// There was none, so that no server was asked.
+    Nothing,
     /// Some were not: the server did not answer, or the time was over.
     Part,
 }
@@ -44,20 +48,22 @@ const FURTHEST_AHEAD: Duration = Duration::from_hours(24);
 impl Rounds {
     /// Of a job that is known since then, and was never verified.
     pub const fn from(known_since: Timestamp) -> Self {
-        Self { known_since, whole: None, last: None }
+        Self { known_since, whole: None, seen: None, last: None }
     }
 
     /// Takes in the end of a round, or of a verify that a person asked for.
     pub const fn ended(&mut self, at: Timestamp, coverage: Coverage) {
         self.last = Some(at);
-        if matches!(coverage, Coverage::Whole) {
-            self.whole = Some(at);
+        match coverage {
+            Coverage::Whole => (self.whole, self.seen) = (Some(at), Some(at)),
+            Coverage::Nothing => self.whole = Some(at),
+            Coverage::Part => {}
         }
     }
 
-    /// When everything was last looked at.
-    pub const fn whole(&self) -> Option<Timestamp> {
-        self.whole
+    /// When everything was last looked at, and there was something.
+    pub const fn seen(&self) -> Option<Timestamp> {
+        self.seen
     }
 
     /// When the next round is due, by the clock as it is now. It may lie in the past.
@@ -84,7 +90,7 @@ impl Rounds {
         }
         let was_tried = self.last.is_some_and(|last| last > from);
         if was_tried || due_since.is_some_and(|since| now.since(since) >= part) {
-            Punctuality::Late(Late::NotVerified { last: self.whole })
+            Punctuality::Late(Late::NotVerified { last: self.seen })
         } else {
             Punctuality::Open
         }
@@ -229,5 +235,19 @@ mod tests {
         assert_eq!(rounds.punctuality(WEEK, Some(at(18 * DAY)), at(21 * DAY)), is_late);
         // A clock that was put back knows of no lateness.
         assert_eq!(rounds.punctuality(WEEK, None, at(DAY)), Punctuality::Met);
+    }
+
+    #[test]
+    fn a_round_with_nothing_to_look_at_puts_the_next_one_off_and_shows_nothing() {
+        let mut rounds = Rounds::from(at(0));
+        rounds.ended(at(7 * DAY), Coverage::Nothing);
+        assert_eq!(rounds.seen(), None);
+        assert!(rounds.next(WEEK, agent(1), &job(), at(7 * DAY)) >= at(13 * DAY));
+        assert_eq!(rounds.punctuality(WEEK, None, at(16 * DAY)), Punctuality::Met);
+        let late = Punctuality::Late(Late::NotVerified { last: None });
+        assert_eq!(rounds.punctuality(WEEK, Some(at(14 * DAY)), at(17 * DAY)), late);
+        rounds.ended(at(17 * DAY), Coverage::Whole);
+        rounds.ended(at(24 * DAY), Coverage::Nothing);
+        assert_eq!(rounds.seen(), Some(at(17 * DAY)));
     }
 }

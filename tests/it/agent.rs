@@ -10,6 +10,7 @@ mod root;
 mod rounds;
 mod status_page;
 mod stops;
+mod words;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};

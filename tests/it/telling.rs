@@ -281,8 +281,13 @@ fn mail_goes_over_tls_only_and_says_what_to_do() {
              smtp: {{host: localhost, port: {port}, tls: {tls}, username: u, password: {{env: NF_HOOK}}, ca_file: mail.pem}}\n"
         );
         home.configure(&server, STRANGER, &mail);
+        let file = home.path().join("jobs.yaml");
+        let yaml = fs::read_to_string(&file).unwrap();
+        fs::write(&file, yaml.replace("destination: /in", "destination: /in, timezone: Asia/Tokyo")).unwrap();
         home.sync(7);
         let said = mails.recv_timeout(ARRIVES).unwrap();
+        let since = said.lines().find(|line| line.contains("Since: ")).unwrap();
+        assert!(since.trim_end().ends_with(" JST"), "by the job's clock: {since}");
         let in_clear: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("C ")).collect();
         let in_clear_only =
             in_clear.iter().all(|line| line.starts_with("EHLO") || line.starts_with("STARTTLS"));

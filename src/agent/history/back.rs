@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{History, MAX_FILES_NAMED};
 use crate::domain::{
-    Counts, Deliveries, FailedFile, Failure, Job, JobName, Record, RunId, RunStarted, Timestamp, Timing,
+    AuditCounts, Counts, Deliveries, FailedFile, Failure, Job, JobName, Record, RunId, RunStarted, Timestamp,
+    Timing,
 };
 use crate::state::{Backward, Further, LedgerLine, State, StateError, read_ledger_back};
 
@@ -84,6 +85,11 @@ pub(super) enum Step {
         files: u64,
         named: Vec<FailedFile>,
     },
+    /// What a run came to that was begun for something else than delivery; its end follows.
+    Audited {
+        run: RunId,
+        counts: AuditCounts,
+    },
     Finished {
         run: RunId,
         counts: Counts,
@@ -120,6 +126,7 @@ impl Backward for Gathered {
         let step = match line.record {
             Record::RunStarted(started) => Step::Started(started.clone()),
             Record::Scheduled(scheduled) => Step::Scheduled(scheduled.job.clone()),
+            Record::Audited(audited) => Step::Audited { run: audited.run, counts: audited.counts },
             Record::RunFinished(finished) => Step::Finished {
                 run: finished.run,
                 counts: finished.counts,

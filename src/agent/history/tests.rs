@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::domain::{
-    Expectation, Factor, Failed, FailureClass, Leftovers, Record, RunFinished, Target, Timing, Trigger,
+    AuditCounts, Audited, Expectation, Factor, Failed, FailureClass, Leftovers, Record, RunFinished, Target,
+    Timing, Trigger,
 };
 use crate::state::read_run;
 use crate::state::tests::open_in_small_segments;
@@ -214,4 +215,57 @@ fn what_jobs_did_of_late_is_read_only_as_far_back_as_it_counts() {
     assert_eq!(known.last(&often), all.last(&often));
     assert_eq!(known.last_well(&often), all.last_well(&often), "the last run failed, the one before did not");
     assert!(known.last_well(&often) < known.last(&often).unwrap().ended);
+}
+
+/// Ledgers in which one verify came to this, as the history tells of them.
+fn verified(counts: AuditCounts, stopped: Option<Failure>) -> (Option<Timestamp>, RunEntry) {
+    let folder = tempfile::tempdir().unwrap();
+    let day = Arc::new(Day(AtomicI64::new(1)));
+    let state = open_in_small_segments(folder.path(), day.clone());
+    let target = Target {
+        source: "/srv/offsite".into(),
+        host: "h".into(),
+        port: 21,
+        user: "u".into(),
+        destination: "/in".into(),
+    };
+    let (name, now) = (job("offsite"), day.now());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let run = state.start_audit(&name, &target, AuditKind::Verify).await.unwrap().run;
+        let audited = Audited { run, audit: AuditKind::Verify, counts, proofs: BTreeMap::new() };
+        let finished = RunFinished {
+            run,
+            counts: Counts { failed: counts.failed, not_reached: counts.not_reached, ..Counts::default() },
+            stopped,
+            leftovers: Leftovers::AllStaged,
+            source: None,
+            mounts: None,
+        };
+        let records = vec![Record::Audited(audited), Record::RunFinished(finished)];
+        state.commit(target.id(), records).await.unwrap();
+    });
+    state.close().unwrap();
+    let look = LookBack::new(name.clone(), &Timing::default(), now);
+    let last = History::of_jobs(folder.path(), vec![look]).unwrap().last_verified(&name);
+    (last, runs(folder.path(), None, 1).unwrap().remove(0))
+}
+
+/// Where nothing was delivered yet, a verify asks no server.
+#[test]
+fn a_verify_that_looked_at_nothing_shows_nothing_of_the_server() {
+    let none = AuditCounts::default();
+    for (counts, shows) in [
+        (none, false),
+        // For a person to settle: not looked at.
+        (AuditCounts { kept: 2, ..none }, false),
+        (AuditCounts { proved: 1, ..none }, true),
+        (AuditCounts { missing: 1, ..none }, true),
+        (AuditCounts { changed: 1, ..none }, true),
+        (AuditCounts { taken: 1, ..none }, true),
+        (AuditCounts { proved: 1, failed: 1, ..none }, false),
+        (AuditCounts { proved: 1, not_reached: 1, ..none }, false),
+    ] {
+        assert_eq!(verified(counts, None).0.is_some(), shows, "{counts:?}");
+    }
 }

@@ -75,10 +75,10 @@ impl Supervisor {
             Err(error) => return self.broke(&error),
         };
         let now = self.clock.now();
-        let AuditCounts { missing, changed, failed, not_reached, .. } = report.counts;
+        let AuditCounts { missing, changed, .. } = report.counts;
         if let Some(keeper) = self.keepers.get_mut(name) {
             if let Some(past) = keeper.past.as_mut() {
-                past.verified(now, report.stopped.as_ref(), failed + not_reached);
+                past.verified(now, report.stopped.as_ref(), &report.counts);
             }
             if missing + changed > 0 {
                 // It follows the round that just ended.
@@ -93,7 +93,7 @@ impl Supervisor {
         error!(job = %name, "A part of the program failed while it verified; please report it.");
         let now = self.clock.now();
         if let Some(past) = self.keepers.get_mut(name).and_then(|keeper| keeper.past.as_mut()) {
-            past.verified(now, None, 1);
+            past.verified(now, None, &AuditCounts { not_reached: 1, ..AuditCounts::default() });
         }
     }
 

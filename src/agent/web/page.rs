@@ -202,10 +202,7 @@ fn row(job: &JobStatus, now: Timestamp, zone: Zone) -> String {
     let mood = mood(job);
     let at = |at: Option<Timestamp>, none: &str| at.map_or_else(|| none.to_owned(), |at| time(at, now, zone));
     let last = at(job.last.as_ref().map(|last| last.began), "not yet");
-    let next = match (&job.watch, job.next_run) {
-        (Some(_), None) => "as files appear".to_owned(),
-        (_, next) => at(next, "when asked"),
-    };
+    let next = at(job.next_run, job.next_without_clock());
     let result = job.last.as_ref().map_or_else(|| "–".to_owned(), |last| text(words::result(last)));
     // The next run has a column of its own.
     let below = going_on(&JobStatus { next_run: None, ..(*job).clone() }, now, zone);

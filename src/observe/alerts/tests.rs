@@ -151,7 +151,7 @@ fn our_own_certificate_is_told_of_beside_the_servers() {
 /// nothing comes, and once the agent is off for two days.
 #[test]
 fn thirty_days_of_expectations_are_told_once_each() {
-    let zone: crate::domain::Zone = "America/New_York".parse().unwrap();
+    let zone: Zone = "America/New_York".parse().unwrap();
     let schedule = Schedule {
         expression: "0 17 * * Mon-Fri".parse().unwrap(),
         zone,

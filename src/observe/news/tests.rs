@@ -48,6 +48,13 @@ fn a_test_message_cannot_be_taken_for_another() {
     assert_eq!(news.json("clinic-1", FileNames::Withheld)["event"], "test");
 }
 
+#[test]
+fn times_are_those_of_the_jobs_clock() {
+    let zone: Zone = "America/New_York".parse().unwrap();
+    let text = News { zone, ..broke() }.text("clinic-1", FileNames::Withheld);
+    assert!(text.contains("\nSince: Fri 2026-11-20 12:00:03 EST\n"), "{text}");
+}
+
 /// What a person reads of everything but runs.
 #[test]
 fn each_kind_of_trouble_reads_well() {

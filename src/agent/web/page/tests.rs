@@ -16,6 +16,7 @@ fn job(name: &str) -> JobStatus {
         zone: None,
         next_run: Some(at(7_300)),
         next_try: None,
+        is_watched: false,
         watch: None,
         remembered: Triggers::default(),
         last: Some(entry(name, Counts { delivered: 12, ..Counts::default() })),
@@ -37,6 +38,7 @@ fn entry(name: &str, counts: Counts) -> RunEntry {
         began: at(-3_660),
         ended: Some(at(-3_600)),
         counts,
+        audited: None,
         stopped: None,
         failed: Vec::new(),
     }
@@ -178,7 +180,7 @@ fn a_page_in_every_state_reads_well() {
         },
     });
     let mut waiting = job("scans");
-    waiting.watch = Some("watching 3 folders".into());
+    (waiting.is_watched, waiting.watch) = (true, Some("watching 3 folders".into()));
     waiting.next_run = None;
     let cause = WaitCause::NoMarker { marker: "a.pdf.done".into() };
     waiting.oldest_waiting = Some(Waiting { name: "a.pdf".into(), since: at(-7_300), cause });
@@ -247,4 +249,20 @@ fn a_page_loads_nothing_from_elsewhere() {
         assert!(!page.contains(word), "{word}");
     }
     assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
+}
+
+/// Also where names of files are not shown, and what it watches with them.
+#[test]
+fn a_watched_job_runs_as_files_appear() {
+    let mut watched = job("scans");
+    (watched.next_run, watched.is_watched) = (None, true);
+    watched.watch = Some("watching 3 folders".into());
+    let mut asked = job("asked");
+    asked.next_run = None;
+    let status = status(vec![watched, asked]);
+    for status in [status.clone(), status.without_file_names()] {
+        let page = shown(&status);
+        assert_eq!(page.matches("as files appear").count(), 1, "{page}");
+        assert_eq!(page.matches("when asked").count(), 1, "{page}");
+    }
 }

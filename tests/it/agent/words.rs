@@ -1,0 +1,87 @@
+//! What `status` and `history` say to people.
+
+use super::*;
+
+/// The result of each run, behind its job.
+fn results(history: &str) -> Vec<String> {
+    let rows = history.lines().skip(1).map(|row| row.rsplit("  ").next().unwrap().to_owned());
+    rows.collect()
+}
+
+#[test]
+fn every_run_has_a_result() {
+    let server = Server::builder().start().unwrap();
+    let home = Home::new(&[("office", &server)], ONE);
+    home.write("one/a.txt", b"a");
+    // Nothing was delivered yet: no server is asked, and nothing is known of it.
+    assert_eq!(home.run(&["verify"]).0, 0);
+    assert_eq!(home.status()["jobs"][0]["last_verified"], Value::Null);
+    let (_, table, _) = home.run(&["status"]);
+    assert!(!table.contains("server verified"), "{table}");
+
+    assert_eq!(home.run(&["sync"]).0, 0);
+    assert_eq!(home.run(&["adopt", "one"]).0, 0);
+    let restored = home.path().join("restored");
+    let (code, _, stderr) = home.run(&["restore", "one", "--to", restored.to_str().unwrap()]);
+    assert_eq!(code, 0, "{stderr}");
+    fs::remove_file(server.root().join("in/a.txt")).unwrap();
+    assert_eq!(home.run(&["verify"]).0, 6);
+    let (_, history, _) = home.run(&["history"]);
+    assert_eq!(
+        results(&history),
+        [
+            "verify: nothing to look at",
+            "1 file sent",
+            "adopt: 1 known already",
+            "restore: 1 restored",
+            "verify: 1 missing"
+        ]
+    );
+    assert!(home.status()["jobs"][0]["last_verified"].is_string());
+    let (_, shown, _) = home.run(&["history", "show", "5"]);
+    assert!(shown.contains("missing    a.txt") && shown.ends_with("ended      1 missing\n"), "{shown}");
+    let (_, shown, _) = home.run(&["history", "show", "1"]);
+    assert!(shown.ends_with("ended      nothing to look at\n"), "{shown}");
+}
+
+#[test]
+fn a_stopped_run_tells_what_it_did_not_reach() {
+    let server = Server::builder().start().unwrap();
+    let home = Home::new(&[("office", &server)], ONE);
+    home.write("one/a.txt", b"a");
+    home.write("one/b.txt", b"b");
+    // Nobody listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = home.path().join("jobs.yaml");
+    let yaml = fs::read_to_string(&file).unwrap();
+    fs::write(&file, yaml.replace(&format!("port: {}", server.port()), &format!("port: {closed}"))).unwrap();
+    let (code, stdout, _) = home.run(&["sync"]);
+    assert_eq!(code, 5, "{stdout}");
+    assert!(stdout.contains(": Connection refused);") && !stdout.contains("os error"), "{stdout}");
+    let (_, shown, _) = home.run(&["history", "show", "1"]);
+    let ended = shown.lines().last().unwrap();
+    assert!(ended.contains("ended      0 sent, 2 not reached; stopped: cannot connect to"), "{shown}");
+    let (_, history, _) = home.run(&["history"]);
+    assert_eq!(results(&history), ["stopped, 0 sent"]);
+}
+
+#[test]
+fn the_next_run_is_told_in_words_where_no_clock_says_it() {
+    let server = Server::builder().start().unwrap();
+    let watched =
+        format!("{ONE}  two: {{source: two, server: office, destination: /two, watch: {{settle: 300ms}}}}\n");
+    let home = Home::new(&[("office", &server)], &watched);
+    home.write("one/a.txt", b"a");
+    home.write("two/a.txt", b"a");
+    let told = |table: &str| {
+        let row = |job: &str| table.lines().find(|row| row.starts_with(job)).unwrap().to_owned();
+        assert!(row("one").contains("  when asked "), "{table}");
+        assert!(row("two").contains("  as files appear "), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    };
+    told(&home.run(&["status"]).1);
+    let agent = home.agent();
+    told(&home.run(&["status"]).1);
+    agent.end();
+    told(&home.run(&["status"]).1);
+}
