@@ -2,7 +2,7 @@
 
 mod back;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

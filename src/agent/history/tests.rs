@@ -39,7 +39,7 @@ fn job(name: &str) -> JobName {
 
 /// A ledger of many segments over 600 days, of a job that runs often, of one that runs rarely, and of one
 /// that ran well until 50 days ago. Returns the day after it.
-fn long_ago(folder: &Path) -> Timestamp {
+pub(in crate::agent) fn long_ago(folder: &Path) -> Timestamp {
     long_ago_because(folder, "no")
 }
 

@@ -99,7 +99,6 @@ impl Supervisor {
         }
         if let Some(past) = keeper.past.as_mut() {
             past.add(&entry);
-            past.left_waiting(&report, &running.scope, now);
         }
         keeper.last = Some(entry);
         match running.watched.guard() {
