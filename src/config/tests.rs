@@ -419,3 +419,94 @@ fn relative_paths_are_the_same_however_the_file_is_named() {
         assert_eq!(source, &home.join("etc/s"), "{name}");
     }
 }
+
+/// The places of all mistakes of a file, in its order.
+fn mistaken(file: &str) -> Vec<String> {
+    let problems = parse(file.as_bytes(), Path::new(PATH), Some(PathBuf::from("/state"))).expect_err(file);
+    problems.into_iter().map(|problem| problem.key_path).collect()
+}
+
+#[test]
+fn no_mistake_hides_another() {
+    let agent =
+        |keys: &str, rest: &str| rest.replace("version: 1\n", &format!("version: 1\nagent: {{{keys}}}\n"));
+    let job = |keys: &str| with_job(&format!("    {}\n", keys.replace("; ", "\n    ")));
+    let server = |keys: &str| with_server(&format!("    password: {{env: P}}\n    {keys}\n"));
+    let mut hidden = Vec::new();
+    let wrong_job = job("mode: mirrored; schedule: \"0 17 * * *\"; window: [\"8-18\"]");
+    for (file, places) in [
+        // The zone is that of servers and jobs too, and nothing is said of the system's in its place.
+        (
+            agent("timezone: Berlin", &wrong_job),
+            vec!["agent.timezone", "jobs.reports.mode", "jobs.reports.window[0]"],
+        ),
+        (
+            agent("timezone: Berlin", &server("bandwidth: {limit: 5}")),
+            vec!["agent.timezone", "servers.vault.bandwidth.limit"],
+        ),
+        (
+            agent("state_dir: ~/s, log: {level: all}, status: x, metrics_file: ~/m", &with_job("")),
+            vec!["agent.state_dir", "agent.log.level", "agent.status", "agent.metrics_file"],
+        ),
+        (
+            agent("status: {address: \"0.0.0.0:1\", file_names: x}", &with_job("")),
+            vec!["agent.status.file_names", "agent.status"],
+        ),
+        // What does not go together is told beside what is wrong by itself.
+        (
+            job("timezone: Berlin; jitter: 5m; catch_up: true; unusual: 5"),
+            vec![
+                "jobs.reports.timezone",
+                "jobs.reports.jitter",
+                "jobs.reports.catch_up",
+                "jobs.reports.unusual",
+            ],
+        ),
+        (
+            job("schedule: \"* * * * *\"; jitter: 2m; deadline: soon; max_age: 1s"),
+            vec!["jobs.reports.deadline", "jobs.reports.max_age", "jobs.reports.jitter"],
+        ),
+        (
+            job(
+                "schedule: \"0 17 * * *\"; timezone: Berlin; window: [\"08:00-09:00\"]; expect: {by: \"16:00\"}",
+            ),
+            vec!["jobs.reports.timezone", "jobs.reports.window", "jobs.reports.expect"],
+        ),
+        (
+            job("after_delivery: delete; symlinks: follow; delete: {remote: trash}")
+                .replace("source: s", "source: ~/s"),
+            vec!["jobs.reports.source", "jobs.reports.symlinks", "jobs.reports.delete"],
+        ),
+        (
+            job("mode: drop; after_delivery: burn; delete: {remote: trash}"),
+            vec!["jobs.reports.after_delivery", "jobs.reports.delete"],
+        ),
+        (
+            job("notify: [{on: [sucess], names: perhaps}]"),
+            vec!["jobs.reports.notify[0]", "jobs.reports.notify[0].on[0]", "jobs.reports.notify[0].names"],
+        ),
+        (
+            server("data: {mode: activ, listen: here, announce: there, ports: 1-2, pasv_address: x}"),
+            vec![
+                "servers.vault.data.mode",
+                "servers.vault.data.listen",
+                "servers.vault.data.announce",
+                "servers.vault.data.ports",
+                "servers.vault.data.pasv_address",
+            ],
+        ),
+        (
+            server("bandwidth: {timezone: Berlin}"),
+            vec!["servers.vault.bandwidth.timezone", "servers.vault.bandwidth"],
+        ),
+    ] {
+        let (mut found, mut places) =
+            (mistaken(&file), places.into_iter().map(String::from).collect::<Vec<_>>());
+        found.sort();
+        places.sort();
+        if found != places {
+            hidden.push(format!("{file}{found:?}, not {places:?}"));
+        }
+    }
+    assert!(hidden.is_empty(), "{}", hidden.join("\n"));
+}
