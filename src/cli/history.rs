@@ -9,7 +9,7 @@ use super::status::result;
 use crate::agent::{History, RunEntry};
 use crate::config::Config;
 use crate::domain::{Exit, JobName, Record, RunId, Zone};
-use crate::observe::{bytes, duration, escaped};
+use crate::observe::{bytes, count, duration, escaped};
 use crate::state::read_run;
 
 /// Shows the last runs, from the ledger, also while an agent writes to it.
@@ -62,8 +62,10 @@ pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit,
         }
         let told = match output.format {
             Format::Json => output.json(&json!({"at": line.at, "record": line.record})),
-            Format::Text => words(line.record)
-                .map_or(Ok(()), |words| output.data(format_args!("{}  {words}", zone.to_minutes(line.at)))),
+            Format::Text => {
+                let mut lines = skipped(line.record).into_iter().chain(words(line.record));
+                lines.try_for_each(|words| output.data(format_args!("{}  {words}", zone.to_minutes(line.at))))
+            }
         };
         failed = told.err();
     })?;
@@ -72,6 +74,19 @@ pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit,
         None if known => Ok(Exit::Done),
         None => Err(CliError::NoRun { run }),
     }
+}
+
+/// The files that a run skipped, which stand in the record of its end; and how many more there were.
+fn skipped(record: &Record) -> Vec<String> {
+    let Record::RunFinished(finished) = record else { return Vec::new() };
+    let named = finished.skipped.iter();
+    let mut lines: Vec<_> =
+        named.map(|file| format!("skipped    {}  {}", escaped(&file.name), escaped(&file.reason))).collect();
+    let more = finished.counts.skipped.saturating_sub(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+    if more > 0 {
+        lines.push(format!("skipped    {}, not named", count(more, "file")));
+    }
+    lines
 }
 
 /// What a record says to people; steps in between say nothing.

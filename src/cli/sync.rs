@@ -9,7 +9,7 @@ use super::watch::Watch;
 use crate::agent::Client;
 use crate::config::Config;
 use crate::domain::{Exit, RunId, RunReport};
-use crate::observe::{summary, trouble};
+use crate::observe::{detailed_summary, summary, trouble};
 
 /// Runs jobs one after another and says what came of each. Those who asked for silence hear of
 /// the runs that did not end well.
@@ -45,7 +45,8 @@ pub(super) fn run(
 pub(super) fn closing_words(report: &RunReport, output: &Output) -> Result<(), CliError> {
     match output.format {
         Format::Text if output.loudness > Loudness::Quiet || report.exit() != Exit::Done => {
-            output.data(summary(report))?;
+            let is_detailed = output.loudness >= Loudness::Verbose;
+            output.data(if is_detailed { detailed_summary(report) } else { summary(report) })?;
         }
         // The report went to standard output; whoever reads the log must see the failure too.
         Format::Json if report.exit() != Exit::Done => output.problem(trouble(report), None),

@@ -76,8 +76,15 @@ fn long_ago_because(folder: &Path, cause: &str) -> Timestamp {
                 let mut records: Vec<_> = files.map(Record::Failed).collect();
                 let counts = Counts { delivered: 3, failed, ..Counts::default() };
                 let leftovers = Leftovers::of(Vec::new());
-                let finished =
-                    RunFinished { run, counts, stopped: None, leftovers, source: None, mounts: None };
+                let finished = RunFinished {
+                    run,
+                    counts,
+                    stopped: None,
+                    leftovers,
+                    source: None,
+                    mounts: None,
+                    skipped: Vec::new(),
+                };
                 records.push(Record::RunFinished(finished));
                 state.commit(target.id(), records).await.unwrap();
             });
