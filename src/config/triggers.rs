@@ -67,7 +67,7 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>, mode: Option<Mode>)
         };
         match expression.clone().map(of) {
             Some(schedule) => {
-                check(&schedule, windows.as_ref(), daily.as_ref().and_then(Option::as_ref), job)
+                check(&schedule, windows.as_ref(), daily.as_ref().and_then(Option::as_ref), job);
             }
             None => refuse_without_schedule(job),
         }
