@@ -64,6 +64,11 @@ impl RunEntry {
         }
     }
 
+    /// Whether its job waits for room on the server.
+    pub fn is_parked(&self) -> bool {
+        self.ended.is_some() && self.counts.is_parked(self.stopped.as_ref())
+    }
+
     /// Whether it ended, and nothing is left for it to do.
     pub fn is_well(&self) -> bool {
         self.ended.is_some() && self.stopped.is_none() && self.counts.left_to_do() == 0

@@ -390,6 +390,10 @@ impl Book {
                 emit(file(path.clone(), FileProgress::Failed { failure: failure.clone() }));
                 self.failed(FailedFile::new(&path, failure));
             }
+            Outcome::NoRoom { path, failure } => {
+                counts.no_room += 1;
+                self.enter(Outcome::Failed { path, failure });
+            }
             Outcome::Retired { path, moved_to } => {
                 counts.retired += 1;
                 emit(file(path, FileProgress::Retired { moved_to }));

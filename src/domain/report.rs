@@ -142,6 +142,9 @@ pub struct Counts {
     pub attested: u64,
     /// Not delivered.
     pub failed: u64,
+    /// Of the failed ones: those for which the server had no room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_room: u64,
     /// To be sent, but the run ended before their turn.
     #[serde(default)]
     pub not_reached: u64,
@@ -164,10 +167,21 @@ pub struct Counts {
     pub not_removed: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Counts {
     /// Files with which someone or a later run has something to do.
     pub const fn left_to_do(&self) -> u64 {
         self.failed + self.presumed + self.retained + self.not_removed + self.not_reached
+    }
+
+    /// Whether the job is parked after a run that `stopped` so: the server had no room, and nothing graver is the
+    /// matter. Smaller files still go; the others wait until there is room.
+    pub fn is_parked(&self, stopped: Option<&Failure>) -> bool {
+        self.no_room > 0 && stopped.is_none_or(|failure| failure.class == FailureClass::Refused)
     }
 }
 
@@ -302,6 +316,11 @@ impl RunReport {
         if self.failed.len() < MAX_FAILED_FILES_NAMED {
             self.failed.push(file);
         }
+    }
+
+    /// Whether the job waits for room on the server.
+    pub fn is_parked(&self) -> bool {
+        self.counts.is_parked(self.stopped.as_ref())
     }
 
     /// Whether the run came to its end, and left nothing to do.

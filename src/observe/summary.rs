@@ -32,7 +32,7 @@ pub fn detailed_summary(report: &RunReport) -> String {
     text.push_str("\n  skipped:");
     text.extend(lines);
     if more > 0 {
-        text.push_str(&format!("\n    and {more} more"));
+        text.extend([format!("\n    and {more} more")]);
     }
     text
 }
@@ -56,6 +56,9 @@ pub(super) fn summary_for(report: &RunReport, of_files: FileNames) -> String {
         if number > 0 {
             lines.push(format!("  {number} {what}"));
         }
+    }
+    if report.is_parked() {
+        lines.push(format!("  parked: {}", parked(&report.counts)));
     }
     lines.extend(presumed(report, of_files));
     lines.extend(failed(report, of_files));
@@ -99,8 +102,17 @@ fn failed(report: &RunReport, of_files: FileNames) -> Vec<String> {
     lines
 }
 
+/// Where the server has no room: what that means for the job.
+pub fn parked(counts: &Counts) -> String {
+    format!(
+        "the server has no room for {}; smaller files are still sent, and an agent tries again within an hour",
+        count(counts.no_room, "file")
+    )
+}
+
 /// One line about a run that did not end well: its gravest cause.
 pub fn trouble(report: &RunReport) -> String {
+    let parked = if report.is_parked() { format!("{}: ", parked(&report.counts)) } else { String::new() };
     let cause = match (&report.stopped, report.failed.first()) {
         (Some(failure), _) => escaped(&failure.cause).into_owned(),
         (None, Some(file)) => {
@@ -121,7 +133,7 @@ pub fn trouble(report: &RunReport) -> String {
             format!("{files} cannot be proved to have arrived{first}; {}", advice(&report.job))
         }
     };
-    format!("{}: {cause}", report.job)
+    format!("{}: {parked}{cause}", report.job)
 }
 
 /// The presumed files by name, with the command to decide about them.

@@ -4,6 +4,7 @@ mod clock;
 mod descriptors;
 mod early;
 mod full;
+mod parked;
 mod place;
 mod real;
 mod root;
