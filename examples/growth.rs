@@ -216,6 +216,7 @@ impl Writer<'_> {
             leftovers,
             source: None,
             mounts: None,
+            skipped: Vec::new(),
         };
         Ok(self.state.commit(id, vec![Record::RunFinished(finished)]).await?)
     }

@@ -2,7 +2,7 @@
 
 mod back;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -67,6 +67,11 @@ impl RunEntry {
             stopped: report.stopped.clone(),
             failed: report.failed.iter().take(MAX_FILES_NAMED).cloned().collect(),
         }
+    }
+
+    /// Whether its job waits for room on the server.
+    pub fn is_parked(&self) -> bool {
+        self.ended.is_some() && self.counts.is_parked(self.stopped.as_ref())
     }
 
     /// Whether it ended, and nothing is left for it to do.

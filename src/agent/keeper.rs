@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::history::RunEntry;
+use super::history::{LookBack, RunEntry};
 use super::past::Past;
 use super::protocol::Told;
 use super::status::{JobState, JobStatus, RunStatus, Waiting};
@@ -34,8 +34,10 @@ pub(super) struct Keeper {
     pub(super) last: Option<RunEntry>,
     pub(super) last_well: Option<Timestamp>,
     pub(super) oldest_waiting: Option<Waiting>,
-    /// What is expected of it is held against this; `None` as long as the ledger is not read.
+    /// What of its past is known; `None` as long as the ledger was never read.
     pub(super) past: Option<Past>,
+    /// How far back the ledger is being read for it: what is known may be too little until then.
+    pub(super) reading: Option<LookBack>,
     /// Since when a round is seen to be due.
     round_due_since: DueSince,
     pub(super) stay: Stay,
@@ -85,6 +87,7 @@ impl Keeper {
             last_well: None,
             oldest_waiting: None,
             past: None,
+            reading: None,
             round_due_since: DueSince::default(),
             stay: Stay::Kept,
             watcher: None,
@@ -143,9 +146,14 @@ impl Keeper {
         planned.into_iter().chain(again).chain(held).chain(round).chain(self.source.next_look()).min()
     }
 
+    /// What is expected of it is held against this; `None` as long as the ledger is read.
+    fn whole_past(&self) -> Option<&Past> {
+        self.past.as_ref().filter(|_| self.reading.is_none())
+    }
+
     /// When its next round is due; `None` where none is wanted, or its past is not known yet.
     pub(super) fn next_round(&self, now: Timestamp) -> Option<Timestamp> {
-        let (every, past) = (self.job.timing.verify_every?, self.past.as_ref()?);
+        let (every, past) = (self.job.timing.verify_every?, self.whole_past()?);
         Some(past.rounds.next(every, self.agent, &self.job.name, now))
     }
 
@@ -162,15 +170,17 @@ impl Keeper {
     pub(super) fn standings(&mut self, now: Timestamp) -> impl Iterator<Item = Expected> {
         let due_since = self.round_due_since.look(self.next_round(now), now);
         let timing = &self.job.timing;
+        let waiting = self.oldest_waiting.as_ref().map(|oldest| oldest.since);
         let judge = |past: &Past| {
             let rounds = timing.verify_every.map(|every| Expected {
                 kind: AlertKind::NotVerified,
                 punctuality: past.rounds.punctuality(every, due_since, now),
                 failure: past.unverified.clone(),
             });
-            past.standings(&timing.expectation, timing.schedule.as_ref(), now).into_iter().chain(rounds)
+            let schedule = timing.schedule.as_ref();
+            past.standings(&timing.expectation, schedule, waiting, now).into_iter().chain(rounds)
         };
-        self.past.as_ref().map(judge).into_iter().flatten()
+        self.whole_past().map(judge).into_iter().flatten()
     }
 
     pub(super) fn status(&self, now: Timestamp) -> JobStatus {

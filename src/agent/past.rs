@@ -2,8 +2,8 @@
 
 use super::history::RunEntry;
 use crate::domain::{
-    AuditCounts, Deliveries, Expectation, Failure, FailureClass, Punctuality, RunReport, RunSuccess,
-    Schedule, Scope, Timestamp, Trigger, Usual,
+    AuditCounts, Deliveries, Expectation, Failure, FailureClass, Punctuality, RunSuccess, Schedule,
+    Timestamp, Trigger, Usual,
 };
 use crate::observe::{AlertKind, Expected, count};
 use crate::trigger::{Coverage, Rounds};
@@ -15,7 +15,6 @@ pub(super) struct Past {
     usual: Usual,
     /// What its last scheduled run delivered, where that one ended well, and what was usual before it.
     last: Option<(u64, Usual)>,
-    oldest_waiting: Option<Timestamp>,
     /// When what it delivered was looked at.
     pub(super) rounds: Rounds,
     /// Why the last verify did not look at everything, where it did not.
@@ -27,7 +26,7 @@ impl Past {
     pub(super) fn from(since: Timestamp) -> Self {
         let (deliveries, usual) = (Deliveries::from(since), Usual::default());
         let rounds = Rounds::from(since);
-        Self { deliveries, usual, last: None, oldest_waiting: None, rounds, unverified: None }
+        Self { deliveries, usual, last: None, rounds, unverified: None }
     }
 
     /// Since when something is known of it.
@@ -69,22 +68,13 @@ impl Past {
         self.rounds.ended(ended, coverage);
     }
 
-    /// Takes in which files a run that just ended left waiting.
-    pub(super) fn left_waiting(&mut self, report: &RunReport, scope: &Scope, ended: Timestamp) {
-        let ages = report.waiting.iter().map(|file| file.age_ms);
-        let oldest = ages.max().map(|age| ended.minus(std::time::Duration::from_millis(age)));
-        self.oldest_waiting = match scope {
-            Scope::All => oldest,
-            // It says nothing of the rest.
-            Scope::Folders(_) => self.oldest_waiting.into_iter().chain(oldest).min(),
-        };
-    }
-
-    /// How the job stands with all that is expected of it.
+    /// How the job stands with all that is expected of it; the oldest of its files that wait to be ready
+    /// changed at `oldest_waiting`.
     pub(super) fn standings(
         &self,
         expectation: &Expectation,
         schedule: Option<&Schedule>,
+        oldest_waiting: Option<Timestamp>,
         now: Timestamp,
     ) -> [Expected; 4] {
         let unusual = match (&self.last, expectation.unusual) {
@@ -94,7 +84,7 @@ impl Past {
         [
             (AlertKind::TooFew, expectation.daily(now, schedule, &self.deliveries)),
             (AlertKind::TooOld, expectation.age(now, &self.deliveries)),
-            (AlertKind::Waiting, expectation.wait(now, self.oldest_waiting)),
+            (AlertKind::Waiting, expectation.wait(now, oldest_waiting)),
             (AlertKind::Unusual, unusual),
         ]
         .map(|(kind, punctuality)| Expected { kind, punctuality, failure: None })

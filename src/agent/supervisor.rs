@@ -497,11 +497,17 @@ impl Supervisor {
     /// Has the ledger read for what these jobs did before; the agent does not wait for it.
     fn read_history<'j>(&mut self, jobs: impl IntoIterator<Item = &'j Job>) {
         let (folder, now) = (self.config.agent.state_dir.clone(), self.clock.now());
-        let looks = jobs.into_iter().map(|job| (job.name.clone(), LookBack::of(job, now)));
-        let (names, looks): (Vec<_>, Vec<_>) = looks.unzip();
-        if !names.is_empty() {
-            let read = move || History::of_jobs(&folder, looks).map(Box::new);
-            self.loading.spawn_blocking(move || Loaded::History(names, read()));
+        let looks: Vec<_> = jobs.into_iter().map(|job| LookBack::of(job, now)).collect();
+        for look in &looks {
+            if let Some(keeper) = self.keepers.get_mut(&look.job) {
+                keeper.reading = Some(look.clone());
+            }
+        }
+        if !looks.is_empty() {
+            self.loading.spawn_blocking(move || {
+                let read = History::of_jobs(&folder, looks.clone()).map(Box::new);
+                Loaded::History(looks, read)
+            });
         }
     }
 

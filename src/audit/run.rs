@@ -148,6 +148,7 @@ async fn close(mut book: Book, began: Instant) -> AuditReport {
         leftovers: Leftovers::AllStaged,
         mounts: None,
         source: None,
+        skipped: Vec::new(),
     };
     let records = vec![Record::Audited(audited), Record::RunFinished(finished)];
     if let Err(error) = book.audit.state.commit(book.audit.target.id(), records).await {

@@ -10,7 +10,7 @@ use super::status::result;
 use crate::agent::{History, RunEntry};
 use crate::config::Config;
 use crate::domain::{AuditCounts, AuditKind, Counts, Exit, JobName, Record, RunId, Zone};
-use crate::observe::{bytes, duration, escaped};
+use crate::observe::{bytes, count, duration, escaped};
 use crate::state::read_run;
 
 /// Shows the last runs, from the ledger, also while an agent writes to it.
@@ -135,11 +135,15 @@ pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit,
         }
         let told = match output.format {
             Format::Json => output.json(&json!({"at": line.at, "record": line.record})),
-            Format::Text => words(line.record, audited.as_deref()).map_or(Ok(()), |words| {
+            Format::Text => {
                 let at = zone.to_minutes(line.at);
                 let indent = at.chars().count() + 2 + LABEL;
-                output.data(broken(&format!("{at}  {words}"), 0, indent, output.data_width))
-            }),
+                let mut lines =
+                    skipped(line.record).into_iter().chain(words(line.record, audited.as_deref()));
+                lines.try_for_each(|words| {
+                    output.data(broken(&format!("{at}  {words}"), 0, indent, output.data_width))
+                })
+            }
         };
         failed = told.err();
     })?;
@@ -152,6 +156,19 @@ pub(super) fn show(config: &Config, run: RunId, output: &Output) -> Result<Exit,
 
 /// Columns of what happened, with the space behind it.
 const LABEL: usize = 11;
+
+/// The files that a run skipped, which stand in the record of its end; and how many more there were.
+fn skipped(record: &Record) -> Vec<String> {
+    let Record::RunFinished(finished) = record else { return Vec::new() };
+    let named = finished.skipped.iter();
+    let mut lines: Vec<_> =
+        named.map(|file| format!("skipped    {}  {}", escaped(&file.name), escaped(&file.reason))).collect();
+    let more = finished.counts.skipped.saturating_sub(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+    if more > 0 {
+        lines.push(format!("skipped    {}, not named", count(more, "file")));
+    }
+    lines
+}
 
 /// What a record says to people; steps in between say nothing. `audited` is what the run came to, where
 /// it was begun for something else than delivery.

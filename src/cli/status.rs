@@ -14,7 +14,7 @@ use crate::agent::{
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::domain::{Exit, Server, Timestamp, Zone};
-use crate::observe::{bytes, count, duration, escaped};
+use crate::observe::{bytes, count, duration, escaped, parked};
 use crate::remote::own_certificate_good_until;
 
 /// From when on a certificate is to be renewed soon: time enough to ask a partner for it.
@@ -157,6 +157,7 @@ fn zone_named(name: Option<&String>) -> Option<Zone> {
 
 fn row(job: &JobStatus, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
     let state = match &job.state {
+        JobState::Idle if job.last.as_ref().is_some_and(RunEntry::is_parked) => "parked",
         JobState::Idle => "idle",
         JobState::Held => "held",
         JobState::Running(_) => "running",
@@ -195,6 +196,9 @@ fn row(job: &JobStatus, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
     }
     if !job.remembered.is_empty() {
         lines.push(format!("  one more run follows: {}", job.remembered));
+    }
+    if let Some(last) = job.last.as_ref().filter(|last| last.is_parked()) {
+        lines.push(format!("  parked: {}", parked(&last.counts)));
     }
     if let Some(last) = &job.last
         && let Some(stopped) = &last.stopped

@@ -10,7 +10,7 @@ use super::watch::Watch;
 use crate::agent::Client;
 use crate::config::Config;
 use crate::domain::{Exit, RunId, RunReport};
-use crate::observe::{summary, trouble};
+use crate::observe::{detailed_summary, summary, trouble};
 
 /// Runs jobs one after another and says what came of each. Those who asked for silence hear of
 /// the runs that did not end well.
@@ -46,7 +46,9 @@ pub(super) fn run(
 pub(super) fn closing_words(report: &RunReport, output: &Output) -> Result<(), CliError> {
     match output.format {
         Format::Text if output.loudness > Loudness::Quiet || report.exit() != Exit::Done => {
-            output.data(folded(&summary(report), 2, output.data_width))?;
+            let is_detailed = output.loudness >= Loudness::Verbose;
+            let text = if is_detailed { detailed_summary(report) } else { summary(report) };
+            output.data(folded(&text, 2, output.data_width))?;
         }
         // The report went to standard output; whoever reads the log must see the failure too.
         Format::Json if report.exit() != Exit::Done => output.problem(trouble(report), None),

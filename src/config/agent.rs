@@ -29,25 +29,38 @@ pub(super) fn read(
     };
     let state_dir = section.as_ref().and_then(|section| section.optional("state_dir"));
     let state_dir = match (state_dir, default_state_dir) {
-        (Some(state_dir), _) => path_below(folder, &state_dir)?,
-        (None, Some(default)) => default,
+        (Some(state_dir), _) => path_below(folder, &state_dir),
+        (None, Some(default)) => Some(default),
         (None, None) => {
             let place = &section.as_ref().unwrap_or(root).place;
             let reason = "there is no folder for the state: neither $STATE_DIRECTORY nor $HOME is set";
             place.refuse(reason, "name one as `agent: {state_dir: /path}`");
-            return None;
+            None
         }
     };
     let Some(section) = section else {
         let (log, notify) = (LogConfig::default(), Vec::new());
-        return Some(AgentConfig { state_dir, zone, log, status: None, metrics_file: None, notify });
+        return Some(AgentConfig {
+            state_dir: state_dir?,
+            zone,
+            log,
+            status: None,
+            metrics_file: None,
+            notify,
+        });
     };
     let log = section.optional_or("log", LogConfig::default(), |value| log(value));
     let status = section.optional_or("status", None, |value| status::read(value).map(Some));
     let metrics_file = section.optional_or("metrics_file", None, |value| path_below(folder, value).map(Some));
     let notify = notify::read(&section, folder);
-    let (log, status, metrics_file, notify) = (log?, status?, metrics_file?, notify?);
-    Some(AgentConfig { state_dir, zone, log, status, metrics_file, notify })
+    Some(AgentConfig {
+        state_dir: state_dir?,
+        zone,
+        log: log?,
+        status: status?,
+        metrics_file: metrics_file?,
+        notify: notify?,
+    })
 }
 
 const LOG_KEYS: Keys = Keys { known: &["format", "level"], later: &[] };

@@ -29,11 +29,11 @@ fn bandwidth(value: &Value<'_>, default: Option<Zone>) -> Option<Bandwidth> {
     let limit = section.optional_or("limit", Limit(None), limit);
     let named = section.optional_or("timezone", None, |value| zone::read(value).map(Some));
     let timetable = section.optional_or("timetable", Vec::new(), |value| value.list(hours));
-    let (limit, named, timetable) = (limit?, named?, timetable?);
-    if section.optional("limit").is_none() && timetable.is_empty() {
+    if section.optional("limit").is_none() && timetable.as_ref().is_some_and(Vec::is_empty) {
         section.place.refuse("limits nothing", "add `limit: 2 MB/s`, or take `bandwidth` out");
         return None;
     }
+    let (limit, named, timetable) = (limit?, named?, timetable?);
     let zone = match named.or(default) {
         Some(zone) => zone,
         None if timetable.is_empty() => Zone::UTC,

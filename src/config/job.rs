@@ -113,17 +113,13 @@ fn job(name: &str, value: &Value<'_>, around: Surroundings<'_>) -> Option<Job> {
         let kinds = [("sha256", Sidecar::Sha256), ("done", Sidecar::Done)];
         Some(value.list(|item| item.choice(&kinds))?.into_iter().collect())
     });
-    let after_delivery = section
-        .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder))
-        .zip(source.as_ref())
-        .and_then(|(after, source)| outside(after, source, &section));
-    let symlinks =
-        symlinks.zip(after_delivery.as_ref()).and_then(|(links, after)| leaving(links, after, &section));
+    let after = section
+        .optional_or("after_delivery", AfterDelivery::default(), |value| after_delivery(value, folder));
+    let symlinks = symlinks.zip(after.as_ref()).and_then(|(links, after)| leaving(links, after, &section));
     let deletes = section.optional_or("delete", Deletes::default(), deletes);
-    let deletes = match (deletes, mode, after_delivery.as_ref()) {
-        (Some(deletes), Some(mode), Some(after)) => fitting(deletes, mode, after, &section),
-        (_, _, _) => None,
-    };
+    let deletes = deletes.zip(mode).and_then(|(it, mode)| fitting(it, mode, after.as_ref(), &section));
+    let after_delivery =
+        after.zip(source.as_ref()).and_then(|(after, source)| outside(after, source, &section));
     let timing = triggers::read(&section, zone, mode);
     let watch = section.optional_or("watch", None, |value| {
         if watching::is_off(value) { Some(None) } else { watching::read(value).map(Some) }
@@ -180,15 +176,20 @@ fn marker(value: &Value<'_>) -> Option<RelPath> {
     RelPath::new(text).ok().or_else(|| value.expected("a path below the source", "as in `.mounted`"))
 }
 
-/// Where files go away by themselves, their absence means nothing.
-fn fitting(deletes: Deletes, mode: Mode, after: &AfterDelivery, job: &Section<'_>) -> Option<Deletes> {
+/// Where files go away by themselves, their absence means nothing. `after` is nothing where it is wrong.
+fn fitting(
+    deletes: Deletes,
+    mode: Mode,
+    after: Option<&AfterDelivery>,
+    job: &Section<'_>,
+) -> Option<Deletes> {
     if deletes.remote == RemoteDelete::Keep {
         return Some(deletes);
     }
     let reason = match (mode, after) {
-        (Mode::Mirror, AfterDelivery::Keep) => return Some(deletes),
+        (Mode::Mirror, None | Some(AfterDelivery::Keep)) => return Some(deletes),
         (Mode::Drop, _) => "goes with `mode: mirror` only: in a drop the consumer takes files away",
-        (Mode::Mirror, AfterDelivery::Delete | AfterDelivery::MoveTo(_)) => {
+        (Mode::Mirror, Some(AfterDelivery::Delete | AfterDelivery::MoveTo(_))) => {
             "does not go with `after_delivery`: what leaves the source after its delivery would be deleted there"
         }
     };

@@ -194,7 +194,8 @@ fn config(
     let zone = agent::zone(&root);
     let agent = agent::read(&root, folder, default_state_dir, zone.flatten());
     let ledger = ledger::read(&root);
-    let zone = zone?;
+    // One that is wrong was told: with another in its place, the rest is looked at as well.
+    let zone = zone.unwrap_or(Some(Zone::UTC));
     let servers = server::read_all(&root, folder, zone);
     let jobs = job::read_all(&root, Surroundings { folder, servers: &servers, zone });
     Some(Config { path: path.to_owned(), agent: agent?, ledger: ledger?, servers: servers.read, jobs })

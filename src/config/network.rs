@@ -29,35 +29,48 @@ fn data(value: &Value<'_>) -> Option<DataMode> {
     let section = Section::new(value, &DATA_KEYS)?;
     let opener = section.optional_or("mode", Opener::Passive, |value| {
         value.choice(&[("passive", Opener::Passive), ("active", Opener::Active)])
-    })?;
-    let foreign: &[&str] = match opener {
-        Opener::Passive => &["listen", "announce", "ports"],
-        Opener::Active => &["pasv_address"],
-    };
-    let (wanted, remedy) = match opener {
-        Opener::Passive => ("active", "add `mode: active`, or take it out"),
-        Opener::Active => ("passive", "take it out, or take out `mode: active`"),
-    };
+    });
+    match opener {
+        Some(Opener::Passive) => {
+            let foreign = ["listen", "announce", "ports"];
+            let fits = refuse(&section, &foreign, "active", "add `mode: active`, or take it out");
+            passive(&section).filter(|_| fits)
+        }
+        Some(Opener::Active) => {
+            let remedy = "take it out, or take out `mode: active`";
+            let fits = refuse(&section, &["pasv_address"], "passive", remedy);
+            active(&section).filter(|_| fits)
+        }
+        // Which keys belong there is not known, but each must be right by itself.
+        None => {
+            let _told = (passive(&section), active(&section));
+            None
+        }
+    }
+}
+
+/// Refuses the keys that are only good for the other mode; whether there are none.
+fn refuse(section: &Section<'_>, foreign: &[&str], wanted: &str, remedy: &str) -> bool {
     let mut fits = true;
     for value in foreign.iter().filter_map(|key| section.optional(key)) {
         value.place.refuse(format!("is for `mode: {wanted}` only"), remedy);
         fits = false;
     }
-    let read = match opener {
-        Opener::Passive => {
-            let choices = [("ignore", PasvAddress::Ignore), ("trust", PasvAddress::Trust)];
-            let address = section
-                .optional_or("pasv_address", PasvAddress::default(), |value| value.choice(&choices))?;
-            DataMode::Passive { address }
-        }
-        Opener::Active => {
-            let listen = section.optional_or("listen", None, |value| address(value).map(Some));
-            let announce = section.optional_or("announce", None, |value| address(value).map(Some));
-            let ports = section.optional_or("ports", None, |value| ports(value).map(Some));
-            DataMode::Active(ActivePorts { listen: listen?, announce: announce?, ports: ports? })
-        }
-    };
-    fits.then_some(read)
+    fits
+}
+
+fn passive(section: &Section<'_>) -> Option<DataMode> {
+    let choices = [("ignore", PasvAddress::Ignore), ("trust", PasvAddress::Trust)];
+    let address =
+        section.optional_or("pasv_address", PasvAddress::default(), |value| value.choice(&choices))?;
+    Some(DataMode::Passive { address })
+}
+
+fn active(section: &Section<'_>) -> Option<DataMode> {
+    let listen = section.optional_or("listen", None, |value| address(value).map(Some));
+    let announce = section.optional_or("announce", None, |value| address(value).map(Some));
+    let ports = section.optional_or("ports", None, |value| ports(value).map(Some));
+    Some(DataMode::Active(ActivePorts { listen: listen?, announce: announce?, ports: ports? }))
 }
 
 fn address(value: &Value<'_>) -> Option<IpAddr> {

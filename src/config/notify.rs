@@ -33,6 +33,10 @@ pub(super) fn read(section: &Section<'_>, folder: &Path) -> Option<Vec<Notify>> 
 
 fn notify(value: &Value<'_>, folder: &Path) -> Option<Notify> {
     let section = Section::new(value, &KEYS)?;
+    let on = section.optional_or("on", None, |value| occasions(value).map(Some));
+    let names = section.optional_or("names", FileNames::default(), |value| {
+        value.choice(&[("true", FileNames::Told), ("false", FileNames::Withheld)])
+    });
     let given: Vec<_> =
         WAYS.iter().filter_map(|key| section.optional(key).map(|value| (*key, value))).collect();
     let [(key, way)] = given.as_slice() else {
@@ -46,10 +50,6 @@ fn notify(value: &Value<'_>, folder: &Path) -> Option<Notify> {
         "command" => command(way).and_then(|program| words(program).map(Way::Command)),
         _ => ping(way, folder).map(Way::Ping),
     };
-    let on = section.optional_or("on", None, |value| occasions(value).map(Some));
-    let names = section.optional_or("names", FileNames::default(), |value| {
-        value.choice(&[("true", FileNames::Told), ("false", FileNames::Withheld)])
-    });
     let way = way?;
     let on = on?.unwrap_or_else(|| way.default_occasions());
     Some(Notify { way, on, names: names? })

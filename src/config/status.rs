@@ -38,7 +38,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<StatusPage> {
     let file_names = section.optional_or("file_names", usual, |value| {
         value.choice(&[("show", FileNames::Shown), ("hide", FileNames::Hidden)])
     });
-    let (address, hosts, file_names) = (address?, hosts?, file_names?);
+    let (address, hosts) = (address?, hosts?);
     if hosts.is_none() && !address.ip().is_loopback() {
         let remedy =
             "add `hosts: [names]`, the names by which it is asked for; by an address it always can be";
@@ -50,7 +50,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<StatusPage> {
         section.place.refuse(format!("at most {MAX_HOSTS} names in `hosts`"), "");
         return None;
     }
-    Some(StatusPage { address, hosts, file_names })
+    Some(StatusPage { address, hosts, file_names: file_names? })
 }
 
 fn address(value: &Value<'_>) -> Option<SocketAddr> {

@@ -427,3 +427,114 @@ fn relative_paths_are_the_same_however_the_file_is_named() {
         assert_eq!(source, &home.join("etc/s"), "{name}");
     }
 }
+
+/// The places of all mistakes of a file, in its order.
+fn mistaken(file: &str) -> Vec<String> {
+    let problems = parse(file.as_bytes(), Path::new(PATH), Some(PathBuf::from("/state"))).expect_err(file);
+    problems.into_iter().map(|problem| problem.key_path).collect()
+}
+
+fn with_agent(keys: &str, file: &str) -> String {
+    file.replace("version: 1\n", &format!("version: 1\nagent: {{{keys}}}\n"))
+}
+
+/// A job with these keys.
+fn job_of(keys: &str) -> String {
+    with_job(&format!("    {}\n", keys.replace("; ", "\n    ")))
+}
+
+fn server_of(keys: &str) -> String {
+    with_server(&format!("    password: {{env: P}}\n    {keys}\n"))
+}
+
+/// All mistakes of these files stand at these places.
+fn check_places(files: Vec<(String, Vec<&str>)>) {
+    let mut hidden = Vec::new();
+    for (file, places) in files {
+        let (mut found, mut places) =
+            (mistaken(&file), places.into_iter().map(String::from).collect::<Vec<_>>());
+        found.sort();
+        places.sort();
+        if found != places {
+            hidden.push(format!("{file}{found:?}, not {places:?}"));
+        }
+    }
+    assert!(hidden.is_empty(), "{}", hidden.join("\n"));
+}
+
+#[test]
+fn no_mistake_of_the_agent_hides_another() {
+    // The zone is that of servers and jobs too, and nothing is said of the system's in its place.
+    let wrong_job = job_of("mode: mirrored; schedule: \"0 17 * * *\"; window: [\"8-18\"]");
+    check_places(vec![
+        (
+            with_agent("timezone: Berlin", &wrong_job),
+            vec!["agent.timezone", "jobs.reports.mode", "jobs.reports.window[0]"],
+        ),
+        (
+            with_agent("timezone: Berlin", &server_of("bandwidth: {limit: 5}")),
+            vec!["agent.timezone", "servers.vault.bandwidth.limit"],
+        ),
+        (
+            with_agent("state_dir: ~/s, log: {level: all}, status: x, metrics_file: ~/m", &with_job("")),
+            vec!["agent.state_dir", "agent.log.level", "agent.status", "agent.metrics_file"],
+        ),
+        (
+            with_agent("status: {address: \"0.0.0.0:1\", file_names: x}", &with_job("")),
+            vec!["agent.status.file_names", "agent.status"],
+        ),
+    ]);
+}
+
+/// What does not go together is told beside what is wrong by itself.
+#[test]
+fn no_mistake_of_a_job_or_server_hides_another() {
+    check_places(vec![
+        (
+            job_of("timezone: Berlin; jitter: 5m; catch_up: true; unusual: 5"),
+            vec![
+                "jobs.reports.timezone",
+                "jobs.reports.jitter",
+                "jobs.reports.catch_up",
+                "jobs.reports.unusual",
+            ],
+        ),
+        (
+            job_of("schedule: \"* * * * *\"; jitter: 2m; deadline: soon; max_age: 1s"),
+            vec!["jobs.reports.deadline", "jobs.reports.max_age", "jobs.reports.jitter"],
+        ),
+        (
+            job_of(
+                "schedule: \"0 17 * * *\"; timezone: Berlin; window: [\"08:00-09:00\"]; expect: {by: \"16:00\"}",
+            ),
+            vec!["jobs.reports.timezone", "jobs.reports.window", "jobs.reports.expect"],
+        ),
+        (
+            job_of("after_delivery: delete; symlinks: follow; delete: {remote: trash}")
+                .replace("source: s", "source: ~/s"),
+            vec!["jobs.reports.source", "jobs.reports.symlinks", "jobs.reports.delete"],
+        ),
+        (
+            job_of("mode: drop; after_delivery: burn; delete: {remote: trash}"),
+            vec!["jobs.reports.after_delivery", "jobs.reports.delete"],
+        ),
+        (
+            job_of("notify: [{on: [sucess], names: perhaps}]"),
+            vec!["jobs.reports.notify[0]", "jobs.reports.notify[0].on[0]", "jobs.reports.notify[0].names"],
+        ),
+        (
+            server_of("data: {mode: activ, listen: here, announce: there, ports: 1-2, pasv_address: x}"),
+            vec![
+                "servers.vault.data.mode",
+                "servers.vault.data.listen",
+                "servers.vault.data.announce",
+                "servers.vault.data.ports",
+                "servers.vault.data.pasv_address",
+            ],
+        ),
+        (
+            server_of("bandwidth: {timezone: Berlin}"),
+            vec!["servers.vault.bandwidth.timezone", "servers.vault.bandwidth"],
+        ),
+    ]);
+}

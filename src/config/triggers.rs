@@ -45,33 +45,53 @@ pub(super) fn read(job: &Section<'_>, default: Option<Zone>, mode: Option<Mode>)
     let max_wait =
         job.optional_or("max_wait", None, |value| up_to(value, Duration::from_mins(1), MAX_DAYS).map(Some));
     let verify_every = verify_every(job, mode);
-    let (expression, named, windows, daily) = (expression?, named?, windows?, daily?);
-    let is_needed = expression.is_some() || !windows.is_empty() || daily.is_some();
-    let shown = match named.or(default) {
-        None if is_needed => Some(system_zone(job)?),
+    let is_needed = matches!(expression, Some(Some(_)))
+        || windows.as_ref().is_some_and(|windows| !windows.is_empty())
+        || matches!(daily, Some(Some(_)));
+    let shown = match named.map(|named| named.or(default)) {
+        Some(None) if is_needed => system_zone(job).map(Some),
         named => named,
     };
-    let zone = shown.unwrap_or(Zone::UTC);
-    let (jitter, catch_up) = (jitter?, catch_up?);
-    let schedule = expression.map(|expression| Schedule { expression, zone, jitter, catch_up });
-    if schedule.is_none() {
-        for key in ["jitter", "catch_up"] {
-            refuse(job, key, "says nothing without a `schedule`", "take it out, or add a `schedule`");
+    // One that is wrong was told: with another in its place, the rest is looked at as well.
+    let zone = shown.flatten().unwrap_or(Zone::UTC);
+    let windows = windows
+        .map(|windows| if windows.is_empty() { Windows::default() } else { Windows::new(windows, zone) });
+    let daily =
+        daily.map(|daily| daily.map(|(by, days, at_least)| DailyExpectation { by, zone, days, at_least }));
+    if let Some(expression) = &expression {
+        let of = |expression| Schedule {
+            expression,
+            zone,
+            jitter: jitter.unwrap_or_default(),
+            catch_up: catch_up.unwrap_or_default(),
+        };
+        match expression.clone().map(of) {
+            Some(schedule) => {
+                check(&schedule, windows.as_ref(), daily.as_ref().and_then(Option::as_ref), job);
+            }
+            None => refuse_without_schedule(job),
         }
     }
-    let windows = if windows.is_empty() { Windows::default() } else { Windows::new(windows, zone) };
-    let daily = daily.map(|(by, days, at_least)| DailyExpectation { by, zone, days, at_least });
-    let expectation = Expectation { daily, max_age: max_age?, max_wait: max_wait?, unusual: unusual? };
-    let timing = Timing {
-        zone: shown,
+    let (expression, jitter, catch_up) = (expression?, jitter?, catch_up?);
+    let schedule = expression.map(|expression| Schedule { expression, zone, jitter, catch_up });
+    let expectation =
+        Expectation { daily: daily?, max_age: max_age?, max_wait: max_wait?, unusual: unusual? };
+    Some(Timing {
+        zone: shown?,
         schedule,
-        windows,
+        windows: windows?,
         deadline: deadline?,
         expectation,
         verify_every: verify_every?,
-    };
-    check(&timing, job);
-    Some(timing)
+    })
+}
+
+fn refuse_without_schedule(job: &Section<'_>) {
+    for key in ["jitter", "catch_up"] {
+        refuse(job, key, "says nothing without a `schedule`", "take it out, or add a `schedule`");
+    }
+    let reason = "says nothing without a `schedule`: only scheduled runs are compared";
+    refuse(job, "unusual", reason, "take it out, or add a `schedule`");
 }
 
 /// The system's zone, for what stands in a section.
@@ -150,12 +170,13 @@ fn expect(value: &Value<'_>) -> Option<(TimeOfDay, Option<Days>, u64)> {
     Some((by?, days?, at_least?.into()))
 }
 
-/// What does not go together.
-fn check(timing: &Timing, job: &Section<'_>) {
-    let Some(schedule) = &timing.schedule else {
-        let reason = "says nothing without a `schedule`: only scheduled runs are compared";
-        return refuse(job, "unusual", reason, "take it out, or add a `schedule`");
-    };
+/// What does not go together; what is wrong by itself is nothing here.
+fn check(
+    schedule: &Schedule,
+    windows: Option<&Windows>,
+    daily: Option<&DailyExpectation>,
+    job: &Section<'_>,
+) {
     let dues: Vec<Timestamp> = schedule.all_after(COMPARED_FROM).take(TIMES_COMPARED).collect();
     let pairs = || dues.iter().zip(dues.iter().skip(1));
     let shortest = pairs().map(|(one, next)| next.since(*one)).min();
@@ -163,11 +184,11 @@ fn check(timing: &Timing, job: &Section<'_>) {
         let reason = "longer than the time between two runs";
         refuse(job, "jitter", reason, "make it shorter than that, or the schedule less frequent");
     }
-    if !dues.iter().any(|due| timing.windows.is_open(*due)) {
+    if windows.is_some_and(|windows| !dues.iter().any(|due| windows.is_open(*due))) {
         let (reason, remedy) = ("closed at every time of the `schedule`", "move one of the two");
         refuse(job, "window", reason, remedy);
     }
-    let Some(DailyExpectation { by, zone, days: None, .. }) = &timing.expectation.daily else { return };
+    let Some(DailyExpectation { by, zone, days: None, .. }) = daily else { return };
     let after = |due: &Timestamp| {
         let date = zone.local(*due).date();
         let days = std::iter::successors(Some(date), chrono::NaiveDate::succ_opt);

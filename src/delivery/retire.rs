@@ -13,7 +13,7 @@ use super::failure::{DeliveryError, describe};
 use super::shared::{Outcome, Shared};
 use crate::domain::{
     AfterDelivery, Entry, EntryStatus, Failure, FailureClass, Mode, Record, RelPath, Remembered, Retained,
-    Retired, Retiring,
+    Retired, Retiring, Timestamp,
 };
 use crate::source::{Aside, RetireError, SourceRoot};
 use crate::state::StateError;
@@ -55,15 +55,23 @@ async fn try_retire(shared: &Arc<Shared>, path: &RelPath) -> Result<(), Delivery
         digest: entry.digest,
     };
     shared.commit(Record::Retiring(retiring.clone())).await?;
-    let young = entry.stat.is_racy(entry.observed_at);
-    let root = shared.root.clone();
-    let Retiring { path, private, stat, digest, .. } = retiring.clone();
-    let aside = blocking(move || match root.set_aside(&path, &private, &stat)? {
-        // Its facts would not tell a change that came at once.
-        Some(aside) if young => Ok(Some(aside.confirm(&digest)?)),
-        aside => Ok(aside),
-    });
+    let (root, wanted) = (shared.root.clone(), retiring.clone());
+    let aside = blocking(move || Ok(set_aside(&root, &wanted, entry.observed_at)?));
     finish(shared, retiring, aside.await).await
+}
+
+/// Gives a delivered file its private name, if it still is what was delivered. Where its facts were too young when
+/// they were looked at to tell a change that came at once, it is read again.
+fn set_aside(
+    root: &SourceRoot,
+    retiring: &Retiring,
+    observed_at: Timestamp,
+) -> Result<Option<Aside>, RetireError> {
+    let Retiring { path, private, stat, digest, .. } = retiring;
+    match root.set_aside(path, private, stat)? {
+        Some(aside) if stat.is_racy(observed_at) => aside.confirm(digest).map(Some),
+        aside => Ok(aside),
+    }
 }
 
 /// Ends what earlier runs began. Returns `false` where the state cannot be read or written, which
@@ -228,3 +236,6 @@ async fn blocking<T: Send + 'static>(
         Err(_) => Err(DeliveryError::Internal("what deletes or moves source files died")),
     }
 }
+
+#[cfg(test)]
+mod tests;

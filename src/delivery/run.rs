@@ -20,8 +20,8 @@ use super::worker::Worker;
 use crate::clock::Clock;
 use crate::domain::{
     Backoff, Event, EventSink, Failed, FailedFile, Failure, FailureClass, FileProgress, Job, Leftovers,
-    LimitCause, Mount, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, Scope, SourceSeen,
-    Target, Triggers, WaitingFile,
+    LimitCause, Mount, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, Scope, SkippedFile,
+    SourceSeen, Target, Triggers, WaitingFile,
 };
 use crate::remote::Remote;
 use crate::state::{State, StateError};
@@ -379,7 +379,7 @@ impl Book {
                 emit(file(path, FileProgress::Waiting { age_ms, cause: told }));
             }
             Outcome::Skipped { name, reason } => {
-                counts.skipped += 1;
+                self.report.add_skipped(SkippedFile { name: name.clone(), reason: reason.clone() });
                 emit(Event::Skipped { name, reason });
             }
             Outcome::Refused { name, failure } => {
@@ -389,6 +389,10 @@ impl Book {
             Outcome::Failed { path, failure } => {
                 emit(file(path.clone(), FileProgress::Failed { failure: failure.clone() }));
                 self.failed(FailedFile::new(&path, failure));
+            }
+            Outcome::NoRoom { path, failure } => {
+                counts.no_room += 1;
+                self.enter(Outcome::Failed { path, failure });
             }
             Outcome::Retired { path, moved_to } => {
                 counts.retired += 1;
@@ -433,6 +437,7 @@ impl Book {
             leftovers,
             source,
             mounts,
+            skipped: self.report.skipped.clone(),
         };
         let committed =
             self.delivery.state.commit(self.delivery.target.id(), vec![Record::RunFinished(finished)]).await;

@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::backlog::Backlog;
 use super::door::Door;
-use super::failure::{DeliveryError, describe};
+use super::failure::{DeliveryError, ForRun, describe};
 use super::names::Names;
 use super::room::{Room, RoomLeft};
 use super::run::Delivery;
@@ -96,6 +96,11 @@ pub(super) enum Outcome {
         failure: Failure,
     },
     Failed {
+        path: RelPath,
+        failure: Failure,
+    },
+    /// The same, because the server had no room for it.
+    NoRoom {
         path: RelPath,
         failure: Failure,
     },
@@ -329,14 +334,17 @@ impl Shared {
 
     /// What becomes of a file that is given up.
     pub(super) fn given_up(path: &RelPath, error: &DeliveryError) -> Outcome {
-        match error {
-            DeliveryError::Source(SourceError::Gone { .. }) => {
-                Outcome::Skipped { name: path.to_string(), reason: "gone before it could be read".to_owned() }
-            }
-            _ => Outcome::Failed {
-                path: path.clone(),
-                failure: Failure::new(error.disposition().class, describe(error)),
-            },
+        if let DeliveryError::Source(SourceError::Gone { .. }) = error {
+            return Outcome::Skipped {
+                name: path.to_string(),
+                reason: "gone before it could be read".to_owned(),
+            };
+        }
+        let (disposition, path) = (error.disposition(), path.clone());
+        let failure = Failure::new(disposition.class, describe(error));
+        match disposition.run {
+            ForRun::Smaller => Outcome::NoRoom { path, failure },
+            ForRun::GoOn | ForRun::Alone | ForRun::Stop => Outcome::Failed { path, failure },
         }
     }
 

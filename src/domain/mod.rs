@@ -75,7 +75,7 @@ pub use self::record::{
 };
 pub use self::report::{
     Counts, FailedFile, Failure, FailureClass, MAX_FAILED_FILES_NAMED, MAX_PRESUMED_FILES_NAMED,
-    MAX_WAITING_FILES_NAMED, RunReport,
+    MAX_SKIPPED_FILES_NAMED, MAX_WAITING_FILES_NAMED, RunReport, SkippedFile,
 };
 pub use self::retry::{Backoff, Retry, RetryBudget};
 pub use self::schedule::{

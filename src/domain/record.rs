@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuditCounts, AuditKind, Basis, Counts, Decided, Digest, Failure, FileStat, JobName, Mount, ProofMethod,
-    PublishWay, RelPath, RemotePath, RunId, RunsMissed, Scheduled, SidecarChange, Sidecars, SourceSeen,
-    Storing, Target, Timestamp, TlsVersion, Triggers, Verified,
+    PublishWay, RelPath, RemotePath, RunId, RunsMissed, Scheduled, SidecarChange, Sidecars, SkippedFile,
+    SourceSeen, Storing, Target, Timestamp, TlsVersion, Triggers, Verified,
 };
 
 /// Something that happened, to be kept.
@@ -486,6 +486,10 @@ pub struct RunFinished {
     /// those that are gone and whose files are still delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mounts: Option<Vec<Mount>>,
+    /// The first of the skipped files, as the run's report names them; `counts` has all. Empty in records from before
+    /// this was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedFile>,
 }
 
 /// Where temporary files may be left after a run.

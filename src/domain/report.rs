@@ -15,6 +15,12 @@ pub const MAX_FAILED_FILES_NAMED: usize = 1_000;
 /// Most presumed files that a report names; all are counted, and `nightferry settle` lists them.
 pub const MAX_PRESUMED_FILES_NAMED: usize = 1_000;
 
+/// Most skipped files that a report names; all are counted, and each run over all of the source meets them anew.
+pub const MAX_SKIPPED_FILES_NAMED: usize = MAX_FAILED_FILES_NAMED;
+
+/// Most bytes of their names and reasons: all stand in one record of the ledger, which has room for a multiple of it.
+const MAX_SKIPPED_BYTES_NAMED: usize = 256 * 1024;
+
 /// Most waiting files that a report names; all are counted, and each run meets them anew.
 pub const MAX_WAITING_FILES_NAMED: usize = 1_000;
 
@@ -101,6 +107,21 @@ impl FailedFile {
     }
 }
 
+/// A file that was not to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedFile {
+    /// The file as shown to people.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl SkippedFile {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.reason.len()
+    }
+}
+
 /// How many files had which outcome. Each file that was found has exactly one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -121,6 +142,9 @@ pub struct Counts {
     pub attested: u64,
     /// Not delivered.
     pub failed: u64,
+    /// Of the failed ones: those for which the server had no room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub no_room: u64,
     /// To be sent, but the run ended before their turn.
     #[serde(default)]
     pub not_reached: u64,
@@ -143,10 +167,21 @@ pub struct Counts {
     pub not_removed: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Counts {
     /// Files with which someone or a later run has something to do.
     pub const fn left_to_do(&self) -> u64 {
         self.failed + self.presumed + self.retained + self.not_removed + self.not_reached
+    }
+
+    /// Whether the job is parked after a run that `stopped` so: the server had no room, and nothing graver is the
+    /// matter. Smaller files still go; the others wait until there is room.
+    pub fn is_parked(&self, stopped: Option<&Failure>) -> bool {
+        self.no_room > 0 && stopped.is_none_or(|failure| failure.class == FailureClass::Refused)
     }
 }
 
@@ -172,6 +207,9 @@ pub struct RunReport {
     /// The presumed files as shown to people, the first [`MAX_PRESUMED_FILES_NAMED`] of them.
     #[serde(default)]
     pub presumed: Vec<String>,
+    /// The skipped files, the first [`MAX_SKIPPED_FILES_NAMED`] of them; fewer where their names are very long.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedFile>,
     /// The files that are not sent yet, the first [`MAX_WAITING_FILES_NAMED`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<WaitingFile>,
@@ -202,6 +240,7 @@ impl RunReport {
             proofs: BTreeMap::new(),
             failed: Vec::new(),
             presumed: Vec::new(),
+            skipped: Vec::new(),
             waiting: Vec::new(),
             look_again: None,
             oldest_waiting: None,
@@ -223,6 +262,20 @@ impl RunReport {
         self.counts.presumed += 1;
         if self.presumed.len() < MAX_PRESUMED_FILES_NAMED {
             self.presumed.push(path.to_string());
+        }
+    }
+
+    /// Counts a file that was not to be sent.
+    pub fn add_skipped(&mut self, file: SkippedFile) {
+        // Behind the first that has no room none is named, so that the named ones are the first.
+        let are_all_named = u64::try_from(self.skipped.len()).is_ok_and(|named| named == self.counts.skipped);
+        self.counts.skipped += 1;
+        if !are_all_named || self.skipped.len() >= MAX_SKIPPED_FILES_NAMED {
+            return;
+        }
+        let bytes: usize = self.skipped.iter().map(SkippedFile::bytes).sum();
+        if bytes + file.bytes() <= MAX_SKIPPED_BYTES_NAMED {
+            self.skipped.push(file);
         }
     }
 
@@ -263,6 +316,11 @@ impl RunReport {
         if self.failed.len() < MAX_FAILED_FILES_NAMED {
             self.failed.push(file);
         }
+    }
+
+    /// Whether the job waits for room on the server.
+    pub fn is_parked(&self) -> bool {
+        self.counts.is_parked(self.stopped.as_ref())
     }
 
     /// Whether the run came to its end, and left nothing to do.
@@ -323,6 +381,24 @@ mod tests {
         assert_eq!(report.counts.failed, 1_006);
         assert_eq!(report.failed.len(), MAX_FAILED_FILES_NAMED);
         assert_eq!(report.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn all_skipped_files_count_but_only_the_first_are_named() {
+        let skipped = |length| SkippedFile { name: "n".repeat(length), reason: "named pipe".into() };
+        let mut report = report(&[]);
+        for _ in 0..MAX_SKIPPED_FILES_NAMED + 5 {
+            report.add_skipped(skipped(9));
+        }
+        assert_eq!((report.counts.skipped, report.skipped.len()), (1_005, MAX_SKIPPED_FILES_NAMED));
+        let mut report = RunReport::new(RunId(1), "j".parse().unwrap());
+        for length in [4_000].repeat(100).into_iter().chain([1]) {
+            report.add_skipped(skipped(length));
+        }
+        assert_eq!(report.counts.skipped, 101);
+        assert!((60..70).contains(&report.skipped.len()), "{}", report.skipped.len());
+        assert!(report.skipped.iter().all(|file| file.name.len() == 4_000), "one behind was named");
+        assert_eq!(report.exit(), Exit::Done);
     }
 
     #[test]

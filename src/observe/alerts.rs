@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::nameless::{failed_by_kind, nameless, words};
 use super::news::{AlertKind, Cause, News, Turn};
-use super::summary::trouble;
+use super::summary::{parked, trouble};
 use super::text::{count, escaped};
 use crate::domain::{
     AuditCounts, AuditReport, Exit, Failure, FailureClass, JobName, Late, Occasion, Punctuality, RunReport,
@@ -131,7 +131,8 @@ impl Alerts {
             (Exit::Done, Scope::Folders(_)) => (Turn::EndedWell, None),
             (_, _) => {
                 let class = class.unwrap_or(FailureClass::File);
-                (Turn::EndedBadly, self.wrong(&key, occasion(class), words(class), || cause(report), at))
+                let kind = if report.is_parked() { "parked" } else { words(class) };
+                (Turn::EndedBadly, self.wrong(&key, occasion(class), kind, || cause(report), at))
             }
         };
         let report = Arc::new(report.clone());
@@ -368,6 +369,8 @@ fn cause(report: &RunReport) -> Cause {
         None if !report.failed.is_empty() => failed_by_kind(report).join("; "),
         None => format!("{} cannot be proved to have arrived", count(report.counts.presumed, "file")),
     };
+    let withheld =
+        if report.is_parked() { format!("{}: {withheld}", parked(&report.counts)) } else { withheld };
     Cause { told, withheld }
 }
 

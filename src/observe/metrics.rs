@@ -155,6 +155,7 @@ fn actions(counts: &Counts) -> [(&'static str, u64); 14] {
         failed,
         not_reached,
         waiting,
+        no_room: _,
         bytes_delivered: _,
         retired,
         retained,

@@ -26,5 +26,5 @@ pub use self::news::{AlertKind, Cause, News, Turn};
 pub use self::planned::{PlanTotals, Planned, PlannedAction};
 pub use self::presumed::{presumed_how, presumed_reason};
 pub use self::progress::{Progress, Snapshot};
-pub use self::summary::{summary, trouble};
+pub use self::summary::{detailed_summary, parked, summary, trouble};
 pub use self::text::{bytes, count, duration, escaped, rate};

@@ -19,6 +19,24 @@ pub fn summary(report: &RunReport) -> String {
     summary_for(report, FileNames::Told)
 }
 
+/// The same with the names of the skipped files, and why each was.
+pub fn detailed_summary(report: &RunReport) -> String {
+    let mut text = summary(report);
+    let named = report.skipped.iter().take(MAX_FILES_NAMED);
+    let lines = named.map(|file| format!("\n    {}: {}", escaped(&file.name), escaped(&file.reason)));
+    let lines: Vec<_> = lines.collect();
+    if lines.is_empty() {
+        return text;
+    }
+    let more = report.counts.skipped.saturating_sub(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+    text.push_str("\n  skipped:");
+    text.extend(lines);
+    if more > 0 {
+        text.extend([format!("\n    and {more} more")]);
+    }
+    text
+}
+
 /// The same for somebody who may not know the names of files.
 pub(super) fn summary_for(report: &RunReport, of_files: FileNames) -> String {
     let mut lines = vec![format!("{}: {}", report.job, headline(report))];
@@ -38,6 +56,9 @@ pub(super) fn summary_for(report: &RunReport, of_files: FileNames) -> String {
         if number > 0 {
             lines.push(format!("  {number} {what}"));
         }
+    }
+    if report.is_parked() {
+        lines.push(format!("  parked: {}", parked(&report.counts)));
     }
     lines.extend(presumed(report, of_files));
     lines.extend(failed(report, of_files));
@@ -81,8 +102,17 @@ fn failed(report: &RunReport, of_files: FileNames) -> Vec<String> {
     lines
 }
 
+/// Where the server has no room: what that means for the job.
+pub fn parked(counts: &Counts) -> String {
+    format!(
+        "the server has no room for {}; smaller files are still sent, and an agent tries again within an hour",
+        count(counts.no_room, "file")
+    )
+}
+
 /// One line about a run that did not end well: its gravest cause.
 pub fn trouble(report: &RunReport) -> String {
+    let parked = if report.is_parked() { format!("{}: ", parked(&report.counts)) } else { String::new() };
     let cause = match (&report.stopped, report.failed.first()) {
         (Some(failure), _) => escaped(&failure.cause).into_owned(),
         (None, Some(file)) => {
@@ -103,7 +133,7 @@ pub fn trouble(report: &RunReport) -> String {
             format!("{files} cannot be proved to have arrived{first}; {}", advice(&report.job))
         }
     };
-    format!("{}: {cause}", report.job)
+    format!("{}: {parked}{cause}", report.job)
 }
 
 /// The presumed files by name, with the command to decide about them.
@@ -167,7 +197,7 @@ fn asides(counts: &Counts) -> [(u64, &'static str); 10] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FailedFile, Failure, FailureClass, ProofMethod, RelPath, RunId};
+    use crate::domain::{FailedFile, Failure, FailureClass, ProofMethod, RelPath, RunId, SkippedFile};
 
     fn report() -> RunReport {
         RunReport::new(RunId(1), "daily-reports".parse().unwrap())
@@ -179,6 +209,21 @@ mod tests {
         report.counts.unchanged = 2000;
         report.elapsed_ms = 412;
         assert_eq!(summary(&report), "daily-reports: nothing sent; 2000 unchanged; in 0.4 s");
+    }
+
+    #[test]
+    fn skipped_files_are_named_to_those_who_want_details() {
+        let mut report = report();
+        for number in 0..22 {
+            report.add_skipped(SkippedFile { name: format!("s\n{number}"), reason: "named pipe".into() });
+        }
+        assert!(!summary(&report).contains("named pipe"), "{}", summary(&report));
+        let detailed = detailed_summary(&report);
+        assert!(detailed.starts_with(&summary(&report)), "{detailed}");
+        assert!(detailed.contains("\n  skipped:\n    s\\n0: named pipe\n"), "{detailed}");
+        assert!(detailed.ends_with("    s\\n19: named pipe\n    and 2 more"), "{detailed}");
+        let nothing = RunReport::new(RunId(1), "j".parse().unwrap());
+        assert_eq!(detailed_summary(&nothing), summary(&nothing));
     }
 
     #[test]

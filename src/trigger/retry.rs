@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{FailureClass, RunReport, Timestamp, Trigger};
+use crate::domain::{FailureClass, RunReport, Scope, Timestamp, Trigger};
 
 /// When a job is tried again after a run that failed for a passing reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,17 +18,28 @@ impl RetryTrigger {
     /// The longest wait: a server that was down overnight is found again within half an hour.
     pub const LONGEST: Duration = Duration::from_mins(30);
 
-    /// Takes in what came of a run that ended `now`; `random` is any number.
+    /// The wait of a job for which the server has no room. Somebody has to make some, and each try costs the server
+    /// a file's bytes.
+    pub const NO_ROOM: Duration = Duration::from_hours(1);
+
+    /// Takes in what came of a run over `scope` that ended `now`; `random` is any number.
     ///
     /// The wait doubles with each failure in a row, from [`FIRST`](Self::FIRST) to
     /// [`LONGEST`](Self::LONGEST), and lies at random in the upper half of that, so that agents
-    /// which failed together do not come back together.
-    pub fn ended(&mut self, report: &RunReport, now: Timestamp, random: u64) {
-        if !is_passing(report) {
+    /// which failed together do not come back together. Where the server has no room it is
+    /// [`NO_ROOM`](Self::NO_ROOM), in the same manner. A run over a part of the source says nothing of what is to be
+    /// tried again elsewhere.
+    pub fn ended(&mut self, report: &RunReport, scope: &Scope, now: Timestamp, random: u64) {
+        if is_passing(report) {
+            self.failed(now, random);
+        } else if report.is_parked() {
+            self.failures = self.failures.saturating_add(1);
+            let due = within(Self::NO_ROOM, now, random);
+            // Files that come meanwhile do not put it off.
+            self.due = Some(self.due.map_or(due, |known| known.min(due)));
+        } else if *scope == Scope::All || report.stopped.is_some() {
             *self = Self::default();
-            return;
         }
-        self.failed(now, random);
     }
 
     /// Takes in that a guard stopped a run that ended `now`. A person has to look, and nothing is gained
@@ -42,9 +53,7 @@ impl RetryTrigger {
         self.failures = self.failures.saturating_add(1);
         let doublings = self.failures.saturating_sub(1).min(16);
         let longest = Self::FIRST.saturating_mul(1 << doublings).min(Self::LONGEST);
-        let half = longest / 2;
-        let nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.due = Some(now.plus(half).plus(Duration::from_nanos(random % nanos)));
+        self.due = Some(within(longest, now, random));
     }
 
     /// When to try again; `None` where there is no need.
@@ -53,20 +62,27 @@ impl RetryTrigger {
     }
 
     /// The trigger, once its time has come. A clock that was put back does not hold it up for
-    /// longer than [`LONGEST`](Self::LONGEST).
+    /// longer than [`NO_ROOM`](Self::NO_ROOM).
     pub fn poll(&mut self, now: Timestamp) -> Option<Trigger> {
         let due = self.due?;
-        if now < due && due.since(now) <= Self::LONGEST {
+        if now < due && due.since(now) <= Self::NO_ROOM {
             return None;
         }
         self.due = None;
         Some(Trigger::Retry { attempt: self.failures.saturating_add(1) })
     }
 
-    /// A run starts for another reason: it does what the retry would have done.
+    /// A run over all of the source starts for another reason: it does what the retry would have done.
     pub fn overtaken(&mut self) {
         self.due = None;
     }
+}
+
+/// A time at random in the upper half of a wait.
+fn within(longest: Duration, now: Timestamp, random: u64) -> Timestamp {
+    let half = longest / 2;
+    let nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).max(1);
+    now.plus(half).plus(Duration::from_nanos(random % nanos))
 }
 
 /// After so many failures the wait is [`RetryTrigger::LONGEST`].
@@ -95,7 +111,7 @@ fn is_passing(report: &RunReport) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FailedFile, Failure, RunId};
+    use crate::domain::{FailedFile, Failure, Folders, RunId};
 
     fn report(class: Option<FailureClass>) -> RunReport {
         let mut report = RunReport::new(RunId(1), "j".parse().unwrap());
@@ -111,7 +127,7 @@ mod tests {
             retry.failures = failure - 1;
             for random in [0, 1, u64::MAX / 3, u64::MAX] {
                 let mut retry = retry.clone();
-                retry.ended(&report(Some(FailureClass::Temporary)), now, random);
+                retry.ended(&report(Some(FailureClass::Temporary)), &Scope::All, now, random);
                 let wait = retry.due().unwrap().since(now);
                 let longest = Duration::from_mins(minutes);
                 assert!(wait >= longest / 2 && wait < longest, "{failure}: {wait:?}");
@@ -123,24 +139,24 @@ mod tests {
     fn only_what_passes_is_tried_again() {
         let now = Timestamp::from_unix(1_000, 0);
         let mut retry = RetryTrigger::default();
-        retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+        retry.ended(&report(Some(FailureClass::Temporary)), &Scope::All, now, 0);
         assert_eq!(retry.poll(now), None);
         assert_eq!(retry.poll(now.plus(RetryTrigger::FIRST)), Some(Trigger::Retry { attempt: 2 }));
         assert_eq!(retry.poll(now.plus(RetryTrigger::LONGEST)), None, "once");
-        retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+        retry.ended(&report(Some(FailureClass::Temporary)), &Scope::All, now, 0);
         assert_eq!(retry.failures, 2);
         retry.overtaken();
         assert_eq!(retry.due(), None);
         for class in [None, Some(FailureClass::Trust), Some(FailureClass::Interrupted)] {
-            retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
-            retry.ended(&report(class), now, 0);
+            retry.ended(&report(Some(FailureClass::Temporary)), &Scope::All, now, 0);
+            retry.ended(&report(class), &Scope::All, now, 0);
             assert_eq!(retry, RetryTrigger::default(), "{class:?}");
         }
         let mut some = report(None);
         for class in [FailureClass::File, FailureClass::Temporary] {
             some.add_failed(FailedFile { name: "f".into(), failure: Failure::new(class, "why") });
         }
-        retry.ended(&some, now, 0);
+        retry.ended(&some, &Scope::All, now, 0);
         assert!(retry.due().is_some());
     }
 
@@ -152,16 +168,47 @@ mod tests {
             retry.guarded(now, random);
             let wait = retry.due().unwrap().since(now);
             assert!(wait >= RetryTrigger::LONGEST / 2 && wait < RetryTrigger::LONGEST, "{wait:?}");
-            retry.ended(&report(None), now, random);
+            retry.ended(&report(None), &Scope::All, now, random);
             assert_eq!(retry, RetryTrigger::default());
         }
+    }
+
+    #[test]
+    fn a_server_without_room_is_asked_again_within_an_hour_whatever_comes_meanwhile() {
+        let now = Timestamp::from_unix(1_000_000, 0);
+        let (all, part) = (Scope::All, Scope::Folders(Folders::default()));
+        let mut full = report(None);
+        full.counts.no_room = 1;
+        full.add_failed(FailedFile { name: "f".into(), failure: Failure::new(FailureClass::Refused, "552") });
+        for stopped in [None, Some(Failure::new(FailureClass::Refused, "552"))] {
+            full.stopped = stopped;
+            let mut retry = RetryTrigger::default();
+            retry.ended(&full, &all, now, u64::MAX / 3);
+            let due = retry.due().unwrap();
+            let wait = due.since(now);
+            assert!(wait >= RetryTrigger::NO_ROOM / 2 && wait < RetryTrigger::NO_ROOM, "{wait:?}");
+            // Watched files that come meanwhile: one that fits, one that does not.
+            let later = now.plus(Duration::from_mins(5));
+            assert_eq!(retry.poll(later), None);
+            retry.ended(&report(None), &part, later, 0);
+            retry.ended(&full, &part, later, u64::MAX / 3);
+            assert_eq!(retry.due(), Some(due));
+            assert!(matches!(retry.poll(due), Some(Trigger::Retry { .. })));
+            retry.ended(&report(None), &all, due, 0);
+            assert_eq!(retry, RetryTrigger::default());
+        }
+        // What a person has to look at is not tried again by itself.
+        full.stopped = Some(Failure::new(FailureClass::Trust, "expired"));
+        let mut retry = RetryTrigger::default();
+        retry.ended(&full, &all, now, 0);
+        assert_eq!(retry.due(), None);
     }
 
     #[test]
     fn a_clock_that_was_put_back_does_not_hold_it_up() {
         let mut retry = RetryTrigger::default();
         let now = Timestamp::from_unix(1_000_000, 0);
-        retry.ended(&report(Some(FailureClass::Temporary)), now, 0);
+        retry.ended(&report(Some(FailureClass::Temporary)), &Scope::All, now, 0);
         assert!(retry.poll(Timestamp::from_unix(500_000, 0)).is_some());
     }
 }

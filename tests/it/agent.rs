@@ -4,6 +4,7 @@ mod clock;
 mod descriptors;
 mod early;
 mod full;
+mod parked;
 mod place;
 mod real;
 mod root;
@@ -292,6 +293,34 @@ fn a_reload_knows_a_new_jobs_past_and_tells_new_receivers() {
     assert_eq!(home.run(&["sync", "one"]).0, 0);
     agent.end();
     assert_eq!(fs::read_to_string(home.path().join("told")).unwrap_or_default(), "one\n");
+}
+
+/// Each file that is not to be sent has a name and a reason in what is told of the run and kept of it.
+#[test]
+fn skipped_files_are_told_with_their_reason() {
+    let server = Server::builder().start().unwrap();
+    let home = Home::new(&[("office", &server)], ONE);
+    home.write("one/a.txt", b"a");
+    std::os::unix::fs::symlink("a.txt", home.path().join("one/link")).unwrap();
+    assert!(Command::new("mkfifo").arg(home.path().join("one/pipe")).status().unwrap().success());
+    let (code, stdout, _) = home.run(&["sync"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("2 skipped") && !stdout.contains("named pipe"), "{stdout}");
+    let (_, stdout, _) = home.run(&["sync", "-v"]);
+    assert!(stdout.contains("    pipe: named pipe"), "{stdout}");
+    assert!(stdout.contains("    link: symbolic link, not followed"), "{stdout}");
+    let (_, shown, _) = home.run(&["history", "show", "1"]);
+    assert!(shown.contains("  skipped    pipe  named pipe"), "{shown}");
+    assert!(shown.contains("  skipped    link  symbolic link, not followed"), "{shown}");
+    let (_, shown, _) = home.run(&["history", "show", "1", "--json"]);
+    assert!(shown.contains(r#"{"name":"pipe","reason":"named pipe"}"#), "{shown}");
+    let agent = home.agent();
+    let (_, stdout, _) = home.run(&["sync", "--json"]);
+    let end = stdout.lines().find(|line| line.contains(r#""event":"run-finished""#)).unwrap();
+    let end: Value = serde_json::from_str(end).unwrap();
+    let skipped = end["report"]["skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 2, "{end}");
+    agent.end();
 }
 
 /// What was opened at the start stays, and whoever changed it is told so.

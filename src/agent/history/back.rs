@@ -30,9 +30,9 @@ pub(super) enum Wanted {
 /// How far one looks back for what a job did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookBack {
-    job: JobName,
+    pub(in crate::agent) job: JobName,
     /// All that is known of it since then counts.
-    from: Timestamp,
+    pub(in crate::agent) from: Timestamp,
     /// What is older is of no use.
     furthest: Timestamp,
     usual: Usual,
@@ -61,6 +61,12 @@ impl LookBack {
             furthest: now.minus(span.max(FURTHEST)),
             usual: if timing.expectation.unusual.is_some() { Usual::Wanted } else { Usual::OfNoUse },
         }
+    }
+
+    /// Whether what was read for the other one may be too little.
+    pub(in crate::agent) fn reaches_beyond(&self, other: &Self) -> bool {
+        let tells_more = self.usual == Usual::Wanted && other.usual == Usual::OfNoUse;
+        self.from < other.from || self.furthest < other.furthest || tells_more
     }
 
     /// Whether what began with a segment that was begun then is enough.

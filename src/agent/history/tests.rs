@@ -40,7 +40,7 @@ fn job(name: &str) -> JobName {
 
 /// A ledger of many segments over 600 days, of a job that runs often, of one that runs rarely, and of one
 /// that ran well until 50 days ago. Returns the day after it.
-fn long_ago(folder: &Path) -> Timestamp {
+pub(in crate::agent) fn long_ago(folder: &Path) -> Timestamp {
     long_ago_because(folder, "no")
 }
 
@@ -77,8 +77,15 @@ fn long_ago_because(folder: &Path, cause: &str) -> Timestamp {
                 let mut records: Vec<_> = files.map(Record::Failed).collect();
                 let counts = Counts { delivered: 3, failed, ..Counts::default() };
                 let leftovers = Leftovers::of(Vec::new());
-                let finished =
-                    RunFinished { run, counts, stopped: None, leftovers, source: None, mounts: None };
+                let finished = RunFinished {
+                    run,
+                    counts,
+                    stopped: None,
+                    leftovers,
+                    source: None,
+                    mounts: None,
+                    skipped: Vec::new(),
+                };
                 records.push(Record::RunFinished(finished));
                 state.commit(target.id(), records).await.unwrap();
             });
@@ -241,6 +248,7 @@ fn verified(counts: AuditCounts, stopped: Option<Failure>) -> (Option<Timestamp>
             leftovers: Leftovers::AllStaged,
             source: None,
             mounts: None,
+            skipped: Vec::new(),
         };
         let records = vec![Record::Audited(audited), Record::RunFinished(finished)];
         state.commit(target.id(), records).await.unwrap();

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use super::rounds::Standing;
 use super::{Supervisor, path_of};
 use crate::agent::error::AgentError;
-use crate::agent::history::History;
+use crate::agent::history::{History, LookBack};
 use crate::agent::keeper::{Keeper, Stay};
 use crate::agent::past::Past;
 use crate::agent::servers::Servers;
@@ -20,8 +20,8 @@ use crate::trigger::Planner;
 /// What was read beside the loop.
 pub(super) enum Loaded {
     Config(Result<Box<(Config, Servers)>, AgentError>),
-    /// What these jobs did before.
-    History(Vec<JobName>, Result<Box<History>, StateError>),
+    /// What jobs did before, as far back as these say.
+    History(Vec<LookBack>, Result<Box<History>, StateError>),
     /// Whether something of what a job delivered is still known to be missing or changed.
     Differing(JobName, Result<Standing, StateError>),
 }
@@ -52,10 +52,10 @@ impl Supervisor {
                 self.refuse(&error);
                 self.service.ready();
             }
-            Ok(Loaded::History(jobs, Ok(history))) => self.remember(&jobs, &history),
-            Ok(Loaded::History(jobs, Err(error))) => {
+            Ok(Loaded::History(looks, Ok(history))) => self.remember(&looks, Some(&history)),
+            Ok(Loaded::History(looks, Err(error))) => {
                 warn!(%error, "The ledger cannot be read for what came before.");
-                self.remember(&jobs, &History::default());
+                self.remember(&looks, None);
             }
             Ok(Loaded::Differing(name, standing)) => self.stands(&name, standing),
             Err(_) => {
@@ -101,7 +101,7 @@ impl Supervisor {
             );
         }
         let (mut new, mut changed, mut gone) = (0_usize, 0_usize, 0_usize);
-        let (mut to_plan, mut to_recall) = (Vec::new(), Vec::new());
+        let (mut to_plan, mut to_recall, now) = (Vec::new(), Vec::new(), self.clock.now());
         for job in config.jobs.values() {
             let Some(remote) = servers.get(&job.server) else { continue };
             match self.keepers.get_mut(&job.name) {
@@ -120,6 +120,10 @@ impl Supervisor {
                     if keeper.job.timing != job.timing || keeper.stay == Stay::Leaving {
                         to_plan.push(job.name.clone());
                     }
+                    let (look, known) = (LookBack::of(job, now), LookBack::of(&keeper.job, now));
+                    if look.reaches_beyond(&known) {
+                        to_recall.push(job);
+                    }
                     let watched_alike = (&keeper.job.watch, &keeper.job.source, keeper.job.symlinks)
                         == (&job.watch, &job.source, job.symlinks);
                     if !watched_alike || keeper.stay == Stay::Leaving {
@@ -129,7 +133,8 @@ impl Supervisor {
                 }
             }
         }
-        // A job that is new to the agent may have a past: it was taken out once, or `sync` ran it.
+        // A job that is new to the agent may have a past: it was taken out once, or `sync` ran it. Of one that is
+        // not, as much was read as was expected of it before.
         self.read_history(to_recall);
         self.keepers.retain(|name, keeper| {
             if config.jobs.contains_key(name) {
@@ -192,10 +197,17 @@ impl Supervisor {
         Ok(())
     }
 
-    fn remember(&mut self, jobs: &[JobName], history: &History) {
+    /// Takes in what was read; nothing where the ledger could not be. A job for which more is being read meanwhile
+    /// waits for that.
+    fn remember(&mut self, looks: &[LookBack], history: Option<&History>) {
         let now = self.clock.now();
-        for name in jobs {
-            let Some(keeper) = self.keepers.get_mut(name).filter(|keeper| keeper.past.is_none()) else {
+        for look in looks {
+            let name = &look.job;
+            let awaited = |keeper: &&mut Keeper| keeper.reading.as_ref() == Some(look);
+            let Some(keeper) = self.keepers.get_mut(name).filter(awaited) else { continue };
+            keeper.reading = None;
+            let Some(history) = history else {
+                keeper.past.get_or_insert_with(|| Past::from(now));
                 continue;
             };
             let known = history.last(name).map(|last| last.run);
@@ -215,3 +227,6 @@ impl Supervisor {
 fn written(schedule: &Schedule) -> String {
     format!("{} {}", schedule.expression, schedule.zone)
 }
+
+#[cfg(test)]
+mod tests;

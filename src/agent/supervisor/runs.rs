@@ -55,7 +55,9 @@ impl Supervisor {
             backoff: Delivery::BACKOFF,
             resume_from: Delivery::RESUME_FROM,
         };
-        keeper.retry.overtaken();
+        if scope == Scope::All {
+            keeper.retry.overtaken();
+        }
         let limit = limit.map(|limit| limit.cause);
         keeper.running =
             Some(Running { watched, audit: None, since: now, triggers, scope, limit, followers });
@@ -99,11 +101,10 @@ impl Supervisor {
         }
         if let Some(past) = keeper.past.as_mut() {
             past.add(&entry);
-            past.left_waiting(&report, &running.scope, now);
         }
         keeper.last = Some(entry);
         match running.watched.guard() {
-            Guard::Quiet => keeper.retry.ended(&report, now, random),
+            Guard::Quiet => keeper.retry.ended(&report, &running.scope, now, random),
             Guard::Tripped => keeper.retry.guarded(now, random),
         }
         keeper.source.left_waiting(&report, &running.scope);

@@ -10,7 +10,7 @@ use crate::agent::status::{
     AlertStatus, JobState, JobStatus, Readiness, RunProgress, RunStatus, ServerStatus, Status, days_left,
 };
 use crate::domain::{FailedFile, Timestamp, Zone};
-use crate::observe::{bytes, count, duration, escaped, rate};
+use crate::observe::{bytes, count, duration, escaped, parked, rate};
 
 /// The page's style.
 pub(super) const STYLE: &str = include_str!("page/style.css");
@@ -108,6 +108,9 @@ fn card(job: &JobStatus, now: Timestamp, zone: Zone) -> String {
     let mut put = |html: String| body.push_str(&html);
     if let Some(last) = &job.last {
         put(format!("<p>Last run {}: {}</p>", time(last.began, now, zone), text(words::result(last))));
+        if last.is_parked() {
+            put(format!("<p class=\"cause\">The job is parked: {}.</p>", prose(parked(&last.counts))));
+        }
         if let Some(stopped) = &last.stopped {
             put(format!("<p class=\"cause\">{}</p>", prose(&stopped.cause)));
         }

@@ -128,6 +128,24 @@ fn the_first_version_of_the_ledger_gives_the_manifest_back() {
     }
 }
 
+/// Skipped files came to the record of a run's end later.
+#[test]
+fn what_came_to_a_record_later_is_left_out_where_there_is_none_and_unknown_keys_are_no_mistake() {
+    let before = r#"{"record":"run-finished","run":1,"counts":{"delivered":0,"settled":0,"unchanged":0,"confirmed":0,"skipped":2,"presumed":0,"attested":0,"failed":0,"not_reached":0,"waiting":0,"bytes_delivered":0,"retired":0,"retained":0,"removed":0,"not_removed":0}}"#;
+    let record: Record = serde_json::from_str(before).unwrap();
+    let Record::RunFinished(finished) = &record else { panic!("{record:?}") };
+    assert_eq!((finished.counts.skipped, finished.skipped.len()), (2, 0));
+    assert_eq!(serde_json::to_string(&record).unwrap(), before);
+    let file = SkippedFile { name: "l".into(), reason: "symbolic link, not followed".into() };
+    let now = Record::RunFinished(RunFinished { skipped: vec![file], ..finished.clone() });
+    let text = serde_json::to_string(&now).unwrap();
+    assert!(text.contains(r#","skipped":[{"name":"l","reason":"symbolic link, not followed"}]"#), "{text}");
+    assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), now);
+    // So an earlier build meets what it does not know.
+    let unknown = text.replace("\"skipped\":[", "\"unknown\":[");
+    assert_eq!(serde_json::from_str::<Record>(&unknown).unwrap(), record);
+}
+
 #[test]
 fn a_later_version_of_the_ledger_is_refused_and_left_alone() {
     let mut files = unpacked(1);

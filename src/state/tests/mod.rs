@@ -21,8 +21,8 @@ use super::*;
 use crate::domain::{
     AuditCounts, AuditKind, Audited, Confirmed, Counts, Delivered, Depth, Digest, Entry, EntryStatus,
     Evidence, Failed, Failure, FailureClass, FileStat, Folders, FoundDiffering, Leftovers, Presumed,
-    Publishing, RelPath, RemotePath, RunFinished, RunId, Scope, Sent, SessionFacts, Sidecars, StagedFile,
-    Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
+    Publishing, RelPath, RemotePath, RunFinished, RunId, Scope, Sent, SessionFacts, Sidecars, SkippedFile,
+    StagedFile, Staging, Standing, Timestamp, TlsVersion, VerifyPolicy, Withdrawn, compare,
 };
 
 /// A clock that moves a second a look, and numbers that count up.
@@ -206,6 +206,7 @@ fn finished(run: RunId, leftovers: &[&str]) -> Record {
         leftovers: Leftovers::of(leftovers.iter().map(|folder| remote(folder)).collect()),
         source: None,
         mounts: None,
+        skipped: vec![SkippedFile { name: "ü \"l\"".into(), reason: "named pipe".into() }],
     })
 }
 

@@ -102,7 +102,8 @@ async fn what_there_is_no_room_for_does_not_stop_smaller_files() {
         let report = bench.run().await;
         assert_eq!((report.counts.delivered, report.exit()), (20, Exit::Refused), "{report:#?}");
         assert_eq!(report.counts.failed + report.counts.not_reached, 2, "each file has one outcome");
-        assert!(report.stopped.is_none(), "{report:#?}");
+        assert!(report.stopped.is_none() && report.is_parked(), "{report:#?}");
+        assert_eq!(report.counts.no_room, report.counts.failed, "{report:#?}");
         assert!(cause(&report).contains("552"), "{}", cause(&report));
         bench.server.clear_faults();
         assert_eq!(bench.run().await.counts.delivered, 2);
@@ -140,6 +141,7 @@ async fn a_server_that_has_no_room_at_all_is_not_hammered() {
     assert_eq!(report.counts.failed + report.counts.not_reached, 99, "each file has one outcome");
     let stores = bench.server.transcript().count("STOR");
     assert_eq!(stores, 8);
+    assert!(report.is_parked() && report.counts.no_room == 8, "{report:#?}");
     assert!(report.stopped.is_some_and(|failure| failure.to_string().contains("552")));
 }
 

@@ -139,6 +139,29 @@ fn stopped(name: &str, class: FailureClass, cause: &str) -> JobStatus {
     job
 }
 
+#[test]
+fn a_parked_job_says_so_what_still_goes_and_when_it_is_tried_again() {
+    let mut full = stopped("full", FailureClass::Refused, "STOR: 552");
+    full.next_try = Some(at(1_900));
+    if let Some(last) = &mut full.last {
+        (last.counts.failed, last.counts.no_room) = (2, 2);
+    }
+    let html = shown(&status(vec![full.clone()]));
+    for part in [
+        "The job is parked: the server has no room for 2 files; smaller files are still sent",
+        "for more room (quota, disk, largest size of a file)",
+        "Tried again by itself",
+        "in 31 min",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    // A login that is refused is another matter.
+    if let Some(last) = &mut full.last {
+        last.counts.no_room = 0;
+    }
+    assert!(!shown(&status(vec![full])).contains("parked"));
+}
+
 fn shown(status: &Status) -> String {
     page(status, at(0))
 }

@@ -199,6 +199,10 @@ pub(super) fn todo(job: &JobStatus) -> String {
             "tell whoever runs {server} that it keeps other bytes than were sent. Count these files as not \
              delivered. A closer look: `nightferry doctor {server}`"
         ),
+        FailureClass::Refused if job.last.as_ref().is_some_and(RunEntry::is_parked) => format!(
+            "ask whoever runs {server} for more room (quota, disk, largest size of a file), or have something deleted \
+             there. Nothing is to be done here: what waits is tried again by itself."
+        ),
         FailureClass::Refused => format!(
             "ask whoever runs {server} about login, quota and permissions. What is refused: \
              `nightferry doctor {server}`"
