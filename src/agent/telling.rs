@@ -108,7 +108,8 @@ impl Telling {
     /// How a job stands with something that is expected of it.
     pub fn expected(&mut self, config: &Config, job: &JobName, expected: &Expected) {
         let now = self.clock.now();
-        let news = self.book.change(|alerts| alerts.expected(job, expected, now));
+        let zone = zone_of(config, Some(job));
+        let news = self.book.change(|alerts| alerts.expected(job, expected, zone, now));
         self.tell(config, news);
     }
 
@@ -157,15 +158,15 @@ impl Telling {
 
     fn tell(&mut self, config: &Config, news: impl IntoIterator<Item = News>) {
         for news in news {
-            let news = News { zone: zone_of(config, &news), ..news };
+            let news = News { zone: zone_of(config, news.job.as_ref()), ..news };
             self.outbound.tell(news.clone(), receivers(config, &news));
         }
     }
 }
 
-/// By whose clock people are told of it: that of its job, where it has one, else that of the agent.
-fn zone_of(config: &Config, news: &News) -> Zone {
-    let job = news.job.as_ref().and_then(|job| config.jobs.get(job));
+/// By whose clock people are told of a job: its own, where it has one, else that of the agent.
+fn zone_of(config: &Config, job: Option<&JobName>) -> Zone {
+    let job = job.and_then(|job| config.jobs.get(job));
     job.and_then(|job| job.timing.zone).unwrap_or(config.agent.zone)
 }
 

@@ -1,7 +1,6 @@
 //! What should have been delivered by when: what is late though nothing failed.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use super::{Days, Factor, Schedule, TimeOfDay, Timestamp, Zone};
@@ -82,31 +81,32 @@ pub enum Punctuality {
     Late(Late),
 }
 
-impl fmt::Display for Late {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Late {
+    /// The same for people, with times of this zone.
+    pub fn in_words(&self, zone: Zone) -> String {
         match self {
             Self::TooFew { by, expected, delivered } => {
-                write!(f, "{delivered} of {expected} expected files were delivered by {}", by.to_seconds())
+                format!("{delivered} of {expected} expected files were delivered by {}", zone.shown(*by))
             }
             Self::TooOld { last: Some(last), .. } => {
-                write!(f, "no run has ended well since {}", last.to_seconds())
+                format!("no run has ended well since {}", zone.shown(*last))
             }
-            Self::TooOld { last: None, .. } => f.write_str("no run has ended well yet"),
+            Self::TooOld { last: None, .. } => "no run has ended well yet".to_owned(),
             Self::Waiting { since } => {
-                write!(f, "a file has waited to be ready since {}", since.to_seconds())
+                format!("a file has waited to be ready since {}", zone.shown(*since))
             }
             Self::Unusual { files, usual } => {
-                write!(f, "{files} files were delivered where {usual} are usual")
+                format!("{files} files were delivered where {usual} are usual")
             }
-            Self::NotVerified { last: Some(last) } => write!(
-                f,
+            Self::NotVerified { last: Some(last) } => format!(
                 "since {} nothing has shown that the files still stand on the server: verifying did not come to \
                  its end",
-                last.to_seconds()
+                zone.shown(*last)
             ),
-            Self::NotVerified { last: None } => f.write_str(
-                "nothing has shown yet that the files still stand on the server: verifying did not come to its end",
-            ),
+            Self::NotVerified { last: None } => {
+                "nothing has shown yet that the files still stand on the server: verifying did not come to its end"
+                    .to_owned()
+            }
         }
     }
 }

@@ -156,15 +156,21 @@ impl Alerts {
         std::iter::once(ended).chain(news).collect()
     }
 
-    /// Takes in how a job stands with something that is expected of it.
-    pub fn expected(&mut self, job: &JobName, expected: &Expected, at: Timestamp) -> Option<News> {
+    /// Takes in how a job stands with something that is expected of it; people are told times of this zone.
+    pub fn expected(
+        &mut self,
+        job: &JobName,
+        expected: &Expected,
+        zone: Zone,
+        at: Timestamp,
+    ) -> Option<News> {
         let Expected { kind, punctuality, failure } = expected;
         let key = AlertKey::Job(job.clone(), *kind);
         match *punctuality {
             Punctuality::Open => None,
             Punctuality::Met => self.well(&key, at),
             Punctuality::Late(late) => {
-                self.wrong(&key, Occasion::Late, "late", || lateness(late, failure.as_ref()), at)
+                self.wrong(&key, Occasion::Late, "late", || lateness(late, failure.as_ref(), zone), at)
             }
         }
     }
@@ -328,8 +334,8 @@ const fn occasion(class: FailureClass) -> Occasion {
 }
 
 /// What is the matter with what is late.
-fn lateness(late: Late, failure: Option<&Failure>) -> Cause {
-    let said = late_in_words(late);
+fn lateness(late: Late, failure: Option<&Failure>, zone: Zone) -> Cause {
+    let said = late_in_words(late, zone);
     match failure {
         None => Cause::plain(&said),
         Some(failure) => Cause {
@@ -339,8 +345,8 @@ fn lateness(late: Late, failure: Option<&Failure>) -> Cause {
     }
 }
 
-fn late_in_words(late: Late) -> String {
-    let said = late.to_string();
+fn late_in_words(late: Late, zone: Zone) -> String {
+    let said = late.in_words(zone);
     match late {
         Late::TooFew { .. } | Late::TooOld { .. } | Late::Unusual { .. } | Late::NotVerified { .. } => said,
         Late::Waiting { .. } => format!("{said}: it is still being written, or its ready marker is missing"),

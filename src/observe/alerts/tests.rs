@@ -182,7 +182,8 @@ fn thirty_days_of_expectations_are_told_once_each() {
             (AlertKind::TooFew, expectation.daily(now, Some(&schedule), &deliveries)),
             (AlertKind::TooOld, expectation.age(now, &deliveries)),
         ] {
-            let news = alerts.expected(&job(), &Expected { kind, punctuality, failure: None }, now);
+            let news =
+                alerts.expected(&job(), &Expected { kind, punctuality, failure: None }, Zone::UTC, now);
             heard.extend(news.map(|news| format!("{local} {} {:?}", kind.name(), news.turn)));
         }
     }
@@ -206,7 +207,7 @@ fn what_was_not_verified_is_told_with_why_the_last_try_came_to_nothing() {
     let failure = Failure::new(FailureClass::Refused, "PASS: 530 Login incorrect for smith\u{7}");
     let punctuality = Punctuality::Late(Late::NotVerified { last: None });
     let expected = Expected { kind: AlertKind::NotVerified, punctuality, failure: Some(failure) };
-    let news = alerts.expected(&job(), &expected, at("2026-10-20T04:00:00Z")).unwrap();
+    let news = alerts.expected(&job(), &expected, Zone::UTC, at("2026-10-20T04:00:00Z")).unwrap();
     let cause = news.cause.unwrap();
     assert!(cause.told.ends_with("the last try: PASS: 530 Login incorrect for smith\\u{7}"), "{cause:?}");
     assert!(cause.withheld.contains("(PASS: 530)") && !cause.withheld.contains("smith"), "{cause:?}");

@@ -58,6 +58,7 @@ fn times_are_those_of_the_jobs_clock() {
 /// What a person reads of everything but runs.
 #[test]
 fn each_kind_of_trouble_reads_well() {
+    let zone: Zone = "America/New_York".parse().unwrap();
     let (at, since) = (at("2026-11-20T17:00:03Z"), at("2026-11-01T02:30:00Z"));
     let job: JobName = "offsite".parse().unwrap();
     let mut alerts = Alerts::default();
@@ -80,7 +81,7 @@ fn each_kind_of_trouble_reads_well() {
         (AlertKind::Unusual, Late::Unusual { files: 1_000, usual: 20 }),
     ] {
         for punctuality in [Punctuality::Late(late), Punctuality::Met] {
-            heard.extend(alerts.expected(&job, &Expected { kind, punctuality, failure: None }, at));
+            heard.extend(alerts.expected(&job, &Expected { kind, punctuality, failure: None }, zone, at));
         }
     }
     for key in [AlertKey::Certificate, AlertKey::ClientCertificate] {
