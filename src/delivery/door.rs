@@ -6,6 +6,7 @@
 //! go as far as the login beside it, each making sure of the server for itself, and wait with their names.
 //! Where the server was met before, they do not wait for that, until somebody has come in vain.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::shared::Shared;
-use crate::remote::{BeforeLogin, Connection, Leave, Share};
+use crate::remote::{BeforeLogin, Connection, Extras, Leave, Share};
 
 /// How long a connection waits for leave to log in: servers hang up some time after their greeting
 /// (vsftpd 3.0.3 after a minute), and each that waits is one that another job might have.
@@ -126,6 +127,15 @@ impl<'d> Doorstep<'d> {
         self.way.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the login asks for. What is wrong with it is found by the one whose turn it is, which asks for no more than
+    /// every session does.
+    fn extras(&self, way: &Way<'_>, peer: SocketAddr) -> Extras {
+        match way {
+            Way::Open => self.shared.delivery.remote.extras(peer),
+            Way::First(_) | Way::Beside => Extras::default(),
+        }
+    }
+
     fn current(&self) -> MutexGuard<'_, Way<'d>> {
         self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,10 +148,10 @@ impl BeforeLogin for Doorstep<'_> {
         }
     }
 
-    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
-        Box::pin(async {
+    fn leave(&self, peer: SocketAddr) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
+        Box::pin(async move {
             match &*self.current() {
-                Way::Open | Way::First(_) => return Leave::Given,
+                way @ (Way::Open | Way::First(_)) => return Leave::Given(self.extras(way, peer)),
                 Way::Beside => {}
             }
             self.waited.store(true, Ordering::Relaxed);
@@ -152,8 +162,9 @@ impl BeforeLogin for Doorstep<'_> {
             if self.shared.stop.is_cancelled() {
                 return Leave::No;
             }
+            let extras = self.extras(&way, peer);
             *self.current() = way;
-            Leave::Given
+            Leave::Given(extras)
         })
     }
 

@@ -98,20 +98,41 @@ pub trait BeforeLogin: Sync {
     /// The server has greeted.
     fn greeted(&self) {}
 
-    /// The server was found good. Waits until the user name and the password may go; [`Leave::No`] where they may not any more.
-    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>>;
+    /// The server, at this address, was found good. Waits until the user name and the password may go; [`Leave::No`]
+    /// where they may not any more.
+    fn leave(&self, peer: SocketAddr) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>>;
 
     /// Whether that was waited for: then a session that is lost at its login may be lost because of it.
     fn has_waited(&self) -> bool;
 }
 
 /// Whether to log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Leave {
     /// Yes.
-    Given,
+    Given(Extras),
     /// No: the connection is given up.
     No,
+}
+
+/// What a login asks for more or less than every other one does.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    /// What the server can do, where it has told another session: it is not asked again.
+    pub features: Option<Features>,
+    /// When a port for the first transfer is asked for.
+    pub port: FirstPort,
+}
+
+/// When a session asks for the port of its first transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstPort {
+    /// Once there is something to transfer.
+    #[default]
+    WhenNeeded,
+    /// In one write with the login, which saves a round trip: where data connections are opened by us, and not step by
+    /// step. Refused, it is asked for again once it is needed.
+    WithLogin,
 }
 
 /// Nothing comes between.
@@ -119,8 +140,8 @@ pub enum Leave {
 pub struct AtOnce;
 
 impl BeforeLogin for AtOnce {
-    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
-        Box::pin(std::future::ready(Leave::Given))
+    fn leave(&self, _: SocketAddr) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
+        Box::pin(std::future::ready(Leave::Given(Extras::default())))
     }
 
     fn has_waited(&self) -> bool {
@@ -180,13 +201,18 @@ impl Session {
         };
         let info = session_info(&control)?;
         control.set_charset(endpoint.charset);
-        if before.leave().await == Leave::No {
-            return Err(FtpsError::Abandoned);
-        }
-        let Setup { features, home } = login(&mut control, endpoint, note).await?;
+        let Leave::Given(extras) = before.leave(peer).await else { return Err(FtpsError::Abandoned) };
+        let first_port = match (extras.port, endpoint.pace, &endpoint.data) {
+            (FirstPort::WithLogin, Pace::OneWrite, DataWay::Passive(_)) => Some(data.passive_command()),
+            (FirstPort::WithLogin | FirstPort::WhenNeeded, _, _) => None,
+        };
+        let (setup, port) = login(&mut control, endpoint, (extras.features, first_port), note).await?;
         let identity = Identity { config, name, certificate: info.certificate_der.clone(), offer };
         let mut session = Session::new(control, identity, jar, info, endpoint.charset, *deadlines, data);
-        session.set_up(features, home);
+        session.set_up(setup.features, setup.home);
+        if let Some(reply) = port {
+            session.reserve(&reply)?;
+        }
         Ok(session)
     }
 }
@@ -249,27 +275,28 @@ struct Setup {
     home: Option<Argument>,
 }
 
-/// Logs in and sets the session up: all in one write, and so in one round trip, or step by step.
-async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -> Result<Setup, FtpsError> {
+/// Logs in and sets the session up: all in one write, and so in one round trip, or step by step. What the server can do
+/// is asked unless it is known. Returns the reply to `port` as well, which asks for one.
+async fn login(
+    control: &mut TlsControl,
+    endpoint: &Endpoint,
+    (known, port): (Option<Features>, Option<Command>),
+    note: Noted<'_>,
+) -> Result<(Setup, Option<Reply>), FtpsError> {
     let limit = endpoint.deadlines.reply;
-    // FEAT comes last: vsftpd 3.0.3 writes its answer in pieces, each of which waits for the one before.
-    let mut setup = vec![Command::Pbsz, Command::ProtPrivate, Command::TypeImage];
-    if endpoint.charset == Charset::UTF_8 {
-        setup.push(Command::OptsUtf8);
-    }
-    setup.extend([Command::Pwd, Command::Feat]);
+    let commands = setup_commands(endpoint.charset, known.is_none(), port);
     match endpoint.pace {
         Pace::OneWrite => {
             let (user, password) = (endpoint.user.clone(), endpoint.password.clone());
             let mut all = vec![Command::User(user), Command::Pass(password)];
-            all.extend(setup.iter().cloned());
+            all.extend(commands.iter().cloned());
             control.send(&all, limit).await?;
             note(Milestone::LoggedIn(log_in_ahead(control, limit).await?));
         }
         Pace::StepByStep => note(Milestone::LoggedIn(log_in(control, endpoint, limit).await?)),
     }
-    let mut replies = Vec::with_capacity(setup.len());
-    for command in &setup {
+    let mut replies = Vec::with_capacity(commands.len());
+    for command in &commands {
         if endpoint.pace == Pace::StepByStep {
             control.send(std::slice::from_ref(command), limit).await?;
         }
@@ -278,23 +305,42 @@ async fn login(control: &mut TlsControl, endpoint: &Endpoint, note: Noted<'_>) -
         if answers_another(command, &reply) {
             return Err(FtpsError::Unexpected { verb, reply });
         }
-        replies.push((verb, reply));
+        replies.push((command, reply));
     }
-    let mut replies = replies.into_iter();
-    for refusal in [protection_refused as fn(_, _) -> _, protection_refused, refused] {
-        if let Some((verb, reply)) = replies.next()
-            && reply.kind() != ReplyKind::Done
-        {
-            return Err(refusal(verb, reply));
+    let (mut setup, mut offered) = (Setup { features: known.unwrap_or_default(), home: None }, None);
+    for (command, reply) in replies {
+        let done = reply.kind() == ReplyKind::Done;
+        match command {
+            Command::Pbsz | Command::ProtPrivate if !done => {
+                return Err(FtpsError::ProtectionRefused { verb: command.verb(), reply });
+            }
+            Command::TypeImage if !done => {
+                return Err(FtpsError::Refused { verb: command.verb(), reply });
+            }
+            Command::Pwd => setup.home = home_of(&reply, endpoint.charset),
+            Command::Feat => setup.features = Features::parse(&reply),
+            Command::Epsv | Command::Pasv => offered = Some(reply),
+            // Whether UTF-8 was agreed to does not matter: Pure-FTPd says 504 and stores it all the same.
+            _ => {}
         }
     }
     note(Milestone::Protected);
-    // Whether UTF-8 was agreed to does not matter: Pure-FTPd says 504 and stores it all the same.
-    let opts = Command::OptsUtf8.verb();
-    let mut answers = replies.filter(|(verb, _)| *verb != opts).map(|(_, reply)| reply);
-    let home = answers.next().and_then(|reply| home_of(&reply, endpoint.charset));
-    let features = answers.next().map(|reply| Features::parse(&reply)).unwrap_or_default();
-    Ok(Setup { features, home })
+    Ok((setup, offered))
+}
+
+/// What goes behind a user name and a password.
+fn setup_commands(charset: Charset, asks_features: bool, port: Option<Command>) -> Vec<Command> {
+    let mut commands = vec![Command::Pbsz, Command::ProtPrivate, Command::TypeImage];
+    if charset == Charset::UTF_8 {
+        commands.push(Command::OptsUtf8);
+    }
+    commands.push(Command::Pwd);
+    commands.extend(port);
+    if asks_features {
+        // It comes last: vsftpd 3.0.3 writes its answer in pieces, each of which waits for the one before.
+        commands.push(Command::Feat);
+    }
+    commands
 }
 
 /// Logs in, the password once it is asked for. Returns the reply that ended the login.
@@ -342,22 +388,15 @@ async fn log_in_ahead(control: &mut TlsControl, limit: Duration) -> Result<Reply
     }
 }
 
-/// Whether a reply is none to this command of the set-up: `PWD` alone is answered by 257, and `FEAT`
-/// alone by 211 (RFC 959, RFC 2389).
+/// Whether a reply is none to this command of the set-up: `PWD` alone is answered by 257, `FEAT` alone by 211, and
+/// what asks for a port by 227 or 229 (RFC 959, RFC 2389, RFC 2428).
 fn answers_another(command: &Command, reply: &Reply) -> bool {
     match reply.code() {
         257 => !matches!(command, Command::Pwd),
         211 => !matches!(command, Command::Feat),
+        227 | 229 => !matches!(command, Command::Epsv | Command::Pasv),
         _ => false,
     }
-}
-
-fn protection_refused(verb: &'static str, reply: Reply) -> FtpsError {
-    FtpsError::ProtectionRefused { verb, reply }
-}
-
-fn refused(verb: &'static str, reply: Reply) -> FtpsError {
-    FtpsError::Refused { verb, reply }
 }
 
 async fn ask(control: &mut TlsControl, command: Command, limit: Duration) -> Result<Reply, FtpsError> {

@@ -45,7 +45,9 @@ pub use self::features::{Features, HashSupport, sha256_of};
 pub use self::limits::Deadlines;
 pub use self::list::EntrySink;
 pub use self::listing::{Entry, EntryKind, Listed, Modified};
-pub use self::login::{AtOnce, BeforeLogin, Endpoint, Leave, Milestone, Noted, Pace, TlsStart};
+pub use self::login::{
+    AtOnce, BeforeLogin, Endpoint, Extras, FirstPort, Leave, Milestone, Noted, Pace, TlsStart,
+};
 pub use self::look::{LookAt, Seen, look};
 pub use self::plain::{Plain, plain};
 pub use self::reply::{Reply, ReplyError, ReplyKind};

@@ -24,6 +24,6 @@ pub use self::server::{
 };
 pub use self::transfer::{Download, Upload};
 pub use crate::ftps::{
-    ArgumentError, AtOnce, BeforeLogin, Closing, Deadlines, Entry, EntryKind, EntrySink, FtpsError, Leave,
-    Listed, Modified, Renewal, Trouble, plain,
+    ArgumentError, AtOnce, BeforeLogin, Closing, Deadlines, Entry, EntryKind, EntrySink, Extras, FirstPort,
+    FtpsError, Leave, Listed, Modified, Renewal, Trouble, plain,
 };

@@ -1,8 +1,9 @@
 //! A server with what is needed to open sessions, and its limit of sessions.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -21,9 +22,9 @@ use crate::domain::{
     DataMode, RemotePath, Server, SessionFacts, Timeouts, Timestamp, TlsMode, TlsPolicy, TlsVersion,
 };
 use crate::ftps::{
-    Argument, ArgumentError, AtOnce, BeforeLogin, Charset, DataWay, Deadlines, Endpoint, FtpsError, Noted,
-    OtherProtocol, Pace, PassiveWay, Password, Policy, Renewal, Session, Step, TlsError, TlsOptions,
-    TlsSettings, TlsSettingsError, TlsStart, Trouble, Version, own_good_until,
+    Argument, ArgumentError, AtOnce, BeforeLogin, Charset, DataWay, Deadlines, Endpoint, Extras, Features,
+    FirstPort, FtpsError, Noted, OtherProtocol, Pace, PassiveWay, Password, Policy, Renewal, Session, Step,
+    TlsError, TlsOptions, TlsSettings, TlsSettingsError, TlsStart, Trouble, Version, own_good_until,
 };
 
 /// Why no session with a server can even be tried: the configuration is at fault.
@@ -94,6 +95,8 @@ pub struct Remote {
     ways: Ways,
     /// Until when the certificate is good that it is shown.
     own_certificate_good_until: Option<Timestamp>,
+    /// What the server can do, as the machine at this address said last.
+    told: Mutex<Option<(SocketAddr, Features)>>,
 }
 
 impl Remote {
@@ -150,6 +153,7 @@ impl Remote {
             asked_for_tls: AtomicBool::new(false),
             ways,
             own_certificate_good_until,
+            told: Mutex::default(),
         })
     }
 
@@ -237,6 +241,18 @@ impl Remote {
     /// The server's definition.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// What the login of a session asks for beside another one, which was open just now: not what the machine at this
+    /// address can do, where it has told it; and a port for a file, where it was not seen to mind.
+    pub fn extras(&self, peer: SocketAddr) -> Extras {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let features = told.as_ref().filter(|(who, _)| *who == peer).map(|(_, features)| features.clone());
+        let profile = self.profile();
+        let minds = profile.pipelining == Ability::No || profile.overlap == Ability::No;
+        let port =
+            if minds || !self.lessons.may_overlap() { FirstPort::WhenNeeded } else { FirstPort::WithLogin };
+        Extras { features, port }
     }
 
     /// Opens a session for nobody in particular, as soon as the server's limit allows one more.
@@ -331,6 +347,8 @@ impl Remote {
 
     fn connection(&self, (session, pipelining): (Session, Ability), permit: Permit) -> Connection {
         let info = session.info();
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((info.peer, session.features().clone()));
         if let Some(shown) = info.certificate_facts() {
             self.lessons.note_certificate(shown.not_after);
         }

@@ -178,7 +178,7 @@ impl Session {
     }
 
     /// Keeps the port in a reply. One that is refused is asked for again once it is needed.
-    fn reserve(&mut self, reply: &Reply) -> Result<(), FtpsError> {
+    pub(in crate::ftps) fn reserve(&mut self, reply: &Reply) -> Result<(), FtpsError> {
         let DataWay::Passive(way) = self.data.way() else { return Ok(()) };
         let follow = way.named;
         self.reserved =

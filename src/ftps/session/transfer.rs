@@ -91,7 +91,7 @@ impl DataPlan {
     }
 
     /// What asks for a passive port.
-    pub(super) fn passive_command(&self) -> Command {
+    pub(in crate::ftps) fn passive_command(&self) -> Command {
         match self.passive {
             PassiveVerb::Epsv => Command::Epsv,
             PassiveVerb::Pasv => Command::Pasv,

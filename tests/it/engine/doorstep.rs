@@ -1,11 +1,12 @@
 //! While the first session of a run logs in, the others come as far as that and wait.
 
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
 use ftps_server::{Action, Cut, Dialect, Direction, Fault, Moment};
 use nightferry::domain::Exit;
-use nightferry::remote::{Ability, BeforeLogin, Haste, Leave};
+use nightferry::remote::{Ability, BeforeLogin, Extras, FirstPort, Haste, Leave};
 use tokio::time::timeout;
 
 use super::bench::Bench;
@@ -131,8 +132,8 @@ async fn one_of_them_goes_on_where_the_first_one_fails() {
 struct Waited(bool);
 
 impl BeforeLogin for Waited {
-    fn leave(&self) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
-        Box::pin(std::future::ready(Leave::Given))
+    fn leave(&self, _: SocketAddr) -> Pin<Box<dyn Future<Output = Leave> + Send + '_>> {
+        Box::pin(std::future::ready(Leave::Given(Extras::default())))
     }
 
     fn has_waited(&self) -> bool {
@@ -154,4 +155,58 @@ async fn one_that_was_lost_while_it_waited_teaches_nothing() {
         assert_eq!(bench.server.counters().control_connections, connections);
         assert_eq!(bench.profile().pipelining, Ability::Unknown);
     }
+}
+
+/// What the server told the first one, and each needs, is not asked again; what each needs for its first file goes with
+/// its login.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_others_ask_for_a_port_with_their_login_and_not_what_the_server_can_do() {
+    let bench = bench([Fault::on("MKD", Action::Delay(Duration::from_millis(300))).once()]);
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (u64::from(FILES), Exit::Done));
+    let transcript = bench.server.transcript();
+    assert_eq!(transcript.count("FEAT"), 1, "{transcript}");
+    let said = |connection| {
+        let lines = transcript.lines().iter().filter(move |line| line.connection == connection);
+        let commands = lines.filter(|line| line.direction == Direction::In);
+        commands.map(|line| line.text.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let (first, others): (Vec<_>, Vec<_>) = (1..=bench.server.counters().control_connections)
+        .map(said)
+        .partition(|said| said.contains(&"FEAT".into()));
+    assert_eq!((first.len(), others.len() > 0), (1, true), "{transcript}");
+    for said in others {
+        let at = |verb: &str| said.iter().position(|command| command == verb);
+        let count = |verb: &str| said.iter().filter(|command| *command == verb).count();
+        assert_eq!(at("EPSV"), at("PWD").map(|pwd| pwd + 1), "{said:?}");
+        assert_eq!(count("EPSV"), count("STOR").max(1), "none is asked for in vain: {said:?}");
+    }
+}
+
+/// A port that is refused with the login is asked for once there is something to store, as anywhere else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_refused_with_the_login_is_asked_for_again() {
+    for refusal in ["425 Try again.", "502 Not here."] {
+        let first = Fault::on("MKD", Action::Delay(Duration::from_millis(300))).once();
+        let bench = bench([first, Fault::on("EPSV", Action::Reply(refusal.into())).nth(2)]);
+        let report = bench.run().await;
+        assert_eq!((report.counts.delivered, report.exit()), (u64::from(FILES), Exit::Done), "{refusal}");
+    }
+}
+
+/// What one machine can do says nothing of another one of the same name.
+#[tokio::test]
+async fn what_is_known_of_a_server_is_known_of_the_machine_that_told_it() {
+    let bench = bench([]);
+    let remote = bench.remote();
+    let connection = remote.connect().await.unwrap();
+    let peer = connection.facts().peer;
+    let extras = remote.extras(peer);
+    assert_eq!((extras.features.as_ref(), extras.port), (Some(connection.features()), FirstPort::WithLogin));
+    let another = SocketAddr::new(IpAddr::from([127, 0, 0, 9]), peer.port());
+    assert_eq!(remote.extras(another).features, None);
+    remote.learn(|profile| profile.overlap = Ability::No);
+    assert_eq!(remote.extras(peer).port, FirstPort::WhenNeeded);
+    remote.learn(|profile| (profile.overlap, profile.pipelining) = (Ability::Unknown, Ability::No));
+    assert_eq!(remote.extras(peer).port, FirstPort::WhenNeeded);
 }
