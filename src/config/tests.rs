@@ -274,7 +274,7 @@ fn the_example_is_a_good_file_and_shows_every_key() {
     assert_eq!(office.trust.ca_file.as_deref(), Some(Path::new("/etc/nightferry/billing-ca.pem")));
     assert_eq!(office.trust.pins, [SpkiPin(Digest::of(b""))]);
     let vault = &config.servers[&"vault".parse().unwrap()];
-    assert_eq!((vault.port, vault.tls, vault.connections.get()), (21, TlsMode::Explicit, 4));
+    assert_eq!((vault.port, vault.tls, vault.connections.get()), (21, TlsMode::Explicit, 8));
     assert_eq!((office.tls_policy, vault.tls_policy), (TlsPolicy::Nist80052r2, TlsPolicy::Standard));
     assert_eq!((vault.network.family, vault.charset), (AddressFamily::V4, Charset::UTF_8));
     let DataMode::Active(ports) = &vault.network.data else { panic!("{:?}", vault.network) };
