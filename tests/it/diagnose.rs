@@ -409,7 +409,7 @@ fn doctor_finds_the_limits_of_the_real_servers() {
         let idle = if name.starts_with("pure") { "1s" } else { "9s" };
         let (code, stdout, stderr) = nightferry(&home, &format!("doctor --idle {idle}"));
         assert_eq!(code, 0, "{name}: {stdout}{stderr}");
-        assert!(stdout.contains("only 2 of 4 sessions at once"), "{name}: {stdout}");
+        assert!(stdout.contains("only 2 of 8 sessions at once"), "{name}: {stdout}");
         assert!(stdout.contains(silence), "{name}: {stdout}");
         assert_eq!(fs::read_dir(&server.root).unwrap().count(), 0, "{name}");
     }
