@@ -39,6 +39,8 @@ pub(super) enum Next {
     Deliver(Work),
     /// Open a session: more files wait than those that are open see to soon. It counts as open.
     Open,
+    /// Give the session up: no file waits, though one that another worker has in hand may come back.
+    Close,
     /// Nothing, ever.
     End,
 }
@@ -292,9 +294,20 @@ impl Lanes {
                 read => read,
             },
         };
-        // What is read may have to be delivered.
-        let ended = self.inflow != Inflow::Open && self.waiting() == 0 && self.reading == 0;
-        next.or_else(|| ended.then_some(Next::End))
+        next.or_else(|| self.end(readiness))
+    }
+
+    /// What follows where nothing waits any more.
+    fn end(&self, readiness: Readiness) -> Option<Next> {
+        match (self.inflow, readiness) {
+            (Inflow::Closed, _) => Some(Next::End),
+            (Inflow::Complete, _) if self.waiting() == 0 && self.in_hand == 0 => Some(Next::End),
+            // What is read may have to be delivered.
+            (Inflow::Complete, Readiness::Session) if self.waiting() == 0 && self.reading == 0 => {
+                Some(Next::Close)
+            }
+            (Inflow::Open | Inflow::Complete, _) => None,
+        }
     }
 
     fn read(&mut self) -> Option<Next> {

@@ -130,10 +130,20 @@ impl Worker {
                         Err(NoSession::Stopped | NoSession::GaveUp(_)) => break,
                     }
                 }
+                Next::Close => Box::pin(self.close()).await,
                 Next::End => break,
             }
         }
         Box::pin(self.end()).await;
+    }
+
+    /// Gives its session up, after a last try to clean up.
+    async fn close(&mut self) {
+        self.clean_up().await;
+        self.place = None;
+        if let Some(session) = self.session.take() {
+            session.quit().await;
+        }
     }
 
     /// Delivers a file in hand.

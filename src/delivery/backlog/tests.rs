@@ -102,6 +102,25 @@ fn a_file_is_taken_ahead_only_where_no_other_session_is_free_for_it() {
     assert!(backlog.take_ahead().is_none());
 }
 
+/// A worker that gets no session any more hands its file back: somebody must be there to take it.
+#[test]
+fn nobody_ends_while_a_file_may_come_back() {
+    let backlog = backlog(&[("a", SMALL)]);
+    assert!(opens(&backlog));
+    let work = delivers(&backlog).unwrap();
+    backlog.complete();
+    assert!(next(&backlog, Readiness::NoSession).is_none());
+    assert!(matches!(next(&backlog, Readiness::Session), Some(Next::Close)), "of no use meanwhile");
+    backlog.put_back(Hand::of(&work), work);
+    backlog.session_ended();
+    assert!(opens(&backlog));
+    let work = delivers(&backlog).unwrap();
+    backlog.out_of_hand(Hand::of(&work));
+    for readiness in [Readiness::NoSession, Readiness::Session] {
+        assert!(matches!(next(&backlog, readiness), Some(Next::End)));
+    }
+}
+
 /// What is settled, or published beside a file, has no upload that could be begun.
 #[test]
 fn only_what_is_sent_is_taken_ahead() {
@@ -136,9 +155,10 @@ fn nobody_ends_before_the_last_file_is_read() {
     assert!(next(&backlog, Readiness::Session).is_none(), "it may have to be delivered");
     backlog.put_back(Hand::of(&work), file("a", SMALL));
     let work = delivers(&backlog).unwrap();
-    assert!(matches!(next(&backlog, Readiness::NoSession), Some(Next::End)));
+    assert!(next(&backlog, Readiness::NoSession).is_none(), "it may come back");
     assert_eq!(backlog.in_hand(), 1);
     backlog.out_of_hand(Hand::of(&work));
+    assert!(matches!(next(&backlog, Readiness::NoSession), Some(Next::End)));
     assert_eq!(backlog.in_hand(), 0);
 }
 
