@@ -20,8 +20,8 @@ const FILES_WAITING: usize = 4_096;
 /// of several small ones.
 const LARGE_BYTES: u64 = 1024 * 1024;
 
-/// So many small files go between two large ones, where few sessions would else be busy with large
-/// ones alone.
+/// So many small files go between two large ones on a single session, which would else be busy with
+/// large ones alone.
 const SMALL_BETWEEN_LARGE: u32 = 16;
 
 /// A login takes five round trips and two handshakes; so many small files are sent meanwhile.
@@ -320,7 +320,10 @@ impl Lanes {
     /// Whether a large file comes before a small one: half of the sessions are for large files; where
     /// that is none, they take turns.
     fn is_turn_of_large(&self) -> bool {
-        self.large_in_hand < self.sessions / 2 || self.small_since_large >= SMALL_BETWEEN_LARGE
+        match self.sessions / 2 {
+            0 => self.small_since_large >= SMALL_BETWEEN_LARGE,
+            half => self.large_in_hand < half,
+        }
     }
 
     fn take_ahead(&mut self) -> Option<Work> {

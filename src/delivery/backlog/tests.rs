@@ -102,6 +102,26 @@ fn a_file_is_taken_ahead_only_where_no_other_session_is_free_for_it() {
     assert!(backlog.take_ahead().is_none());
 }
 
+/// Else a folder of small files would wait for as long as the large ones take.
+#[test]
+fn large_files_never_take_all_sessions_while_small_ones_wait() {
+    let backlog = Backlog::new();
+    for n in 0..100 {
+        backlog.offer(file(&format!("large{n}"), LARGE_BYTES)).unwrap();
+        backlog.offer(file(&format!("small{n}"), SMALL)).unwrap();
+    }
+    assert!((0..4).all(|_| opens(&backlog)));
+    let first: Vec<_> = (0..4).map(|_| is_large(&delivers(&backlog).unwrap())).collect();
+    assert_eq!(first, [true, true, false, false]);
+    // The large ones take for ever.
+    for n in 2..100 {
+        backlog.out_of_hand(Hand::Small);
+        assert!(!is_large(&delivers(&backlog).unwrap()), "after {n} small ones");
+    }
+    backlog.out_of_hand(Hand::Small);
+    assert!(is_large(&delivers(&backlog).unwrap()), "no small one waits");
+}
+
 /// A worker that gets no session any more hands its file back: somebody must be there to take it.
 #[test]
 fn nobody_ends_while_a_file_may_come_back() {
