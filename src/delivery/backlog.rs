@@ -371,7 +371,9 @@ impl Lanes {
     fn pays(&self) -> bool {
         let without_a_file = self.without_a_file();
         let files = u64::try_from(self.small.len() + self.large.len()).unwrap_or(u64::MAX);
-        let soon = self.sessions.saturating_mul(FILES_A_LOGIN).saturating_add(without_a_file);
+        // What waits is not left to those that have a large file: they take long.
+        let quick = self.sessions.saturating_sub(self.large_in_hand);
+        let soon = quick.saturating_mul(FILES_A_LOGIN).saturating_add(without_a_file);
         files > without_a_file && self.weight > soon
     }
 }

@@ -122,6 +122,19 @@ fn large_files_never_take_all_sessions_while_small_ones_wait() {
     assert!(is_large(&delivers(&backlog).unwrap()), "no small one waits");
 }
 
+/// They take long: what waits would wait for all of that.
+#[test]
+fn sessions_with_large_files_are_not_waited_for() {
+    let backlog = backlog(&[("large", 50 << 30)]);
+    assert!(opens(&backlog));
+    let large = delivers(&backlog).unwrap();
+    backlog.offer(file("small", SMALL)).unwrap();
+    assert!(opens(&backlog) && !opens(&backlog), "one more is enough");
+    backlog.session_ended();
+    backlog.out_of_hand(Hand::of(&large));
+    assert!(!opens(&backlog), "the session is free");
+}
+
 /// A worker that gets no session any more hands its file back: somebody must be there to take it.
 #[test]
 fn nobody_ends_while_a_file_may_come_back() {
