@@ -286,13 +286,12 @@ impl Lanes {
                 Some(work) => Some(Next::Deliver(work)),
                 None => self.read(),
             },
-            Readiness::NoSession => match self.read() {
-                None if self.pays() => {
-                    self.sessions += 1;
-                    Some(Next::Open)
-                }
-                read => read,
-            },
+            // What only has to be read can take hours, and may have to be delivered or not.
+            Readiness::NoSession if self.pays() => {
+                self.sessions += 1;
+                Some(Next::Open)
+            }
+            Readiness::NoSession => self.read(),
         };
         next.or_else(|| self.end(readiness))
     }

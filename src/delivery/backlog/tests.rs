@@ -135,6 +135,20 @@ fn sessions_with_large_files_are_not_waited_for() {
     assert!(!opens(&backlog), "the session is free");
 }
 
+/// Else new files would wait until all is read that only has new times.
+#[test]
+fn what_waits_to_be_delivered_comes_before_what_is_only_read() {
+    let backlog = Backlog::new();
+    for name in ["a", "b"] {
+        backlog.offer(Work { kind: WorkKind::HashFirst, ..file(name, 50 << 30) }).unwrap();
+    }
+    let Some(Next::Read(_)) = next(&backlog, Readiness::NoSession) else { panic!() };
+    backlog.offer(file("new", SMALL)).unwrap();
+    assert!(opens(&backlog));
+    let Some(Next::Read(_)) = next(&backlog, Readiness::NoSession) else { panic!() };
+    assert_eq!(delivers(&backlog).unwrap().path.as_str(), "new");
+}
+
 /// A worker that gets no session any more hands its file back: somebody must be there to take it.
 #[test]
 fn nobody_ends_while_a_file_may_come_back() {
