@@ -195,8 +195,14 @@ impl Backlog {
     pub(super) async fn next(&self, readiness: Readiness) -> Next {
         loop {
             let changed = self.changed.notified();
-            let next = self.lanes().next(readiness);
+            let (next, weight) = {
+                let mut lanes = self.lanes();
+                (lanes.next(readiness), lanes.weight)
+            };
             if let Some(next) = next {
+                if matches!(next, Next::Deliver(_)) {
+                    self.taken(weight);
+                }
                 self.room.notify_one();
                 return next;
             }
@@ -207,9 +213,21 @@ impl Backlog {
     /// The next file for a worker that is not through with its last one; it is in its hand from then on.
     /// None where another session is free for it, or about to be, or where a large one is next.
     pub(super) fn take_ahead(&self) -> Option<Work> {
-        let work = self.lanes().take_ahead()?;
+        let (work, weight) = {
+            let mut lanes = self.lanes();
+            (lanes.take_ahead()?, lanes.weight)
+        };
+        self.taken(weight);
         self.room.notify_one();
         Some(work)
+    }
+
+    /// A file to be delivered was taken, and this is left.
+    fn taken(&self, weight: u64) {
+        if weight == 0 {
+            // No further session is needed.
+            self.changed.notify_waiters();
+        }
     }
 
     /// Returns once no file waits to be delivered. Cancel safe.

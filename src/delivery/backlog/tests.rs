@@ -168,6 +168,24 @@ fn nobody_ends_while_a_file_may_come_back() {
     }
 }
 
+/// Whoever opens a session for what waits, or stands in line for one, gives that up.
+#[test]
+fn whoever_takes_the_last_file_tells_the_others() {
+    let backlog = backlog(&[("a", SMALL), ("b", SMALL)]);
+    assert!(opens(&backlog));
+    let mut none = pin!(backlog.none_to_deliver());
+    let mut context = Context::from_waker(Waker::noop());
+    let _a = delivers(&backlog).unwrap();
+    assert!(none.as_mut().poll(&mut context).is_pending());
+    let _b = backlog.take_ahead().unwrap();
+    assert!(none.as_mut().poll(&mut context).is_ready());
+    backlog.offer(file("c", SMALL)).unwrap();
+    let mut none = pin!(backlog.none_to_deliver());
+    assert!(none.as_mut().poll(&mut context).is_pending());
+    let _c = delivers(&backlog).unwrap();
+    assert!(none.as_mut().poll(&mut context).is_ready());
+}
+
 /// What is settled, or published beside a file, has no upload that could be begun.
 #[test]
 fn only_what_is_sent_is_taken_ahead() {
