@@ -155,7 +155,8 @@ impl Backlog {
     /// Adds a file, as soon as there is room. Blocks.
     pub(super) fn offer(&self, work: Work) -> Result<(), TooLate> {
         let mut lanes = self.lanes();
-        while lanes.inflow != Inflow::Closed && lanes.waiting() >= FILES_WAITING {
+        // In a closed one none wait.
+        while lanes.waiting() >= FILES_WAITING {
             lanes = self.room.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
         if lanes.inflow == Inflow::Closed {

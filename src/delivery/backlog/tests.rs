@@ -168,6 +168,50 @@ fn nobody_ends_while_a_file_may_come_back() {
     }
 }
 
+#[test]
+fn a_closed_backlog_stays_closed() {
+    let backlog = backlog(&[("a", SMALL), ("b", LARGE_BYTES)]);
+    backlog.offer(Work { kind: WorkKind::HashFirst, ..file("c", SMALL) }).unwrap();
+    assert_eq!(backlog.close(), 3);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(pin!(backlog.none_to_deliver()).poll(&mut context).is_ready());
+    backlog.complete();
+    assert_eq!(backlog.offer(file("d", SMALL)), Err(TooLate));
+    assert!(matches!(next(&backlog, Readiness::NoSession), Some(Next::End)));
+}
+
+/// Nothing else wakes a worker that found nothing to do.
+#[test]
+fn workers_that_wait_are_told_of_what_there_is_to_do() {
+    let backlog = Backlog::new();
+    assert!(!opens(&backlog));
+    let mut context = Context::from_waker(Waker::noop());
+    let mut told = |readiness, change: &mut dyn FnMut()| {
+        let mut next = pin!(backlog.next(readiness));
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        change();
+        match next.poll(&mut context) {
+            Poll::Ready(next) => next,
+            Poll::Pending => panic!("nobody told it"),
+        }
+    };
+    let opened = told(Readiness::NoSession, &mut || backlog.offer(file("a", SMALL)).unwrap());
+    assert!(matches!(opened, Next::Open));
+    let work = delivers(&backlog).unwrap();
+    let mut back = Some(work);
+    let again = told(Readiness::Session, &mut || backlog.put_back(Hand::Small, back.take().unwrap()));
+    let Next::Deliver(work) = again else { panic!("{again:?}") };
+    // The session counts until it is told to have ended.
+    backlog.put_back(Hand::Small, work);
+    let opened = told(Readiness::NoSession, &mut || backlog.session_ended());
+    assert!(matches!(opened, Next::Open));
+    delivers(&backlog).unwrap();
+    let closed = told(Readiness::Session, &mut || backlog.complete());
+    assert!(matches!(closed, Next::Close));
+    let ended = told(Readiness::NoSession, &mut || backlog.out_of_hand(Hand::Small));
+    assert!(matches!(ended, Next::End));
+}
+
 /// Whoever opens a session for what waits, or stands in line for one, gives that up.
 #[test]
 fn whoever_takes_the_last_file_tells_the_others() {
@@ -221,6 +265,7 @@ fn nobody_ends_before_the_last_file_is_read() {
     backlog.put_back(Hand::of(&work), file("a", SMALL));
     let work = delivers(&backlog).unwrap();
     assert!(next(&backlog, Readiness::NoSession).is_none(), "it may come back");
+    assert!(matches!(next(&backlog, Readiness::Session), Some(Next::Close)), "nothing is read any more");
     assert_eq!(backlog.in_hand(), 1);
     backlog.out_of_hand(Hand::of(&work));
     assert!(matches!(next(&backlog, Readiness::NoSession), Some(Next::End)));
@@ -247,6 +292,13 @@ fn a_full_backlog_lets_the_planner_wait_until_it_is_taken_from_or_closed() {
     std::thread::scope(|scope| {
         let planner = scope.spawn(|| backlog.offer(file("one more", SMALL)));
         delivers(&backlog).unwrap();
+        assert_eq!(planner.join().unwrap(), Ok(()));
+        assert!(opens(&backlog));
+        backlog.out_of_hand(Hand::Small);
+        delivers(&backlog).unwrap();
+        backlog.offer(file("in its place", SMALL)).unwrap();
+        let planner = scope.spawn(|| backlog.offer(file("another one", SMALL)));
+        backlog.take_ahead().unwrap();
         assert_eq!(planner.join().unwrap(), Ok(()));
         let planner = scope.spawn(|| backlog.offer(file("too many", SMALL)));
         let given_up = backlog.close();
