@@ -420,7 +420,7 @@ impl Worker {
                 }
                 leave = leave(&shared, errand, beside) => leave,
             };
-            let doorstep = Doorstep::new(&shared, way);
+            let doorstep = Doorstep::new(&shared.door, &shared.stop, way);
             let opened = tokio::select! {
                 biased;
                 opened = shared.delivery.remote.connect_with(permit, &doorstep) => opened,
@@ -526,7 +526,7 @@ async fn leave(shared: &Shared, errand: Errand, beside: Beside) -> (Way<'_>, Per
     };
     loop {
         shared.door.some_way(beside).await;
-        let permit = shared.door.share.permit(haste).await;
+        let permit = shared.share.permit(haste).await;
         if let Some(way) = shared.door.way_now(beside) {
             return (way, permit);
         }
