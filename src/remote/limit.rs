@@ -175,7 +175,7 @@ impl Held {
             Turn::Had => other.permits == 0 || other.permits + 1 < own,
             Turn::NotYet => other.permits + 1 < own,
         });
-        own > 0 && wants.count() > usize::from(promised)
+        wants.count() > usize::from(promised)
     }
 }
 
@@ -202,8 +202,8 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        // It had no permit any more, and nobody waited for one: that is no news to anybody.
         self.limit.held().shares.remove(&self.id);
-        self.limit.changed.notify_waiters();
     }
 }
 
