@@ -20,8 +20,8 @@ const FILES_WAITING: usize = 4_096;
 /// of several small ones.
 const LARGE_BYTES: u64 = 1024 * 1024;
 
-/// So many small files go between two large ones, where few sessions would else be busy with large
-/// ones alone.
+/// So many small files go between two large ones on a single session, which would else be busy with
+/// large ones alone.
 const SMALL_BETWEEN_LARGE: u32 = 16;
 
 /// A login takes five round trips and two handshakes; so many small files are sent meanwhile.
@@ -39,6 +39,8 @@ pub(super) enum Next {
     Deliver(Work),
     /// Open a session: more files wait than those that are open see to soon. It counts as open.
     Open,
+    /// Give the session up: no file waits, though one that another worker has in hand may come back.
+    Close,
     /// Nothing, ever.
     End,
 }
@@ -153,7 +155,8 @@ impl Backlog {
     /// Adds a file, as soon as there is room. Blocks.
     pub(super) fn offer(&self, work: Work) -> Result<(), TooLate> {
         let mut lanes = self.lanes();
-        while lanes.inflow != Inflow::Closed && lanes.waiting() >= FILES_WAITING {
+        // In a closed one none wait.
+        while lanes.waiting() >= FILES_WAITING {
             lanes = self.room.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
         if lanes.inflow == Inflow::Closed {
@@ -193,8 +196,14 @@ impl Backlog {
     pub(super) async fn next(&self, readiness: Readiness) -> Next {
         loop {
             let changed = self.changed.notified();
-            let next = self.lanes().next(readiness);
+            let (next, weight) = {
+                let mut lanes = self.lanes();
+                (lanes.next(readiness), lanes.weight)
+            };
             if let Some(next) = next {
+                if matches!(next, Next::Deliver(_)) {
+                    self.taken(weight);
+                }
                 self.room.notify_one();
                 return next;
             }
@@ -205,9 +214,21 @@ impl Backlog {
     /// The next file for a worker that is not through with its last one; it is in its hand from then on.
     /// None where another session is free for it, or about to be, or where a large one is next.
     pub(super) fn take_ahead(&self) -> Option<Work> {
-        let work = self.lanes().take_ahead()?;
+        let (work, weight) = {
+            let mut lanes = self.lanes();
+            (lanes.take_ahead()?, lanes.weight)
+        };
+        self.taken(weight);
         self.room.notify_one();
         Some(work)
+    }
+
+    /// A file to be delivered was taken, and this is left.
+    fn taken(&self, weight: u64) {
+        if weight == 0 {
+            // No further session is needed.
+            self.changed.notify_waiters();
+        }
     }
 
     /// Returns once no file waits to be delivered. Cancel safe.
@@ -284,17 +305,27 @@ impl Lanes {
                 Some(work) => Some(Next::Deliver(work)),
                 None => self.read(),
             },
-            Readiness::NoSession => match self.read() {
-                None if self.pays() => {
-                    self.sessions += 1;
-                    Some(Next::Open)
-                }
-                read => read,
-            },
+            // What only has to be read can take hours, and may have to be delivered or not.
+            Readiness::NoSession if self.pays() => {
+                self.sessions += 1;
+                Some(Next::Open)
+            }
+            Readiness::NoSession => self.read(),
         };
-        // What is read may have to be delivered.
-        let ended = self.inflow != Inflow::Open && self.waiting() == 0 && self.reading == 0;
-        next.or_else(|| ended.then_some(Next::End))
+        next.or_else(|| self.end(readiness))
+    }
+
+    /// What follows where nothing waits any more.
+    fn end(&self, readiness: Readiness) -> Option<Next> {
+        match (self.inflow, readiness) {
+            (Inflow::Closed, _) => Some(Next::End),
+            (Inflow::Complete, _) if self.waiting() == 0 && self.in_hand == 0 => Some(Next::End),
+            // What is read may have to be delivered.
+            (Inflow::Complete, Readiness::Session) if self.waiting() == 0 && self.reading == 0 => {
+                Some(Next::Close)
+            }
+            (Inflow::Open | Inflow::Complete, _) => None,
+        }
     }
 
     fn read(&mut self) -> Option<Next> {
@@ -307,7 +338,10 @@ impl Lanes {
     /// Whether a large file comes before a small one: half of the sessions are for large files; where
     /// that is none, they take turns.
     fn is_turn_of_large(&self) -> bool {
-        self.large_in_hand < self.sessions / 2 || self.small_since_large >= SMALL_BETWEEN_LARGE
+        match self.sessions / 2 {
+            0 => self.small_since_large >= SMALL_BETWEEN_LARGE,
+            half => self.large_in_hand < half,
+        }
     }
 
     fn take_ahead(&mut self) -> Option<Work> {
@@ -355,182 +389,12 @@ impl Lanes {
     fn pays(&self) -> bool {
         let without_a_file = self.without_a_file();
         let files = u64::try_from(self.small.len() + self.large.len()).unwrap_or(u64::MAX);
-        let soon = self.sessions.saturating_mul(FILES_A_LOGIN).saturating_add(without_a_file);
+        // What waits is not left to those that have a large file: they take long.
+        let quick = self.sessions.saturating_sub(self.large_in_hand);
+        let soon = quick.saturating_mul(FILES_A_LOGIN).saturating_add(without_a_file);
         files > without_a_file && self.weight > soon
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-    use crate::domain::{RelPath, Twins};
-
-    const SMALL: u64 = 1;
-
-    fn file(name: &str, size: u64) -> Work {
-        let path = RelPath::new(name).unwrap();
-        Work { path, size, known: None, twins: Twins::NONE, kind: WorkKind::Send }
-    }
-
-    fn backlog(files: &[(&str, u64)]) -> Backlog {
-        let backlog = Backlog::new();
-        for (name, size) in files {
-            backlog.offer(file(name, *size)).unwrap();
-        }
-        backlog
-    }
-
-    fn next(backlog: &Backlog, readiness: Readiness) -> Option<Next> {
-        match pin!(backlog.next(readiness)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(next) => Some(next),
-            Poll::Pending => None,
-        }
-    }
-
-    fn opens(backlog: &Backlog) -> bool {
-        matches!(next(backlog, Readiness::NoSession), Some(Next::Open))
-    }
-
-    fn delivers(backlog: &Backlog) -> Option<Work> {
-        match next(backlog, Readiness::Session)? {
-            Next::Deliver(work) => Some(work),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn sessions_are_opened_for_what_they_save() {
-        let few = backlog(&[("a", SMALL), ("b", SMALL), ("c", SMALL)]);
-        assert!(opens(&few) && !opens(&few), "one session finishes these");
-        few.offer(file("d", SMALL)).unwrap();
-        assert!(opens(&few) && !opens(&few), "two share these");
-        let large = backlog(&[("a", 64 << 20), ("b", 64 << 20)]);
-        assert!(opens(&large) && opens(&large) && !opens(&large), "each has its own");
-        let taken = backlog(&[("a", 64 << 20)]);
-        assert!(opens(&taken));
-        let _under_way = delivers(&taken).unwrap();
-        assert!(!opens(&taken), "nothing waits");
-        assert!(!opens(&backlog(&[])));
-    }
-
-    #[test]
-    fn large_files_go_first_and_small_ones_are_not_kept_waiting() {
-        let sizes =
-            [("a", SMALL), ("b", LARGE_BYTES), ("c", SMALL), ("d", 9 * LARGE_BYTES), ("e", LARGE_BYTES)];
-        let backlog = backlog(&sizes);
-        for _ in 0..4 {
-            assert!(opens(&backlog));
-        }
-        let order: Vec<_> = (0..5).map(|_| delivers(&backlog).unwrap().path.to_string()).collect();
-        assert_eq!(order, ["d", "b", "a", "c", "e"]);
-    }
-
-    #[test]
-    fn on_one_session_large_and_small_files_take_turns() {
-        let backlog = Backlog::new();
-        for n in 0..3 * SMALL_BETWEEN_LARGE {
-            backlog.offer(file(&format!("small{n}"), SMALL)).unwrap();
-            backlog.offer(file(&format!("large{n}"), LARGE_BYTES)).unwrap();
-        }
-        assert!(opens(&backlog));
-        let mut order = String::new();
-        while let Some(work) = delivers(&backlog) {
-            order.push(if is_large(&work) { 'L' } else { 's' });
-            backlog.out_of_hand(Hand::of(&work));
-        }
-        let turns = format!("L{}", "s".repeat(16)).repeat(3);
-        assert_eq!(order, format!("{turns}{}", "L".repeat(45)));
-    }
-
-    #[test]
-    fn a_file_is_taken_ahead_only_where_no_other_session_is_free_for_it() {
-        let backlog = backlog(&[("a", SMALL), ("b", SMALL), ("c", SMALL), ("d", SMALL), ("e", LARGE_BYTES)]);
-        assert!(opens(&backlog) && opens(&backlog));
-        let [large, _small] = [delivers(&backlog).unwrap(), delivers(&backlog).unwrap()];
-        assert!(is_large(&large));
-        assert_eq!(backlog.take_ahead().unwrap().path.as_str(), "b");
-        backlog.offer(file("f", LARGE_BYTES)).unwrap();
-        backlog.out_of_hand(Hand::of(&large));
-        assert!(backlog.take_ahead().is_none(), "a large one is next");
-        assert!(is_large(&delivers(&backlog).unwrap()));
-        assert_eq!(backlog.take_ahead().unwrap().path.as_str(), "c");
-        for _ in 0..3 {
-            backlog.out_of_hand(Hand::Small);
-        }
-        assert!(backlog.take_ahead().is_none(), "the other session is free for the last one");
-        assert_eq!(delivers(&backlog).unwrap().path.as_str(), "d");
-        assert!(backlog.take_ahead().is_none());
-    }
-
-    /// What is settled, or published beside a file, has no upload that could be begun.
-    #[test]
-    fn only_what_is_sent_is_taken_ahead() {
-        let backlog = backlog(&[("a", SMALL)]);
-        backlog.offer(Work { kind: WorkKind::Sidecars, ..file("b", SMALL) }).unwrap();
-        backlog.offer(file("c", SMALL)).unwrap();
-        assert!(opens(&backlog));
-        assert_eq!(delivers(&backlog).unwrap().path.as_str(), "a");
-        assert!(backlog.take_ahead().is_none());
-        assert_eq!(delivers(&backlog).unwrap().path.as_str(), "b");
-        assert_eq!(backlog.take_ahead().unwrap().path.as_str(), "c");
-    }
-
-    #[test]
-    fn a_file_that_is_put_back_too_late_stays_in_hand() {
-        let backlog = backlog(&[("a", SMALL), ("b", SMALL)]);
-        assert!(opens(&backlog));
-        let _under_way = delivers(&backlog).unwrap();
-        let ahead = backlog.take_ahead().unwrap();
-        assert_eq!((backlog.close(), backlog.in_hand()), (0, 2));
-        backlog.put_back(Hand::of(&ahead), ahead);
-        assert_eq!(backlog.in_hand(), 2, "it has no outcome");
-        assert!(matches!(next(&backlog, Readiness::Session), Some(Next::End)));
-    }
-
-    #[test]
-    fn nobody_ends_before_the_last_file_is_read() {
-        let backlog = Backlog::new();
-        backlog.offer(Work { kind: WorkKind::HashFirst, ..file("a", SMALL) }).unwrap();
-        backlog.complete();
-        let Some(Next::Read(work)) = next(&backlog, Readiness::NoSession) else { panic!() };
-        assert!(next(&backlog, Readiness::Session).is_none(), "it may have to be delivered");
-        backlog.put_back(Hand::of(&work), file("a", SMALL));
-        let work = delivers(&backlog).unwrap();
-        assert!(matches!(next(&backlog, Readiness::NoSession), Some(Next::End)));
-        assert_eq!(backlog.in_hand(), 1);
-        backlog.out_of_hand(Hand::of(&work));
-        assert_eq!(backlog.in_hand(), 0);
-    }
-
-    /// Else files that are taken ahead and put back, one after the other, would come last.
-    #[test]
-    fn a_file_that_is_put_back_from_ahead_is_next_again() {
-        let backlog = backlog(&[("a", SMALL), ("b", SMALL), ("c", SMALL)]);
-        assert!(opens(&backlog));
-        let ahead = delivers(&backlog).unwrap();
-        backlog.put_back(Hand::of(&ahead), ahead);
-        let order: Vec<_> = (0..3).map(|_| delivers(&backlog).unwrap().path.to_string()).collect();
-        assert_eq!(order, ["a", "b", "c"]);
-    }
-
-    #[test]
-    fn a_full_backlog_lets_the_planner_wait_until_it_is_taken_from_or_closed() {
-        let backlog = Backlog::new();
-        for n in 0..FILES_WAITING {
-            backlog.offer(file(&format!("{n}"), SMALL)).unwrap();
-        }
-        std::thread::scope(|scope| {
-            let planner = scope.spawn(|| backlog.offer(file("one more", SMALL)));
-            delivers(&backlog).unwrap();
-            assert_eq!(planner.join().unwrap(), Ok(()));
-            let planner = scope.spawn(|| backlog.offer(file("too many", SMALL)));
-            let given_up = backlog.close();
-            assert!(planner.join().unwrap().is_err());
-            assert_eq!(usize::try_from(given_up).unwrap(), FILES_WAITING);
-        });
-        assert!(matches!(next(&backlog, Readiness::Session), Some(Next::End)));
-    }
-}
+mod tests;

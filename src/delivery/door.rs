@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use crate::remote::{BeforeLogin, Connection, Extras, Leave, Share};
+use crate::remote::{BeforeLogin, Connection, Extras, Leave};
 
 /// How long a connection waits for leave to log in: servers hang up some time after their greeting
 /// (vsftpd 3.0.3 after a minute), and each that waits is one that another job might have.
@@ -25,8 +26,6 @@ const DOORSTEP_LASTS: Duration = Duration::from_secs(10);
 /// What the workers of a run know of the way in.
 #[derive(Debug)]
 pub(super) struct Door {
-    /// The run's share in the server's sessions.
-    pub(super) share: Share,
     /// Whether the server is likely to be there.
     was_met: bool,
     notes: Mutex<Notes>,
@@ -110,16 +109,26 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// What the login of a session asks for beside another one, of the machine at this address.
+pub(super) type ExtrasOf<'d> = &'d (dyn Fn(SocketAddr) -> Extras + Sync);
+
 /// What a worker does before it logs in.
 pub(super) struct Doorstep<'d> {
-    shared: &'d Shared,
+    door: &'d Door,
+    stop: &'d CancellationToken,
+    extras: ExtrasOf<'d>,
     way: Mutex<Way<'d>>,
     waited: AtomicBool,
 }
 
 impl<'d> Doorstep<'d> {
-    pub(super) fn new(shared: &'d Shared, way: Way<'d>) -> Self {
-        Self { shared, way: Mutex::new(way), waited: AtomicBool::new(false) }
+    pub(super) fn new(
+        door: &'d Door,
+        stop: &'d CancellationToken,
+        extras: ExtrasOf<'d>,
+        way: Way<'d>,
+    ) -> Self {
+        Self { door, stop, extras, way: Mutex::new(way), waited: AtomicBool::new(false) }
     }
 
     /// How it came to go on.
@@ -131,7 +140,7 @@ impl<'d> Doorstep<'d> {
     /// every session does.
     fn extras(&self, way: &Way<'_>, peer: SocketAddr) -> Extras {
         match way {
-            Way::Open => self.shared.delivery.remote.extras(peer),
+            Way::Open => (self.extras)(peer),
             Way::First(_) | Way::Beside => Extras::default(),
         }
     }
@@ -155,11 +164,11 @@ impl BeforeLogin for Doorstep<'_> {
                 Way::Beside => {}
             }
             self.waited.store(true, Ordering::Relaxed);
-            let Ok(way) = timeout(DOORSTEP_LASTS, self.shared.door.way(Beside::NotAtAll)).await else {
+            let Ok(way) = timeout(DOORSTEP_LASTS, self.door.way(Beside::NotAtAll)).await else {
                 return Leave::No;
             };
             // A refused password stops the run before it is the next one's turn.
-            if self.shared.stop.is_cancelled() {
+            if self.stop.is_cancelled() {
                 return Leave::No;
             }
             let extras = self.extras(&way, peer);
@@ -174,8 +183,8 @@ impl BeforeLogin for Doorstep<'_> {
 }
 
 impl Door {
-    pub(super) fn new(share: Share, was_met: bool) -> Self {
-        Self { share, was_met, notes: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(was_met: bool) -> Self {
+        Self { was_met, notes: Mutex::default(), changed: Notify::new() }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -220,6 +229,21 @@ impl Door {
         }
     }
 
+    /// A worker is inside.
+    fn came_in(&self) {
+        let mut notes = self.notes();
+        notes.inside += 1;
+        notes.failures = 0;
+        drop(notes);
+        self.changed.notify_waiters();
+    }
+
+    /// It is not any more. Nobody waits for that: while it was inside, each had a way.
+    fn went_out(&self) {
+        let mut notes = self.notes();
+        notes.inside = notes.inside.saturating_sub(1);
+    }
+
     /// The worker whose turn it is was not let in. How often that happened in a row.
     pub(super) fn turned_away(&self) -> u32 {
         let mut notes = self.notes();
@@ -237,11 +261,7 @@ pub(super) struct Inside {
 
 impl Inside {
     pub(super) fn new(connection: Connection, shared: &Arc<Shared>) -> Self {
-        let mut notes = shared.door.notes();
-        notes.inside += 1;
-        notes.failures = 0;
-        drop(notes);
-        shared.door.changed.notify_waiters();
+        shared.door.came_in();
         Self { connection, _stay: Stay(Arc::clone(shared)) }
     }
 
@@ -261,10 +281,7 @@ impl std::fmt::Debug for Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        let mut notes = self.0.door.notes();
-        notes.inside = notes.inside.saturating_sub(1);
-        drop(notes);
-        self.0.door.changed.notify_waiters();
+        self.0.door.went_out();
     }
 }
 
@@ -281,5 +298,111 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.backlog.session_ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 21);
+
+    fn turn(door: &Door) -> Turn<'_> {
+        match door.way_now(Beside::AsFarAsTheLogin) {
+            Some(Way::First(turn)) => turn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_there(way: Pin<&mut (impl Future + ?Sized)>) -> bool {
+        way.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Whoever waits for a way hears of each thing that makes one.
+    #[test]
+    fn those_that_wait_are_told() {
+        let door = Door::new(false);
+        let first = turn(&door);
+        let (mut beside, mut alone) =
+            (pin!(door.some_way(Beside::AsFarAsTheLogin)), pin!(door.some_way(Beside::NotAtAll)));
+        assert!(!is_there(beside.as_mut()) && !is_there(alone.as_mut()));
+        first.show();
+        assert!(is_there(beside.as_mut()) && !is_there(alone.as_mut()));
+        drop(first);
+        assert!(is_there(alone.as_mut()), "the turn is anybody's");
+    }
+
+    /// It came by a way that was open before.
+    #[test]
+    fn those_that_wait_are_told_of_one_that_came_in_beside_a_turn() {
+        let door = Door::new(false);
+        let _first = turn(&door);
+        let mut alone = pin!(door.some_way(Beside::NotAtAll));
+        assert!(!is_there(alone.as_mut()));
+        door.came_in();
+        assert!(is_there(alone.as_mut()));
+        door.went_out();
+        assert!(door.way_now(Beside::NotAtAll).is_none(), "it is the first one's turn again");
+    }
+
+    #[test]
+    fn a_server_that_was_met_is_expected_until_somebody_came_in_vain() {
+        let beside = |door: &Door| matches!(door.way_now(Beside::AsFarAsTheLogin), Some(Way::Beside));
+        let strange = Door::new(false);
+        let first = turn(&strange);
+        assert!(!beside(&strange));
+        drop(first);
+        let door = Door::new(true);
+        let first = turn(&door);
+        assert!(beside(&door));
+        assert_eq!((door.turned_away(), door.turned_away()), (1, 2));
+        drop(first);
+        let again = turn(&door);
+        assert!(!beside(&door));
+        drop(again);
+        door.came_in();
+        door.went_out();
+        let _first = turn(&door);
+        assert!(beside(&door), "it was there since");
+        assert_eq!(door.turned_away(), 1);
+    }
+
+    /// A connection that waits is one that another job might have, and the server hangs up some time.
+    #[tokio::test(start_paused = true)]
+    async fn leave_to_log_in_is_waited_for_ten_seconds() {
+        let (door, stop) = (Door::new(false), CancellationToken::new());
+        let first = turn(&door);
+        let doorstep = Doorstep::new(&door, &stop, &|_| Extras::default(), Way::Beside);
+        assert!(!doorstep.has_waited());
+        let began = Instant::now();
+        let patience = timeout(Duration::from_mins(5), doorstep.leave(PEER));
+        assert!(matches!(patience.await, Ok(Leave::No)));
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert!(doorstep.has_waited());
+        drop(first);
+        assert!(matches!(doorstep.way(), Way::Beside), "it was no turn of its own");
+    }
+
+    #[tokio::test]
+    async fn leave_comes_with_the_next_turn_unless_the_run_stops() {
+        for stops in [false, true] {
+            let (door, stop) = (Door::new(true), CancellationToken::new());
+            let first = turn(&door);
+            let doorstep = Doorstep::new(&door, &stop, &|_| Extras::default(), Way::Beside);
+            let mut leave = doorstep.leave(PEER);
+            assert!(!is_there(leave.as_mut()));
+            if stops {
+                stop.cancel();
+            }
+            drop(first);
+            assert_eq!(matches!(leave.await, Leave::No), stops);
+            assert_eq!(matches!(doorstep.way(), Way::First(_)), !stops);
+            assert!(matches!(door.way_now(Beside::NotAtAll), Some(Way::First(_))), "nobody has the turn");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::{
     RemotePath, Removal, Retry, RetryBudget, RunId, Scope, Sidecars, StagedFile, Storing, Symlinks, TargetId,
     Twins, WaitCause,
 };
-use crate::remote::Answer;
+use crate::remote::{Answer, Share};
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
 
@@ -149,6 +149,8 @@ pub(super) struct Shared {
     pub(super) names: Names,
     /// The files that wait.
     pub(super) backlog: Backlog,
+    /// The run's share in the server's sessions.
+    pub(super) share: Share,
     /// The way to a session.
     pub(super) door: Door,
     notes: Mutex<Notes>,
@@ -202,7 +204,8 @@ impl Shared {
             outcomes,
             names: Names::default(),
             backlog: Backlog::new(),
-            door: Door::new(share, was_met),
+            share,
+            door: Door::new(was_met),
             notes: Mutex::default(),
         })
     }

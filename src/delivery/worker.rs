@@ -130,10 +130,20 @@ impl Worker {
                         Err(NoSession::Stopped | NoSession::GaveUp(_)) => break,
                     }
                 }
+                Next::Close => Box::pin(self.close()).await,
                 Next::End => break,
             }
         }
         Box::pin(self.end()).await;
+    }
+
+    /// Gives its session up, after a last try to clean up.
+    async fn close(&mut self) {
+        self.clean_up().await;
+        self.place = None;
+        if let Some(session) = self.session.take() {
+            session.quit().await;
+        }
     }
 
     /// Delivers a file in hand.
@@ -401,6 +411,7 @@ impl Worker {
     async fn open(&mut self, errand: Errand) -> Result<Inside, NoSession> {
         let shared = self.shared();
         let (mut failures, mut beside) = (0, Beside::AsFarAsTheLogin);
+        let extras = |peer| shared.delivery.remote.extras(peer);
         loop {
             let (way, permit) = tokio::select! {
                 biased;
@@ -410,7 +421,7 @@ impl Worker {
                 }
                 leave = leave(&shared, errand, beside) => leave,
             };
-            let doorstep = Doorstep::new(&shared, way);
+            let doorstep = Doorstep::new(&shared.door, &shared.stop, &extras, way);
             let opened = tokio::select! {
                 biased;
                 opened = shared.delivery.remote.connect_with(permit, &doorstep) => opened,
@@ -516,7 +527,7 @@ async fn leave(shared: &Shared, errand: Errand, beside: Beside) -> (Way<'_>, Per
     };
     loop {
         shared.door.some_way(beside).await;
-        let permit = shared.door.share.permit(haste).await;
+        let permit = shared.share.permit(haste).await;
         if let Some(way) = shared.door.way_now(beside) {
             return (way, permit);
         }

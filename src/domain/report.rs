@@ -328,11 +328,13 @@ impl RunReport {
         self.stopped.is_none() && self.counts.left_to_do() == 0
     }
 
-    /// How a command that made this run should end. A run with a failed file never ends as done.
+    /// How a command that made this run should end. A run with a failed file never ends as done, nor does one
+    /// that did not reach a file.
     pub fn exit(&self) -> Exit {
         let stopped = self.stopped.as_ref().map_or(Exit::Done, |failure| failure.class.exit());
         let presumed = if self.counts.presumed > 0 { Exit::FilesFailed } else { Exit::Done };
         let files = match self.worst {
+            None if self.counts.not_reached > 0 && self.stopped.is_none() => Exit::Temporary,
             None => Exit::Done,
             Some(class) => class.exit(),
         };
@@ -369,6 +371,15 @@ mod tests {
         let mut stopped = report(&[FailureClass::File]);
         stopped.stopped = Some(Failure::new(FailureClass::Trust, "expired"));
         assert_eq!(stopped.exit(), Exit::Trust);
+    }
+
+    #[test]
+    fn a_run_that_did_not_reach_a_file_never_ends_as_done() {
+        let mut report = report(&[]);
+        report.counts.not_reached = 1;
+        assert_eq!(report.exit(), Exit::Temporary);
+        report.stopped = Some(Failure::new(FailureClass::Interrupted, "stopped"));
+        assert_eq!(report.exit(), Exit::Interrupted, "what stopped it says more");
     }
 
     #[test]

@@ -117,6 +117,34 @@ async fn an_intent_is_durable_before_its_rename_and_a_staging_before_its_upload(
     assert!(seen.iter().all(|(_, records)| *records == 1), "{seen:?}");
 }
 
+/// A crash may leave each of them where no other file of the run was stored before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_staging_of_each_folder_is_durable_before_the_first_upload_into_it() {
+    let ledger = Arc::new(OnceLock::<PathBuf>::new());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (folder, noted) = (Arc::clone(&ledger), Arc::clone(&seen));
+    let mut bench = Bench::watched(Server::builder(), move |event| {
+        let Event::Stored { path, .. } = event else { return };
+        let (within, _) = path.rsplit_once('/').unwrap();
+        let is_staging =
+            |line: &str| line.contains("staging") && line.contains(&format!("\"folder\":\"{within}\""));
+        let durable = walkdir::WalkDir::new(folder.get().unwrap())
+            .into_iter()
+            .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+            .any(|text| text.lines().any(is_staging));
+        noted.lock().unwrap().push((path.clone(), durable));
+    });
+    bench.definition.connections = 1.try_into().unwrap();
+    for n in 0..FILES {
+        bench.write(&format!("{n}/{}", name(n)), content(n));
+    }
+    ledger.set(bench.state_folder()).unwrap();
+    assert_eq!(bench.run().await.counts.delivered, FILES as u64);
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), FILES, "{seen:?}");
+    assert!(seen.iter().all(|(_, durable)| *durable), "{seen:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_on_the_way_costs_an_attempt_only() {
     let reply = |verb, text: &str| Fault::on(verb, Action::Reply(text.into()));

@@ -130,6 +130,30 @@ async fn a_server_that_is_gone_in_the_middle_ends_the_run() {
     assert_eq!(bench.run().await.counts.delivered, 7);
 }
 
+/// A worker loses its session and gets no other one; whoever has one has nothing left to do by the time
+/// that it gives up, and must be there all the same to take its file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_handed_back_last_is_delivered() {
+    let late = Fault::on("STOR", Action::Delay(Duration::from_millis(400))).once();
+    let lost = Fault::on("STOR", Action::DropControl(Moment::Before)).nth(2);
+    let mut bench = Bench::new(Dialect::full(), [late, lost]).impatient();
+    bench.definition.connections = 2.try_into().unwrap();
+    for n in 3..6 {
+        bench.server.arm(Fault::on_greeting(Action::DropControl(Moment::Unanswered)).nth(n));
+    }
+    // The last try outlasts the other worker's file.
+    bench.server.arm(Fault::on_greeting(Action::Stall).nth(6));
+    for name in ["a", "b"] {
+        bench.write(name, vec![1; 1 << 20]);
+    }
+    let report = bench.run().await;
+    assert_eq!((report.counts.delivered, report.exit()), (2, Exit::Done), "{}", cause(&report));
+    assert_eq!((report.counts.not_reached, bench.renames()), (0, 2));
+    // It sweeps what the lost session left.
+    assert_eq!(bench.run().await.exit(), Exit::Done);
+    bench.expect_no_connection(2).await;
+}
+
 /// A job of its own among others, on a server that they share.
 struct Running {
     delivered: Arc<AtomicU64>,
