@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::reload::Loaded;
+use self::reload::{Loaded, Reading};
 use self::runs::Ended;
 use super::control::Control;
 use super::error::AgentError;
@@ -164,6 +164,8 @@ struct Supervisor {
     tasks: BTreeMap<tokio::task::Id, JobName>,
     /// Configurations that are read, and the ledger that is read for what came before.
     loading: JoinSet<Loaded>,
+    /// What a task reads, for one that dies.
+    readings: BTreeMap<tokio::task::Id, Reading>,
     stop: CancellationToken,
     phase: Phase,
     since: Timestamp,
@@ -196,6 +198,7 @@ impl Supervisor {
             runs: JoinSet::new(),
             tasks: BTreeMap::new(),
             loading: JoinSet::new(),
+            readings: BTreeMap::new(),
             stop: CancellationToken::new(),
             phase: Phase::Working,
             since,
@@ -220,7 +223,7 @@ impl Supervisor {
                 biased;
                 told = signals.next() => self.signalled(told),
                 Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
-                Some(loaded) = self.loading.join_next() => self.loaded(loaded).await,
+                Some(loaded) = self.loading.join_next_with_id() => self.loaded(loaded).await,
                 Some(request) = asked.recv() => self.answer(request),
                 Some(sight) = sights.recv() => self.saw(sight),
                 () = sleep(wait) => {}
@@ -504,7 +507,7 @@ impl Supervisor {
             }
         }
         if !looks.is_empty() {
-            self.loading.spawn_blocking(move || {
+            self.read(Reading::History(looks.clone()), move || {
                 let read = History::of_jobs(&folder, looks.clone()).map(Box::new);
                 Loaded::History(looks, read)
             });

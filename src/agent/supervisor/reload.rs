@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{self, JoinError, spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::rounds::Standing;
@@ -17,6 +17,14 @@ use crate::domain::{JobName, Record, Schedule, Scheduled};
 use crate::state::StateError;
 use crate::trigger::Planner;
 
+/// What is read beside the loop, for a task that dies.
+#[derive(Debug)]
+pub(super) enum Reading {
+    Config,
+    History(Vec<LookBack>),
+    Differing(JobName),
+}
+
 /// What was read beside the loop.
 pub(super) enum Loaded {
     Config(Result<Box<(Config, Servers)>, AgentError>),
@@ -26,13 +34,16 @@ pub(super) enum Loaded {
     Differing(JobName, Result<Standing, StateError>),
 }
 
+/// What was read, with the tasks that did it.
+pub(super) type TaskLoaded = Result<(task::Id, Loaded), JoinError>;
+
 impl Supervisor {
     /// Begins to read the configuration again.
     pub(super) fn reload(&mut self) {
         self.service.reloading();
         let (path, profiles, before) =
             (path_of(&self.config), Arc::clone(&self.profiles), self.servers.clone());
-        self.loading.spawn_blocking(move || {
+        self.read(Reading::Config, move || {
             let read = config::load(&path).map_err(AgentError::from);
             Loaded::Config(read.and_then(|config| {
                 let servers = Servers::of(&config, &profiles, &before)?;
@@ -41,8 +52,16 @@ impl Supervisor {
         });
     }
 
-    pub(super) async fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
-        match loaded {
+    /// Has something read beside the loop, which does not wait for it. `read` blocks.
+    pub(super) fn read(&mut self, reading: Reading, read: impl FnOnce() -> Loaded + Send + 'static) {
+        let task = self.loading.spawn_blocking(read);
+        self.readings.insert(task.id(), reading);
+    }
+
+    pub(super) async fn loaded(&mut self, loaded: TaskLoaded) {
+        let id = loaded.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let reading = self.readings.remove(&id);
+        match loaded.map(|(_, loaded)| loaded) {
             Ok(Loaded::Config(Ok(read))) => {
                 let (config, servers) = *read;
                 self.take(config, servers).await;
@@ -58,10 +77,29 @@ impl Supervisor {
                 self.remember(&looks, None);
             }
             Ok(Loaded::Differing(name, standing)) => self.stands(&name, standing),
-            Err(_) => {
-                error!("A part of the program failed; please report it.");
+            Err(_) => self.reading_died(reading),
+        }
+    }
+
+    /// What was known before goes on counting.
+    fn reading_died(&mut self, reading: Option<Reading>) {
+        match reading {
+            Some(Reading::Config) => {
+                let cause = "a part of the program failed while it was read; please report it".to_owned();
+                error!(%cause, "The configuration is refused; the agent goes on with the one it has.");
+                self.refused = Some(cause);
                 self.service.ready();
             }
+            Some(Reading::History(looks)) => {
+                error!(
+                    "A part of the program failed while it read the ledger for what came before; please report it."
+                );
+                self.remember(&looks, None);
+            }
+            Some(Reading::Differing(name)) => {
+                error!(job = %name, "A part of the program failed while it read what still differs on the server; please report it.");
+            }
+            None => error!("A part of the program failed; please report it."),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::Supervisor;
-use super::reload::Loaded;
+use super::reload::{Loaded, Reading};
 use super::runs::Ended;
 use crate::agent::keeper::Running;
 use crate::agent::watched::Watched;
@@ -102,7 +102,9 @@ impl Supervisor {
     pub(super) fn look_for_differences(&mut self, name: &JobName) {
         let Some(keeper) = self.keepers.get(name) else { return };
         let (state, target, name) = (self.state.clone(), keeper.target().id(), name.clone());
-        self.loading.spawn_blocking(move || Loaded::Differing(name, standing(&state, target)));
+        self.read(Reading::Differing(name.clone()), move || {
+            Loaded::Differing(name, standing(&state, target))
+        });
     }
 
     pub(super) fn stands(&mut self, name: &JobName, standing: Result<Standing, StateError>) {
