@@ -7,6 +7,7 @@ mod full;
 mod parked;
 mod place;
 mod real;
+mod restarts;
 mod root;
 mod rounds;
 mod status_page;

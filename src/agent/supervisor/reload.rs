@@ -8,12 +8,12 @@ use tracing::{error, info, warn};
 use super::rounds::Standing;
 use super::{Supervisor, path_of};
 use crate::agent::error::AgentError;
-use crate::agent::history::{History, LookBack};
+use crate::agent::history::{History, LookBack, RunEntry};
 use crate::agent::keeper::{Keeper, Stay};
 use crate::agent::past::Past;
 use crate::agent::servers::Servers;
 use crate::config::{self, AgentConfig, Config, ConfigError};
-use crate::domain::{JobName, Record, Schedule, Scheduled};
+use crate::domain::{JobName, Record, Schedule, Scheduled, Timestamp};
 use crate::state::StateError;
 use crate::trigger::Planner;
 
@@ -254,11 +254,24 @@ impl Supervisor {
             keeper.last.iter().filter(|last| Some(last.run) > known).for_each(|last| past.add(last));
             if keeper.last.is_none() {
                 keeper.last = history.last(name).cloned();
+                if keeper.running.is_none() {
+                    recall(keeper, history.newest(name), now, self.clock.random());
+                }
             }
             keeper.last_well = keeper.last_well.max(history.last_well(name));
         }
         self.look_out_soon();
     }
+}
+
+/// What was to be tried again before the agent was started is so after it.
+fn recall(keeper: &mut Keeper, newest: Option<&RunEntry>, now: Timestamp, random: u64) {
+    let recalled = newest.and_then(|newest| newest.recalled(&keeper.job.timing.windows, now, random));
+    let Some(retry) = recalled.filter(|_| keeper.retry.due().is_none()) else { return };
+    if let Some(due) = retry.due() {
+        info!(job = %keeper.job.name, at = %due.to_seconds(), "The job is tried again, as was due before the agent was started.");
+    }
+    keeper.retry = retry;
 }
 
 /// The schedule as the ledger knows it: expression and zone.

@@ -11,7 +11,7 @@ use super::*;
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// A server that does this to the first upload, which it tells of as soon as it is asked for it.
-fn server(action: Action) -> (Server, Receiver<()>) {
+pub(super) fn server(action: Action) -> (Server, Receiver<()>) {
     let (tell, told) = channel();
     let hook = move |event: &Event| {
         if matches!(event, Event::Asked { verb } if verb == "STOR") {

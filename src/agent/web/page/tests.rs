@@ -1,5 +1,5 @@
 use super::*;
-use crate::agent::history::RunEntry;
+use crate::agent::history::{RunEntry, Trouble};
 use crate::agent::status::Waiting;
 use crate::domain::{AuditKind, Counts, Failure, FailureClass, RunId, Triggers, WaitCause};
 use crate::observe::AlertKind;
@@ -41,6 +41,7 @@ fn entry(name: &str, counts: Counts) -> RunEntry {
         audited: None,
         stopped: None,
         failed: Vec::new(),
+        trouble: Trouble::default(),
     }
 }
 
