@@ -24,6 +24,7 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | [`domain`] | values and pure rules: paths, digests, jobs, proofs, records, events, reports | – |
+//! | [`plain`] | errors as people read them; every module may use it | – |
 //! | [`clock`] | the seam to the wall clock and to random numbers | `domain` |
 //! | [`ftps`] | the protocol client: a sans-IO core under control, data and TLS. Knows no job and no state | – |
 //! | [`config`] | YAML to domain; secrets by reference | `domain` |
@@ -172,6 +173,7 @@ pub mod domain;
 pub mod ftps;
 pub mod observe;
 pub mod outbound;
+pub mod plain;
 pub mod plan;
 pub mod remote;
 pub mod source;

@@ -35,6 +35,7 @@ use super::web::Web;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Exit, Job, JobName, Missed, Record, RunId, RunsMissed, Timestamp, Trigger};
+use crate::plain::{Plain, chain};
 use crate::remote::Profiles;
 use crate::state::{State, StateError};
 use crate::trigger::{DirtyReason, Due, Seen, WatchStatus};
@@ -97,7 +98,7 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
             control_tasks.spawn(control.serve());
         }
         Err(error) => {
-            error!(%error, "The control socket cannot be made; `status` and `sync` do not reach the agent.");
+            error!(error = %Plain(&error), "The control socket cannot be made; `status` and `sync` do not reach the agent.");
         }
     }
     agent.plan_all().await?;
@@ -361,6 +362,7 @@ impl Supervisor {
 
     /// Nothing can be recorded: the disk is full, or fails.
     fn broke(&mut self, error: &StateError) {
+        let error = chain(error);
         error!(%error, "Nothing can be recorded; no run is begun until the state can be opened anew.");
         self.broken.get_or_insert(self.clock.now().plus(MEND_EVERY));
     }
@@ -383,7 +385,7 @@ impl Supervisor {
                 self.broken = None;
             }
             Ok(Err(error)) => {
-                error!(%error, "The state still cannot be opened.");
+                error!(error = %chain(&error), "The state still cannot be opened.");
                 self.broken = Some(now.plus(MEND_EVERY));
             }
             Err(_) => self.broken = Some(now.plus(MEND_EVERY)),

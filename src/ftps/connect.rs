@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{FtpsError, Step};
 use super::login::{Milestone, Noted};
-use super::plain::Plain;
 use super::way::Family;
+use crate::plain::Plain;
 
 /// How long an address is tried before the next one is tried beside it (RFC 8305, section 5): a
 /// dead IPv6 route costs this and no more.

@@ -29,7 +29,6 @@ mod listing;
 mod login;
 mod look;
 mod passive;
-mod plain;
 mod reply;
 mod session;
 mod tls;
@@ -47,7 +46,6 @@ pub use self::list::EntrySink;
 pub use self::listing::{Entry, EntryKind, Listed, Modified};
 pub use self::login::{AtOnce, BeforeLogin, Endpoint, Leave, Milestone, Noted, Pace, TlsStart};
 pub use self::look::{LookAt, Seen, look};
-pub use self::plain::{Plain, plain};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
 pub use self::session::{Along, Closing, DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};
 pub use self::tls::{

@@ -14,6 +14,7 @@ use super::distrust::distrust;
 use super::error::NotTold;
 use crate::domain::HookUrl;
 use crate::observe::escaped;
+use crate::plain::without_numbers;
 
 /// Longest time for all of a request, its answer included.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -53,8 +54,8 @@ pub(super) fn post(
             return NotTold::Distrust(reason);
         }
         // Some errors show the address, which is often a secret.
-        let text =
-            error.to_string().replace(address, &url.to_string()).replace(url.expose(), &url.to_string());
+        let text = without_numbers(&error.to_string());
+        let text = text.replace(address, &url.to_string()).replace(url.expose(), &url.to_string());
         NotTold::Http(escaped(&text).into_owned())
     };
     let status = request.send(body).map_err(failed)?.status();

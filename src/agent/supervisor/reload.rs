@@ -14,6 +14,7 @@ use crate::agent::past::Past;
 use crate::agent::servers::Servers;
 use crate::config::{self, AgentConfig, Config, ConfigError};
 use crate::domain::{JobName, Record, Schedule, Scheduled, Timestamp};
+use crate::plain::chain;
 use crate::state::StateError;
 use crate::trigger::Planner;
 
@@ -73,7 +74,7 @@ impl Supervisor {
             }
             Ok(Loaded::History(looks, Ok(history))) => self.remember(&looks, Some(&history)),
             Ok(Loaded::History(looks, Err(error))) => {
-                warn!(%error, "The ledger cannot be read for what came before.");
+                warn!(error = %chain(&error), "The ledger cannot be read for what came before.");
                 self.remember(&looks, None);
             }
             Ok(Loaded::Differing(name, standing)) => self.stands(&name, standing),
@@ -114,12 +115,7 @@ impl Supervisor {
                 error!(%file, line, column, %key, %reason, %remedy, "The configuration has a mistake.");
             }
         }
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(beneath) = cause {
-            text = format!("{text}: {beneath}");
-            cause = beneath.source();
-        }
+        let text = chain(error);
         let first = text.lines().next().unwrap_or_default().to_owned();
         let remedy = error.remedy().unwrap_or_default();
         error!(cause = %first, %remedy, "The configuration is refused; the agent goes on with the one it has.");
@@ -192,7 +188,7 @@ impl Supervisor {
         self.refused = None;
         for name in to_plan {
             if let Err(error) = self.plan(&name).await {
-                error!(job = %name, %error, "The job's schedule cannot be recorded.");
+                error!(job = %name, error = %chain(&error), "The job's schedule cannot be recorded.");
             }
         }
         self.telling.take_up(&self.config);

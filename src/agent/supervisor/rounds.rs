@@ -14,6 +14,7 @@ use crate::domain::{
     AuditCounts, AuditKind, AuditReport, EntryStatus, EventSink, HeldToWindows, JobName, Scope, TargetId,
     Timestamp, Trigger, Triggers,
 };
+use crate::plain::chain;
 use crate::state::{State, StateError};
 
 /// What is known of all that a job delivered.
@@ -116,7 +117,9 @@ impl Supervisor {
             Ok(Standing::Lacking) => {
                 warn!(job = %name, "Some of what is missing or changed on the server is not in the source any more.");
             }
-            Err(error) => warn!(job = %name, %error, "It cannot be read what still differs on the server."),
+            Err(error) => {
+                warn!(job = %name, error = %chain(&error), "It cannot be read what still differs on the server.")
+            }
         }
     }
 }

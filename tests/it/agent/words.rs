@@ -85,3 +85,39 @@ fn the_next_run_is_told_in_words_where_no_clock_says_it() {
     agent.end();
     told(&home.run(&["status"]).1);
 }
+
+/// What the system says is told in its words, without the number that it has there.
+#[test]
+fn no_text_has_a_number_of_the_system() {
+    let server = Server::builder().start().unwrap();
+    let job = "  one: {source: none, server: office, destination: /in, watch: {settle: 300ms}}\n";
+    let home = Home::new(&[("office", &server)], job);
+    let file = home.path().join("jobs.yaml");
+    let yaml = fs::read_to_string(&file).unwrap();
+    let agent = "timezone: UTC, metrics_file: none/metrics, notify: [{command: [/no/such/program]}]";
+    fs::write(&file, yaml.replace("timezone: UTC", agent)).unwrap();
+    let (_, stdout, stderr) = home.run(&["check", "--notify"]);
+    let checked = format!("{stdout}{stderr}");
+    assert!(checked.contains("the program cannot be run: No such file or directory"), "{checked}");
+    let mut agent = home.agent();
+    let absent = agent.until("The source cannot be watched as it should.");
+    assert!(absent.contains("looked at: No such file or directory"), "{absent}");
+    let (_, table, _) = home.run(&["status"]);
+    let json = home.status().to_string();
+    let (_, synced, complaint) = home.run(&["sync"]);
+    let log = agent.end();
+    assert!(log.contains("The metrics cannot be written"), "{log}");
+    for text in [checked, table, json, synced, complaint, log] {
+        assert!(!text.contains("os error"), "{text}");
+    }
+    // Configurations that cannot be read.
+    for arguments in [["--config", "none.yaml", "check"], ["--config", "state", "check"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_nightferry"))
+            .current_dir(home.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!stderr.contains("os error"), "{stderr}");
+    }
+}
