@@ -14,7 +14,8 @@ fn every_run_has_a_result() {
     let home = Home::new(&[("office", &server)], ONE);
     home.write("one/a.txt", b"a");
     // Nothing was delivered yet: no server is asked, and nothing is known of it.
-    assert_eq!(home.run(&["verify"]).0, 0);
+    let (code, stdout, _) = home.run(&["verify"]);
+    assert!(code == 0 && stdout.starts_with("one: nothing to look at: no file is known"), "{stdout}");
     assert_eq!(home.status()["jobs"][0]["last_verified"], Value::Null);
     let (_, table, _) = home.run(&["status"]);
     assert!(!table.contains("server verified"), "{table}");
