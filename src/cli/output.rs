@@ -131,7 +131,7 @@ impl Output {
     /// Tells something to those who did not ask for silence.
     pub(super) fn line(&self, loudness: Loudness, text: impl Display) {
         if self.loudness >= loudness {
-            self.tell(format_args!("{text}"));
+            self.tell(format_args!("{}", folded(&text.to_string(), HANG, self.width)));
         }
     }
 

@@ -122,3 +122,26 @@ fn no_text_has_a_number_of_the_system() {
         assert!(!stderr.contains("os error"), "{stderr}");
     }
 }
+
+/// What is told of files, before and while they are sent, is broken at the terminal's width.
+#[test]
+fn long_lines_about_files_are_broken_on_a_terminal() {
+    const COLUMNS: usize = 60;
+    let server = Server::builder().fault(Fault::on("STOR", Action::Reply("553 no".into()))).start().unwrap();
+    let home = Home::new(&[("office", &server)], ONE);
+    // No word is as long as a line.
+    home.write("one/the quarterly report of the northern branch/a name of several words.txt", b"a");
+    for arguments in ["plan", "sync -v"] {
+        let binary = env!("CARGO_BIN_EXE_nightferry");
+        let line = format!("stty cols {COLUMNS}; exec {binary} --config jobs.yaml {arguments}");
+        let mut command = Command::new("script");
+        command.current_dir(home.path()).args(["-qec", &line, "/dev/null"]).env("NF_PASSWORD", "password");
+        let output = command.env("TERM", "dumb").env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        // What a bar draws and clears again stands before the last of these in its line.
+        let lines: Vec<_> =
+            text.lines().map(|line| line.rsplit(['\r', 'K']).next().unwrap_or(line)).collect();
+        assert!(lines.iter().any(|line| line.contains("quarterly")), "{text}");
+        assert!(lines.iter().all(|line| line.chars().count() <= COLUMNS), "{arguments}: {lines:#?}");
+    }
+}
