@@ -41,9 +41,7 @@ impl Causes {
     pub fn are_refusals(&self) -> bool {
         self.0.iter().all(|(_, cause)| cause.kind() == io::ErrorKind::ConnectionRefused)
     }
-}
 
-impl Causes {
     /// In words: each with its address, but for that of a host which is one by itself.
     pub(super) fn in_words(&self, host: &str) -> String {
         let words = self.0.iter().map(|(address, cause)| match address.ip().to_string() {

@@ -10,9 +10,7 @@ fn results(history: &str) -> Vec<String> {
 
 #[test]
 fn every_run_has_a_result() {
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (server, home) = one_file();
     // Nothing was delivered yet: no server is asked, and nothing is known of it.
     let (code, stdout, _) = home.run(&["verify"]);
     assert!(code == 0 && stdout.starts_with("one: nothing to look at: no file is known"), "{stdout}");
@@ -47,9 +45,7 @@ fn every_run_has_a_result() {
 
 #[test]
 fn a_stopped_run_tells_what_it_did_not_reach() {
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (server, home) = one_file();
     home.write("one/b.txt", b"b");
     // Nobody listens there any more.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
