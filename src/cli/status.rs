@@ -205,6 +205,11 @@ fn row(job: &JobStatus, state: &str, now: Timestamp, zone: Option<Zone>) -> Vec<
     if let Some(last) = job.last.as_ref().filter(|last| last.is_parked()) {
         lines.push(format!("  parked: {}", parked(&last.counts)));
     }
+    if let Some(last) = job.last.as_ref().filter(|last| last.counts.presumed > 0) {
+        let files = count(last.counts.presumed, "file");
+        lines
+            .push(format!("  {files} most likely delivered and taken away: `nightferry settle {}`", job.job));
+    }
     if let Some(last) = &job.last
         && let Some(stopped) = &last.stopped
     {
