@@ -265,7 +265,7 @@ fn a_receiver_that_is_not_trusted_gets_nothing_and_fails_no_run() {
     assert!(text.contains("1 message could not be sent"), "{text}");
     assert!(requests.try_recv().is_err());
     // Nobody listens there.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let other = Home::new();
     other.configure(&server, USER, &format!("    - webhook: {{url: \"http://127.0.0.1:{closed}/\"}}\n"));
     let (_, text) = other.run(&["check", "--notify"]);

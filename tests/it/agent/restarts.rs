@@ -6,6 +6,9 @@ use super::*;
 /// An hour takes a minute: what is tried again soon is so in a second.
 const SPEED: u32 = 60;
 
+/// When the first agent starts: a new schedule counts from then on, and starting may take it seconds.
+const BEFORE: &str = "2026-06-10 16:56:00";
+
 const SCHEDULE: &str = "schedule: \"0 17 * * *\"";
 const WATCH: &str = "watch: {settle: 300ms}";
 
@@ -49,7 +52,7 @@ fn what_was_to_be_tried_again_is_so_after_a_power_loss() {
         // Nobody listens there.
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         move_port(&home, server.port(), closed);
-        let mut agent = agent_from(&home, &library, "2026-06-10 16:59:50", SPEED);
+        let mut agent = agent_from(&home, &library, BEFORE, SPEED);
         agent.until("The job is tried again.");
         agent.child.kill().unwrap();
         agent.child.wait().unwrap();
@@ -82,7 +85,7 @@ fn a_run_that_was_cut_off_goes_on_after_the_next_start() {
     for signal in [Signal::KILL, Signal::TERM] {
         let (server, sending) = stops::server(Action::Stall);
         let home = home(&server, SCHEDULE);
-        let mut agent = agent_from(&home, &library, "2026-06-10 16:59:58", SPEED);
+        let mut agent = agent_from(&home, &library, BEFORE, SPEED);
         agent.until("The run began.");
         sending.recv().unwrap();
         agent.signal(signal);
