@@ -193,18 +193,15 @@ impl Segment {
     /// A run in which a million files fail must not take the memory for all of them.
     fn add_failed(&mut self, at: Timestamp, run: RunId, file: FailedFile) {
         let place = *self.failed.entry(run).or_insert(self.steps.len());
-        match self.steps.get_mut(place) {
-            Some((_, Step::Failed { files, classes, named, .. })) => {
-                *files += 1;
-                classes.insert(file.failure.class);
-                if named.len() < MAX_FILES_NAMED {
-                    named.push(file);
-                }
+        if let Some((_, Step::Failed { files, classes, named, .. })) = self.steps.get_mut(place) {
+            *files += 1;
+            classes.insert(file.failure.class);
+            if named.len() < MAX_FILES_NAMED {
+                named.push(file);
             }
-            _ => {
-                let classes = BTreeSet::from([file.failure.class]);
-                self.steps.push((at, Step::Failed { run, files: 1, classes, named: vec![file] }));
-            }
+        } else {
+            let classes = BTreeSet::from([file.failure.class]);
+            self.steps.push((at, Step::Failed { run, files: 1, classes, named: vec![file] }));
         }
     }
 }

@@ -118,7 +118,7 @@ impl Supervisor {
                 warn!(job = %name, "Some of what is missing or changed on the server is not in the source any more.");
             }
             Err(error) => {
-                warn!(job = %name, error = %chain(&error), "It cannot be read what still differs on the server.")
+                warn!(job = %name, error = %chain(&error), "It cannot be read what still differs on the server.");
             }
         }
     }
