@@ -24,6 +24,7 @@
 //! | module | what it is | may use |
 //! |---|---|---|
 //! | [`domain`] | values and pure rules: paths, digests, jobs, proofs, records, events, reports | – |
+//! | [`plain`] | errors as people read them; every module may use it | – |
 //! | [`clock`] | the seam to the wall clock and to random numbers | `domain` |
 //! | [`ftps`] | the protocol client: a sans-IO core under control, data and TLS. Knows no job and no state | – |
 //! | [`config`] | YAML to domain; secrets by reference | `domain` |
@@ -61,6 +62,7 @@
 //! | [Ready marker](domain::ReadyMarker) | a file whose presence says that the one beside it is written to its end |
 //! | [Window](domain::Window) | hours in which transfers may run |
 //! | [Run](domain::RunId) | one execution of a job |
+//! | Held | of a run: asked for, and not begun yet, because these are not the job's hours or nothing can be recorded |
 //! | [Scan](source::Scan) | the sorted stream of source files |
 //! | Ledger | the append-only, hash-chained file of [Record](domain::Record)s of what happened: the truth |
 //! | [Manifest](state::Manifest) | what is known of each path of a target: the ledger's index |
@@ -83,6 +85,8 @@
 //! | [Sidecar](domain::Sidecar) | a small file published beside a delivered one: `X.sha256`, `X.done` |
 //! | [Beside](domain::Beside) | the sidecars that stand beside a delivered file, as far as is known: `verify` looks for them |
 //! | [Owed](domain::Owed) | of a sidecar: to be published, since its file is delivered, or since `verify` did not find it as it stood |
+//! | [Skipped file](domain::SkippedFile) | what is found in a source and is not to be sent: a link, pipe, socket or device, or gone before it was read; told with its reason |
+//! | [Parked](domain::Counts::is_parked) | of a job: files wait until the server has room; smaller ones still go, and those are tried again within an hour |
 //! | Waived | of owed sidecars: not published, since their file is gone or they are not wanted any more |
 //! | Withdrawn | of an intent: found not to have happened; of a staged file: given up |
 //! | Presumed | most likely delivered and taken by the consumer; never counted as delivered |
@@ -172,6 +176,7 @@ pub mod domain;
 pub mod ftps;
 pub mod observe;
 pub mod outbound;
+pub mod plain;
 pub mod plan;
 pub mod remote;
 pub mod source;

@@ -8,6 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::warn;
 
+use crate::plain::plain;
+
 /// After a failed accept (no descriptors left), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -59,7 +61,7 @@ pub(super) async fn serve<L: Listener, C: Future<Output = ()> + Send + 'static>(
                     warn!(%what, most, "Too many clients at once; those beyond are sent away.");
                 }
                 Err(error) => {
-                    warn!(%what, %error, "No client can be let in.");
+                    warn!(%what, error = %plain(&error), "No client can be let in.");
                     sleep(PAUSE).await;
                 }
             },

@@ -16,6 +16,7 @@ use super::clients;
 use super::protocol::{MAX_QUESTION_BYTES, Question, Request, Told, VERSION};
 use super::supervisor::Asked;
 use crate::domain::Exit;
+use crate::plain::plain;
 
 /// Most clients at once: a handful of people and a monitor.
 const MAX_CLIENTS: usize = 16;
@@ -59,7 +60,7 @@ impl Control {
 
 async fn client(mut stream: UnixStream, requests: mpsc::Sender<Asked>) {
     if let Err(error) = converse(&mut stream, &requests).await {
-        debug!(%error, "A client of the control socket went away.");
+        debug!(error = %plain(&error), "A client of the control socket went away.");
     }
 }
 

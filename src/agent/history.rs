@@ -4,7 +4,7 @@ mod back;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 pub use self::back::LookBack;
 use self::back::{Step, Wanted, gather};
 use super::past::Past;
+use super::watched::Guard;
 use crate::domain::{
-    AuditCounts, AuditKind, Counts, FailedFile, Failure, JobName, RunId, RunReport, RunStarted, Timestamp,
-    Triggers,
+    AuditCounts, AuditKind, Counts, FailedFile, Failure, FailureClass, JobName, RunId, RunReport, RunStarted,
+    Timestamp, Trigger, Triggers, Windows,
 };
 use crate::state::StateError;
+use crate::trigger::{Again, RetryTrigger};
 
 /// Most runs of which a history tells: a year of a job that runs every hour.
 pub(super) const MAX_RUNS: usize = 10_000;
@@ -50,6 +52,17 @@ pub struct RunEntry {
     pub stopped: Option<Failure>,
     /// The first of the failed files.
     pub failed: Vec<FailedFile>,
+    /// What else says whether its job is tried again.
+    #[serde(skip)]
+    pub(super) trouble: Trouble,
+}
+
+/// What kinds of trouble a run met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// How files failed.
+    files: BTreeSet<FailureClass>,
+    guard: Guard,
 }
 
 impl RunEntry {
@@ -66,7 +79,47 @@ impl RunEntry {
             audited: None,
             stopped: report.stopped.clone(),
             failed: report.failed.iter().take(MAX_FILES_NAMED).cloned().collect(),
+            trouble: Trouble::default(),
         }
+    }
+
+    /// Of a run that began, and of whose end nothing is known yet.
+    fn begun(started: &RunStarted, began: Timestamp) -> Self {
+        Self {
+            run: started.run,
+            job: started.job.clone(),
+            audit: started.audit,
+            triggers: started.triggers.clone(),
+            began,
+            ended: None,
+            counts: Counts::default(),
+            audited: None,
+            stopped: None,
+            failed: Vec::new(),
+            trouble: Trouble::default(),
+        }
+    }
+
+    /// What is due for its job, whose `windows` these are, when the agent is started after it: as far as it was read
+    /// from the ledger. A run that was cut off, or interrupted by a signal, goes on, but for one that a person asked
+    /// for: they know.
+    pub(super) fn recalled(&self, windows: &Windows, now: Timestamp, random: u64) -> Option<RetryTrigger> {
+        let attempt = |trigger: &Trigger| match trigger {
+            Trigger::Retry { attempt } => Some(*attempt),
+            _ => None,
+        };
+        let attempt = self.triggers.iter().find_map(attempt).unwrap_or(1);
+        let at = self.ended.unwrap_or(self.began);
+        let is_by_hand = self.triggers.iter().all(|trigger| *trigger == Trigger::Manual);
+        let class = self.stopped.as_ref().map(|failure| failure.class);
+        let again = match (self.ended, class) {
+            (None, _) | (_, Some(FailureClass::Interrupted)) => (!is_by_hand).then_some(Again::Passing),
+            // Its hours were over.
+            (Some(ended), Some(FailureClass::Deadline)) if !windows.is_open(ended) => Some(Again::Passing),
+            _ if self.trouble.guard == Guard::Tripped => Some(Again::Guarded),
+            _ => Again::of(self.stopped.as_ref(), self.trouble.files.iter().copied(), &self.counts),
+        };
+        again.map(|again| RetryTrigger::recalled(again, attempt, at, now, random))
     }
 
     /// Whether its job waits for room on the server.
@@ -121,18 +174,7 @@ impl History {
         }
         match step {
             Step::Started(started) if self.job.as_ref().is_none_or(|job| *job == started.job) => {
-                let entry = RunEntry {
-                    run: started.run,
-                    job: started.job.clone(),
-                    audit: started.audit,
-                    triggers: started.triggers.clone(),
-                    began: at,
-                    ended: None,
-                    counts: Counts::default(),
-                    audited: None,
-                    stopped: None,
-                    failed: Vec::new(),
-                };
+                let entry = RunEntry::begun(started, at);
                 // A run of its job before it that has no end was cut off.
                 let cut_off = self.open.values().find(|open| open.job == entry.job).map(|open| open.run);
                 self.open.insert(entry.run, entry);
@@ -142,11 +184,17 @@ impl History {
                 }
             }
             Step::Started(_) | Step::Scheduled(_) => {}
-            Step::Failed { run, files, named } => {
+            Step::Failed { run, files, classes, named } => {
                 if let Some(entry) = self.open.get_mut(run) {
                     entry.counts.failed += files;
+                    entry.trouble.files.extend(classes);
                     let room = MAX_FILES_NAMED.saturating_sub(entry.failed.len());
                     entry.failed.extend(named.iter().take(room).cloned());
+                }
+            }
+            Step::Guarded(run) => {
+                if let Some(entry) = self.open.get_mut(run) {
+                    entry.trouble.guard = Guard::Tripped;
                 }
             }
             Step::Audited { run, counts } => {
@@ -191,6 +239,12 @@ impl History {
     /// The last run of a job that delivers, and came to its end or was cut off.
     pub fn last(&self, job: &JobName) -> Option<&RunEntry> {
         self.last.get(job)
+    }
+
+    /// The last run of a job that delivers, though it has no end: it goes on, or was cut off and is the newest.
+    pub(super) fn newest(&self, job: &JobName) -> Option<&RunEntry> {
+        let delivers = |entry: &&RunEntry| entry.job == *job && entry.audit.is_none();
+        self.open.values().rev().find(delivers).or_else(|| self.last(job))
     }
 
     /// When a run of a job last ended well.

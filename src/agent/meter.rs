@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Event, JobName, Timestamp};
 use crate::observe::{Metric, Metrics};
+use crate::plain::plain;
 use crate::remote::{Profiles, own_certificate_good_until};
 
 /// How often the file is written while nothing happens, so that ages in it go on. Monitoring reads it
@@ -175,7 +176,7 @@ pub(super) async fn keep_file(
             let written = spawn_blocking(move || write(&path, &text)).await;
             match written {
                 Ok(Err(error)) if !failing => {
-                    warn!(file = %file.display(), %error, "The metrics cannot be written; it is tried again.");
+                    warn!(file = %file.display(), error = %plain(&error), "The metrics cannot be written; it is tried again.");
                     failing = true;
                 }
                 Ok(Ok(())) if failing => {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use crate::plain::plain;
+
 /// The service manager, where there is one.
 #[derive(Debug, Default)]
 pub(super) struct Service {
@@ -65,7 +67,7 @@ impl Service {
     fn send(&self, text: &str) {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(text.as_bytes()) {
-            warn!(%error, "The service manager does not listen.");
+            warn!(error = %plain(&error), "The service manager does not listen.");
         }
     }
 }
@@ -82,7 +84,9 @@ fn connect(name: &OsStr) -> Option<UnixDatagram> {
         socket.set_nonblocking(true)?;
         Ok(socket)
     });
-    connected.inspect_err(|error| warn!(%error, "The service manager cannot be told anything.")).ok()
+    connected
+        .inspect_err(|error| warn!(error = %plain(error), "The service manager cannot be told anything."))
+        .ok()
 }
 
 #[cfg(test)]

@@ -179,6 +179,9 @@ pub struct AlertStatus {
     pub server: Option<ServerName>,
     /// Since when.
     pub since: Timestamp,
+    /// Whether its job is parked: it waits for room on the server.
+    #[serde(default)]
+    pub is_parked: bool,
     /// What is the matter.
     pub cause: String,
     /// The same without names of files; known where the alert is.
@@ -207,7 +210,7 @@ impl From<Alert> for AlertStatus {
             AlertKey::Certificate(server) | AlertKey::ClientCertificate(server) => (None, Some(server)),
         };
         let (cause, nameless) = (alert.cause.told, alert.cause.withheld);
-        Self { kind, job, server, since: alert.since, cause, nameless }
+        Self { kind, job, server, since: alert.since, is_parked: alert.is_parked, cause, nameless }
     }
 }
 

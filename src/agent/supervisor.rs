@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::reload::Loaded;
+use self::reload::{Loaded, Reading};
 use self::runs::Ended;
 use super::control::Control;
 use super::error::AgentError;
@@ -35,6 +35,7 @@ use super::web::Web;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Exit, Job, JobName, Missed, Record, RunId, RunsMissed, Timestamp, Trigger};
+use crate::plain::{Plain, chain};
 use crate::remote::Profiles;
 use crate::state::{State, StateError};
 use crate::trigger::{DirtyReason, Due, Seen, WatchStatus};
@@ -97,7 +98,7 @@ pub async fn run(start: Start) -> Result<(), AgentError> {
             control_tasks.spawn(control.serve());
         }
         Err(error) => {
-            error!(%error, "The control socket cannot be made; `status` and `sync` do not reach the agent.");
+            error!(error = %Plain(&error), "The control socket cannot be made; `status` and `sync` do not reach the agent.");
         }
     }
     agent.plan_all().await?;
@@ -164,6 +165,8 @@ struct Supervisor {
     tasks: BTreeMap<tokio::task::Id, JobName>,
     /// Configurations that are read, and the ledger that is read for what came before.
     loading: JoinSet<Loaded>,
+    /// What a task reads, for one that dies.
+    readings: BTreeMap<tokio::task::Id, Reading>,
     stop: CancellationToken,
     phase: Phase,
     since: Timestamp,
@@ -196,6 +199,7 @@ impl Supervisor {
             runs: JoinSet::new(),
             tasks: BTreeMap::new(),
             loading: JoinSet::new(),
+            readings: BTreeMap::new(),
             stop: CancellationToken::new(),
             phase: Phase::Working,
             since,
@@ -220,7 +224,7 @@ impl Supervisor {
                 biased;
                 told = signals.next() => self.signalled(told),
                 Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
-                Some(loaded) = self.loading.join_next() => self.loaded(loaded).await,
+                Some(loaded) = self.loading.join_next_with_id() => self.loaded(loaded).await,
                 Some(request) = asked.recv() => self.answer(request),
                 Some(sight) = sights.recv() => self.saw(sight),
                 () = sleep(wait) => {}
@@ -358,6 +362,7 @@ impl Supervisor {
 
     /// Nothing can be recorded: the disk is full, or fails.
     fn broke(&mut self, error: &StateError) {
+        let error = chain(error);
         error!(%error, "Nothing can be recorded; no run is begun until the state can be opened anew.");
         self.broken.get_or_insert(self.clock.now().plus(MEND_EVERY));
     }
@@ -380,7 +385,7 @@ impl Supervisor {
                 self.broken = None;
             }
             Ok(Err(error)) => {
-                error!(%error, "The state still cannot be opened.");
+                error!(error = %chain(&error), "The state still cannot be opened.");
                 self.broken = Some(now.plus(MEND_EVERY));
             }
             Err(_) => self.broken = Some(now.plus(MEND_EVERY)),
@@ -504,7 +509,7 @@ impl Supervisor {
             }
         }
         if !looks.is_empty() {
-            self.loading.spawn_blocking(move || {
+            self.read(Reading::History(looks.clone()), move || {
                 let read = History::of_jobs(&folder, looks.clone()).map(Box::new);
                 Loaded::History(looks, read)
             });

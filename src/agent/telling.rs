@@ -16,6 +16,7 @@ use crate::config::{Config, secret};
 use crate::domain::{AuditReport, Job, JobName, Notify, RunReport, Scope, Server, Timestamp, Zone};
 use crate::observe::{Alert, AlertKey, AlertKind, Alerts, Expected, Lost, News, Turn};
 use crate::outbound::{Context, Outbound};
+use crate::plain::chain;
 
 /// Its file in the state folder.
 const FILE: &str = "alerts.json";
@@ -40,7 +41,7 @@ pub fn context(clock: &Arc<dyn Clock>) -> Context {
     Context {
         host: host(),
         clock: Arc::clone(clock),
-        secrets: Arc::new(|reference| secret::resolve(reference).map_err(|error| error.to_string())),
+        secrets: Arc::new(|reference| secret::resolve(reference).map_err(|error| chain(&error))),
         done_with: Arc::new(|_| {}),
     }
 }
@@ -221,7 +222,7 @@ impl Book {
     fn open(file: &Path) -> Self {
         let alerts = read(file).unwrap_or_else(|error| {
             let shown = file.display();
-            warn!(file = %shown, %error, "What was told before cannot be read; what is wrong is told once more.");
+            warn!(file = %shown, error = %chain(&error), "What was told before cannot be read; what is wrong is told once more.");
             Alerts::default()
         });
         Self { file: file.to_owned(), alerts: Mutex::new(alerts) }
@@ -241,7 +242,7 @@ impl Book {
             && let Err(error) = write(&self.file, &alerts)
         {
             let file = self.file.display();
-            warn!(%file, %error, "What was told cannot be written down; after a restart it is told once more.");
+            warn!(%file, error = %chain(&error), "What was told cannot be written down; after a restart it is told once more.");
         }
         told
     }

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Audit;
 use super::book::Outcome;
-use super::failure::{AuditError, described};
+use super::failure::AuditError;
 use super::feed::{FILES_IN_A_WRITE, Feed};
 use super::look::{Facts, Size, Unproved, expected, facts, found, prove};
 use super::pool::Examine;
@@ -16,6 +16,7 @@ use crate::domain::{
     Record, RelPath, RemotePath, RunId, Sent, SessionFacts, Sidecars, Timestamp, Verified, VerifyPolicy,
     compare,
 };
+use crate::plain::chain;
 use crate::plan::{Action, plan};
 use crate::remote::Connection;
 use crate::source::{Filter, SourceRoot, hash_file};
@@ -55,7 +56,7 @@ pub async fn adopt(audit: Audit, stop: CancellationToken) -> Result<AuditReport,
     };
     let root = match root {
         Ok(Ok(root)) => Ok(root),
-        Ok(Err(error)) => Err(Failure::new(error.class(), described(&error))),
+        Ok(Err(error)) => Err(Failure::new(error.class(), chain(&error))),
         Err(_) => Err(Failure::new(FailureClass::Other, "the source folder could not be opened")),
     };
     let finder = (audit.clone(), root.as_ref().ok().cloned());
@@ -70,9 +71,9 @@ pub async fn adopt(audit: Audit, stop: CancellationToken) -> Result<AuditReport,
 
 /// Walks the source and holds it against the manifest. Blocks.
 fn find(audit: &Audit, root: &SourceRoot, feed: &mut Feed<Candidate>) -> Result<(), Failure> {
-    let fault = |error: StateError| Failure::new(error.class(), described(&error));
+    let fault = |error: StateError| Failure::new(error.class(), chain(&error));
     let job = &audit.job;
-    let filter = Filter::of(job).map_err(|error| Failure::new(FailureClass::Other, described(&error)))?;
+    let filter = Filter::of(job).map_err(|error| Failure::new(FailureClass::Other, chain(&error)))?;
     let manifest = audit.state.manifest(audit.target.id()).map_err(fault)?;
     let in_doubt = paths_in_doubt(&manifest).map_err(fault)?;
     let scan = root.scan(&filter, || audit.clock.now());
@@ -80,7 +81,7 @@ fn find(audit: &Audit, root: &SourceRoot, feed: &mut Feed<Candidate>) -> Result<
         if feed.is_closed() {
             break;
         }
-        match action.map_err(|error| Failure::new(FailureClass::Other, described(&error)))? {
+        match action.map_err(|error| Failure::new(FailureClass::Other, chain(&error)))? {
             Action::Send { path, .. } if in_doubt.contains(&path) => {
                 feed.tell(Outcome::Failed { path, failure: in_doubt_failure() });
             }

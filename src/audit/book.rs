@@ -4,11 +4,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Audit;
-use super::failure::described;
 use crate::domain::{
     AuditReport, Difference, DifferenceKind, Event, Failed, FailedFile, Failure, FileProgress, ProofMethod,
     Record, RelPath,
 };
+use crate::plain::chain;
 
 /// Outcomes that wait for the books; a full queue slows the workers down.
 pub(super) const OUTCOMES_WAITING: usize = 1_024;
@@ -112,7 +112,7 @@ impl Book {
     async fn record(&mut self) {
         let records = std::mem::take(&mut self.to_record);
         if let Err(error) = self.audit.state.commit(self.audit.target.id(), records).await {
-            self.stopped(Failure::new(error.class(), described(&error)));
+            self.stopped(Failure::new(error.class(), chain(&error)));
         }
         for event in std::mem::take(&mut self.to_tell) {
             self.audit.sink.emit(event);

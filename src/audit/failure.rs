@@ -1,7 +1,8 @@
 //! Why a file could not be looked at, and what that means.
 
 use crate::domain::{Failure, FailureClass};
-use crate::remote::{FtpsError, Trouble, plain};
+use crate::plain::chain;
+use crate::remote::{FtpsError, Trouble};
 use crate::source::{PlaceError, SourceError};
 
 /// Why a file could not be looked at.
@@ -70,18 +71,6 @@ impl AuditError {
 
     /// The error as reports and records hold it.
     pub(super) fn failure(&self) -> Failure {
-        Failure::new(self.class(), described(self))
+        Failure::new(self.class(), chain(self))
     }
-}
-
-/// An error with the causes beneath it, as one text.
-pub(super) fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()).map(plain) {
-        // Some errors show what lies beneath them already.
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }

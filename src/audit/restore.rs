@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Audit;
 use super::book::Outcome;
-use super::failure::{AuditError, described};
+use super::failure::AuditError;
 use super::feed::Feed;
 use super::look::{Unproved, concerns_file, expected, found, refused};
 use super::pool::Examine;
@@ -16,6 +16,7 @@ use crate::domain::{
     AuditKind, AuditReport, DifferenceKind, Event, Evidence, Failure, FailureClass, FileProgress, Hasher,
     Mode, RelPath, RemotePath, VerifyPolicy, compare,
 };
+use crate::plain::chain;
 use crate::remote::{Connection, FtpsError, Incoming};
 use crate::source::{Occupant, PlaceError, PlacePolicy, Placing, RestoreFolder};
 use crate::state::StateError;
@@ -48,7 +49,7 @@ pub async fn restore(
     let (state, target) = (audit.state.clone(), audit.target.id());
     let paths = wanted.paths.clone();
     let feed = move |feed: &mut Feed<Known>| {
-        let fault = |error: StateError| Failure::new(error.class(), described(&error));
+        let fault = |error: StateError| Failure::new(error.class(), chain(&error));
         let mut asked: Vec<_> = paths.into_iter().map(|path| (path, Seen::Never)).collect();
         let everything = asked.is_empty();
         let mut anything = Seen::Never;

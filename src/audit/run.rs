@@ -11,13 +11,13 @@ use tracing::error;
 
 use super::Audit;
 use super::book::{Book, OUTCOMES_WAITING, Outcome};
-use super::failure::described;
 use super::feed::Feed;
 use super::pool::{Examine, Pool, Worker};
 use crate::domain::{
     AuditKind, AuditReport, Audited, Counts, Event, Failure, FailureClass, Leftovers, LimitCause, Record,
     RunFinished, RunId, RunLimit,
 };
+use crate::plain::chain;
 use crate::state::StateError;
 
 /// Batches that wait for a worker: enough that none waits for the disk, and little memory.
@@ -152,8 +152,8 @@ async fn close(mut book: Book, began: Instant) -> AuditReport {
     };
     let records = vec![Record::Audited(audited), Record::RunFinished(finished)];
     if let Err(error) = book.audit.state.commit(book.audit.target.id(), records).await {
-        error!(%error, "The end of the run could not be recorded.");
-        book.stopped(Failure::new(error.class(), described(&error)));
+        error!(error = %chain(&error), "The end of the run could not be recorded.");
+        book.stopped(Failure::new(error.class(), chain(&error)));
     }
     book.report.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let report = Box::new(book.report.clone());

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Audit;
 use super::book::Outcome;
-use super::failure::{AuditError, described};
+use super::failure::AuditError;
 use super::feed::{FILES_IN_A_WRITE, Feed};
 use super::look::{Facts, Size, Unproved, expected, facts, found, prove};
 use super::pool::Examine;
@@ -17,6 +17,7 @@ use crate::domain::{
     FoundDiffering, Mode, Record, RelPath, RunId, Sent, SessionFacts, Sidecars, Verified, VerifyPolicy,
     compare,
 };
+use crate::plain::chain;
 use crate::remote::Connection;
 use crate::state::{Manifest, StateError};
 
@@ -51,7 +52,7 @@ pub async fn verify(audit: Audit, depth: Depth, stop: CancellationToken) -> Resu
     let (state, target) = (audit.state.clone(), audit.target.id());
     let sidecars = audit.job.sidecars.clone();
     let feed = move |feed: &mut Feed<Item>| {
-        let fault = |error: StateError| Failure::new(error.class(), described(&error));
+        let fault = |error: StateError| Failure::new(error.class(), chain(&error));
         let manifest = state.manifest(target).map_err(fault)?;
         let in_doubt = paths_in_doubt(&manifest).map_err(fault)?;
         for known in manifest.entries() {

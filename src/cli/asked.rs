@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::CliError;
 use super::output::{Format, Loudness, Output};
@@ -26,6 +26,10 @@ pub(super) fn through_agent(
     agent.ask(Request::Sync { jobs: names, approved })?;
     output.line(Loudness::Normal, "the agent runs this; it goes on there when this command is stopped");
     let bar = output.bars.add(ProgressBar::new_spinner());
+    // The template is a constant: it always parses. What is longer than a line is cut at its end.
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+        bar.set_style(style);
+    }
     bar.enable_steady_tick(TURN);
     let (mut exit, mut ended) = (Exit::Done, 0);
     while let Some(told) = agent.answer()? {

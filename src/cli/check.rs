@@ -1,6 +1,5 @@
 //! `nightferry check`.
 
-use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -22,7 +21,8 @@ use crate::domain::{
     TlsMode, TlsVersion, VerifyPolicy,
 };
 use crate::observe::{count, escaped};
-use crate::remote::{check_tls, plain};
+use crate::plain::{chain, plain};
+use crate::remote::check_tls;
 use crate::source::{Filter, SourceRoot};
 
 /// Something that a run would stumble over.
@@ -165,10 +165,6 @@ fn check_server(server: &Server, findings: &mut Vec<Finding>) {
         let (about, text) = (format!("servers.{}", server.name), chain(&error));
         findings.push(Finding { level: Level::Error, about, text, remedy: None, exit: Exit::Usage });
     }
-}
-
-pub(super) fn chain(error: &dyn Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", plain(cause)))
 }
 
 fn check_source(job: &Job, findings: &mut Vec<Finding>) {

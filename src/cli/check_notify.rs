@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use super::check::{Finding, Level, chain};
+use super::check::{Finding, Level};
 use super::error::CliError;
 use super::output::{Loudness, Output};
 use crate::agent::{all_receivers, context};
@@ -14,7 +14,7 @@ use crate::config::{Config, secret};
 use crate::domain::{Exit, FileNames, Notify, Occasion, Way};
 use crate::observe::News;
 use crate::outbound::{Outbound, described};
-use crate::remote::plain;
+use crate::plain::{chain, plain};
 
 /// Who is told of what: one line each, behind `lead`.
 pub(super) fn in_words(list: &[Notify], lead: &str) -> String {

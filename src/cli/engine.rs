@@ -19,6 +19,7 @@ use crate::domain::{
     RunReport, Scope, Server, ServerName, Target, Trigger, Triggers, Twins,
 };
 use crate::observe::{Planned, PlannedAction, count, presumed_reason};
+use crate::plain::{chain, plain};
 use crate::plan::{self, Action, Reason};
 use crate::remote::{Deadlines, Profiles, Remote, check_path, own_certificate_good_until};
 use crate::source::{Filter, SourceRoot};
@@ -86,7 +87,7 @@ pub(super) fn sync(
     if let Some((meter, file)) = meter.zip(config.agent.metrics_file.as_ref())
         && let Err(error) = meter.write(file, config, &profiles)
     {
-        notice(&format!("the metrics cannot be written to {}: {error}", file.display()));
+        notice(&format!("the metrics cannot be written to {}: {}", file.display(), plain(&error)));
     }
     match close(runtime, opened.state, signals) {
         Ok(notices) => notices.iter().for_each(|text| notice(text)),
@@ -156,7 +157,11 @@ impl Told {
         match ended {
             Ok(report) => self.telling.ended(&self.config, report, &Scope::All),
             Err(error) => {
-                self.telling.lost(&self.config, job, &format!("its run cannot be recorded: {error}"));
+                self.telling.lost(
+                    &self.config,
+                    job,
+                    &format!("its run cannot be recorded: {}", chain(error)),
+                );
             }
         }
         let server = self.config.jobs.get(job).and_then(|job| self.config.servers.get(&job.server));

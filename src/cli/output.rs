@@ -1,6 +1,5 @@
 //! Standard output and standard error.
 
-use std::error::Error as _;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -11,7 +10,7 @@ use super::args::Arguments;
 use super::error::CliError;
 use super::fold::{HELP, broken, folded};
 use crate::config::ConfigError;
-use crate::remote::plain;
+use crate::plain::chain;
 
 /// How data is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +131,7 @@ impl Output {
     /// Tells something to those who did not ask for silence.
     pub(super) fn line(&self, loudness: Loudness, text: impl Display) {
         if self.loudness >= loudness {
-            self.tell(format_args!("{text}"));
+            self.tell(format_args!("{}", folded(&text.to_string(), HANG, self.width)));
         }
     }
 
@@ -165,17 +164,7 @@ impl Output {
             self.tell(format_args!("{}", folded(&problems.to_string(), HANG, self.width)));
             return self.problem("the configuration has mistakes; nothing was done", None);
         }
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let beneath = plain(error);
-            // Some errors show what lies beneath them already.
-            if !text.contains(&beneath) {
-                text.extend([": ", &beneath]);
-            }
-            cause = error.source();
-        }
-        self.problem(text, error.remedy().as_deref());
+        self.problem(chain(error), error.remedy().as_deref());
     }
 
     fn tell(&self, text: fmt::Arguments<'_>) {

@@ -3,11 +3,15 @@
 use serde_json::json;
 
 use super::error::CliError;
+use super::fold::folded;
 use super::output::{Format, Loudness, Output};
 use super::{engine, select};
 use crate::config::Config;
 use crate::domain::{Exit, PublishWay};
 use crate::observe::{PlanTotals, Planned, PlannedAction};
+
+/// How far to the right a line about a file goes on: below its name.
+const REASON_HANG: usize = 11;
 
 /// Shows what a run would do, file by file, and a line for each job. Unchanged files are shown
 /// to those who ask for more.
@@ -30,13 +34,13 @@ pub(super) fn run(config: &Config, jobs: &[String], output: &Output) -> Result<E
             let shown = !quiet || output.loudness >= Loudness::Verbose;
             match output.format {
                 _ if !shown => Ok(()),
-                Format::Text => output.data(planned.line()),
+                Format::Text => output.data(folded(&planned.line(), REASON_HANG, output.data_width)),
                 Format::Json => output.json(&json!({"event": "planned", "job": job.name, "file": planned})),
             }
         };
         engine::plan(config, job, &mut take, &|text| output.warning(text, None))?;
         match output.format {
-            Format::Text => output.data(totals.line(&job.name))?,
+            Format::Text => output.data(folded(&totals.line(&job.name), 2, output.data_width))?,
             Format::Json => {
                 output.json(&json!({"event": "plan-finished", "job": job.name, "totals": totals}))?;
             }

@@ -10,7 +10,7 @@ use super::person::person;
 use super::{engine, restore, select};
 use crate::config::{Config, nearest};
 use crate::delivery::{PresumedFile, SourceNow, Undecided, decide, undecided};
-use crate::domain::{AfterDelivery, Decision, Exit, Job, Person, RelPath, Target};
+use crate::domain::{AfterDelivery, Decision, Exit, Job, Person, RelPath, Target, Zone};
 use crate::observe::{bytes, count, escaped, presumed_how};
 use crate::state::State;
 
@@ -37,11 +37,12 @@ pub(super) fn run(
     let mut exit = Exit::Done;
     for job in jobs {
         let target = Target::of(job, engine::server(config, &job.server)?);
+        let zone = job.timing.zone.unwrap_or(config.agent.zone);
         if !State::is_begun(&config.agent.state_dir) {
             // Nothing was ever sent, and asking makes no state.
             let none = Undecided { presumed: Vec::new(), in_doubt: 0 };
             chosen(job, &none, &paths)?;
-            list(job, &none, &[], output)?;
+            list(job, zone, &none, &[], output)?;
             continue;
         }
         let opened = engine::open(config)?;
@@ -49,7 +50,7 @@ pub(super) fn run(
         let found = undecided(&opened.state, job, &target)?;
         let files = chosen(job, &found, &paths)?;
         match asked {
-            Asked::List => list(job, &found, &files, output)?,
+            Asked::List => list(job, zone, &found, &files, output)?,
             Asked::Decide(decision) => {
                 let (good, bad): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| match decision {
                     Decision::Attested => true,
@@ -94,7 +95,13 @@ fn chosen<'f>(job: &Job, found: &'f Undecided, paths: &[RelPath]) -> Result<Vec<
     Ok(found.presumed.iter().filter(|file| all || paths.iter().any(|path| is_meant(path, file))).collect())
 }
 
-fn list(job: &Job, found: &Undecided, files: &[&PresumedFile], output: &Output) -> Result<(), CliError> {
+fn list(
+    job: &Job,
+    zone: Zone,
+    found: &Undecided,
+    files: &[&PresumedFile],
+    output: &Output,
+) -> Result<(), CliError> {
     if output.format == Format::Json {
         for file in files {
             output.json(&json!({"event": "presumed", "job": job.name, "file": as_json(file)}))?;
@@ -116,7 +123,7 @@ fn list(job: &Job, found: &Undecided, files: &[&PresumedFile], output: &Output) 
         );
         output.data(wrapped(&head, 0, width))?;
         for file in files {
-            shown(file, output)?;
+            shown(file, zone, output)?;
         }
         choices(job, output)?;
     }
@@ -128,9 +135,9 @@ fn list(job: &Job, found: &Undecided, files: &[&PresumedFile], output: &Output) 
     Ok(())
 }
 
-fn shown(file: &PresumedFile, output: &Output) -> Result<(), CliError> {
+fn shown(file: &PresumedFile, zone: Zone, output: &Output) -> Result<(), CliError> {
     let PresumedFile { path, entry, how, source } = file;
-    let at = entry.delivered_at.to_utc().format("%Y-%m-%d %H:%M:%S UTC");
+    let at = zone.shown(entry.delivered_at);
     let how = match how {
         Some(how) => format!("presumed by run {} at {at}: {}", how.run, presumed_how(how)),
         None => format!("presumed at {at}"),

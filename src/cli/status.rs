@@ -109,7 +109,7 @@ fn shown(status: &Status) -> String {
     for job in &status.jobs {
         let own = zone_named(job.zone.as_ref()).filter(|own| Some(*own) != zone);
         let zone = own.or(zone);
-        lines.extend(row(job, now, zone));
+        lines.extend(row(job, state(job, &status.alerts), now, zone));
         lines.extend(
             status
                 .alerts
@@ -155,13 +155,18 @@ fn zone_named(name: Option<&String>) -> Option<Zone> {
     name.and_then(|name| name.parse().ok())
 }
 
-fn row(job: &JobStatus, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
-    let state = match &job.state {
-        JobState::Idle if job.last.as_ref().is_some_and(RunEntry::is_parked) => "parked",
+/// A word for what a job does. One that is parked stays so after a run over changed folders that ended well.
+fn state(job: &JobStatus, alerts: &[AlertStatus]) -> &'static str {
+    let stands = || alerts.iter().any(|alert| alert.is_parked && alert.concerns(job));
+    match &job.state {
+        JobState::Idle if job.last.as_ref().is_some_and(RunEntry::is_parked) || stands() => "parked",
         JobState::Idle => "idle",
         JobState::Held => "held",
         JobState::Running(_) => "running",
-    };
+    }
+}
+
+fn row(job: &JobStatus, state: &str, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
     let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| at(time, zone));
     let last = time(job.last.as_ref().map(|last| last.began));
     let next = job.next_run.map_or_else(|| job.next_without_clock().to_owned(), |next| at(next, zone));
@@ -199,6 +204,11 @@ fn row(job: &JobStatus, now: Timestamp, zone: Option<Zone>) -> Vec<String> {
     }
     if let Some(last) = job.last.as_ref().filter(|last| last.is_parked()) {
         lines.push(format!("  parked: {}", parked(&last.counts)));
+    }
+    if let Some(last) = job.last.as_ref().filter(|last| last.counts.presumed > 0) {
+        let files = count(last.counts.presumed, "file");
+        lines
+            .push(format!("  {files} most likely delivered and taken away: `nightferry settle {}`", job.job));
     }
     if let Some(last) = &job.last
         && let Some(stopped) = &last.stopped

@@ -211,10 +211,11 @@ struct Surroundings<'a> {
     zone: Option<Zone>,
 }
 
-/// Files of another version are not looked into: their keys mean other things.
+/// Files of another version are not looked into: their keys mean other things. A value that is no version tells of
+/// none: such a file is read on, so that its other mistakes are told as well.
 fn version(root: &Section<'_>) -> Option<()> {
     let Some(version) = root.required("version", VERSION_REMEDY) else { return Some(()) };
-    let number = version.number(1..=u16::MAX)?;
+    let Some(number) = version.number(1..=u16::MAX) else { return Some(()) };
     if number != VERSION {
         let reason = format!("version {number} is not known; this build reads version {VERSION}");
         version.place.refuse(reason, "install a newer Nightferry, or write the file for version 1");

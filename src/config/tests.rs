@@ -68,6 +68,8 @@ fn files_that_are_no_configuration() {
         b"version: 1\n",
         b"version: 2\nservers: 5\n",
         b"version: one\n",
+        b"version: one\nservers: 5\njobs: {a: {sorce: /s}}\n",
+        b"version:\nservers: 5\n",
         b"verison: 1\nservers: {}\njob: {a: {}}\n",
         b"version: 1\nservers:\njobs:\n",
         b"version: 1\nservers: {}\njobs: {}\n",

@@ -1,7 +1,7 @@
 //! Why a file was not delivered, and what that means for the file, the session and the run.
 
 use crate::domain::{FailureClass, Mismatch, RemotePath, SidecarNameError, Twin};
-use crate::remote::{FtpsError, Refusal, Trouble, plain};
+use crate::remote::{FtpsError, Refusal, Trouble};
 use crate::source::{RetireError, SourceError};
 use crate::state::StateError;
 
@@ -189,18 +189,6 @@ fn occupied(size: u64, known: bool) -> String {
         "a file that Nightferry did not deliver already stands under the final name"
     };
     format!("{what} ({size} bytes); it was left alone: move it away, or give `overwrite: replace`")
-}
-
-/// An error with the causes beneath it, as one text.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()).map(plain) {
-        // Some errors show what lies beneath them already.
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// What a failed attempt means for the file.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_channel::Sender;
 use tokio::task::spawn_blocking;
 
-use super::failure::describe;
 use super::retire::check_place;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::waiting::waiting;
 use crate::domain::{
     AfterDelivery, EntryStatus, Failure, FailureClass, Hasher, Job, Mount, RelPath, Scope, SourceSeen,
 };
+use crate::plain::{chain, plain};
 use crate::plan::guard::Missing;
 use crate::plan::{Action, CompleteScan, Reason, ScanEnd, plan};
 use crate::source::{Filter, SourceRoot};
@@ -23,7 +23,7 @@ pub(super) async fn open_source(job: &Job) -> Result<SourceRoot, Failure> {
     let job = job.clone();
     let open = move || {
         let opened = SourceRoot::of(&job);
-        let root = opened.map_err(|error| Failure::new(error.class(), describe(&error)))?;
+        let root = opened.map_err(|error| Failure::new(error.class(), chain(&error)))?;
         check_place(&root, &job.after_delivery).map(|()| root)
     };
     match spawn_blocking(open).await {
@@ -88,7 +88,7 @@ pub(super) fn make_plan(
                 continue;
             }
             Err(error) => {
-                stop(Failure::new(FailureClass::Other, describe(&error)));
+                stop(Failure::new(FailureClass::Other, chain(&error)));
                 break;
             }
         };
@@ -119,11 +119,11 @@ pub(super) fn make_plan(
 fn prepare(shared: &Shared) -> Result<(Filter, Manifest), Failure> {
     let job = &shared.delivery.job;
     let filter = Filter::of(job);
-    let filter = filter.map_err(|error| Failure::new(FailureClass::Other, describe(&error)))?;
+    let filter = filter.map_err(|error| Failure::new(FailureClass::Other, chain(&error)))?;
     let (remote, destination) = (Arc::clone(&shared.delivery.remote), job.destination.clone());
     let filter = filter.carrying(move |path| remote.check_path(&destination.join(path)).is_ok());
     let manifest = shared.delivery.state.manifest(shared.target);
-    Ok((filter, manifest.map_err(|error| Failure::new(error.class(), describe(&error)))?))
+    Ok((filter, manifest.map_err(|error| Failure::new(error.class(), chain(&error)))?))
 }
 
 /// Whether delivered files are missing from a file system that is gone.
@@ -165,10 +165,10 @@ impl Tally {
     /// Before the scan: what goes away while it goes on counts as mounted, and is missed.
     fn begin(shared: &Shared, manifest: &Manifest) -> Result<Self, Failure> {
         let mounted = shared.root.mounts().map_err(|error| {
-            let cause = format!("what is mounted below the source cannot be read: {error}");
+            let cause = format!("what is mounted below the source cannot be read: {}", plain(&error));
             Failure::new(FailureClass::Source, cause)
         })?;
-        let remembered = manifest.mounts().map_err(|error| Failure::new(error.class(), describe(&error)))?;
+        let remembered = manifest.mounts().map_err(|error| Failure::new(error.class(), chain(&error)))?;
         let is_gone = |was: &&Mount| !mounted.iter().any(|now| now.is_same(was));
         let gone =
             remembered.iter().filter(is_gone).map(|mount| (mount.clone(), Holds::NoneMissing)).collect();

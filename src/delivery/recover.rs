@@ -9,12 +9,13 @@ use tokio::task::spawn_blocking;
 use super::absence::folder_is_gone;
 use super::ahead::HeadStart;
 use super::direct;
-use super::failure::{DeliveryError, describe};
+use super::failure::DeliveryError;
 use super::shared::{Outcome, Shared, Work, WorkKind};
 use super::worker::Worker;
 use crate::domain::{
     Entry, Failure, FailureClass, Owed, Publishing, Record, RelPath, RemotePath, StagedFile, Twins, Withdrawn,
 };
+use crate::plain::chain;
 use crate::remote::{Ability, Answer, Connection, EntryKind, FtpsError, Request, Trouble};
 use crate::source::Filter;
 use crate::state::StateError;
@@ -111,7 +112,7 @@ async fn take_up(shared: &Arc<Shared>, left: Left) -> Result<Left, Failure> {
     };
     let records = stale.into_iter().map(withdrawn).collect();
     let committed = shared.delivery.state.commit(shared.target, records).await;
-    committed.map_err(|error| Failure::new(error.class(), describe(&error)))?;
+    committed.map_err(|error| Failure::new(error.class(), chain(&error)))?;
     good.iter().cloned().for_each(|partial| shared.keep_partial(partial));
     Ok(Left { partials: good, ..left })
 }
@@ -143,7 +144,7 @@ async fn left(shared: &Arc<Shared>) -> Result<Left, Failure> {
     });
     match read.await {
         Ok(Ok(left)) => Ok(left),
-        Ok(Err(error)) => Err(Failure::new(StateError::class(&error), describe(&error))),
+        Ok(Err(error)) => Err(Failure::new(StateError::class(&error), chain(&error))),
         Err(_) => Err(Failure::new(FailureClass::Other, "the manifest could not be read")),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_channel::{Receiver, Sender};
 use tokio::task::spawn_blocking;
 
-use super::failure::{DeliveryError, describe};
+use super::failure::DeliveryError;
 use super::kin::Kins;
 use super::planner::Seen;
 use super::publish::is_ours;
@@ -22,6 +22,7 @@ use crate::domain::{
     Entry, EntryStatus, Event, Failure, FailureClass, GuardTripped, Hasher, Record, RelPath, RemoteDelete,
     RemotePath, Removal, Removed, SourceSeen, Standing, Timestamp, TrashEmptied, Trashing,
 };
+use crate::plain::chain;
 use crate::plan::guard::{self, Approval, Facts, Marker, Missing, Permit, Tripped};
 use crate::remote::{Answer, Request};
 use crate::source::Filter;
@@ -77,7 +78,7 @@ pub(super) async fn remove_missing(shared: &Arc<Shared>, seen: &Seen) -> Option<
 }
 
 fn stopped(error: &DeliveryError) -> Outcome {
-    Outcome::Stop { failure: Failure::new(error.disposition().class, describe(error)) }
+    Outcome::Stop { failure: Failure::new(error.disposition().class, chain(error)) }
 }
 
 async fn permit(shared: &Arc<Shared>, seen: &Seen) -> Result<Result<Permit, Tripped>, DeliveryError> {
@@ -253,7 +254,7 @@ impl Remover {
             Err(error @ DeliveryError::State(_)) => Err(error),
             Err(error) => {
                 self.lost += u32::from(!connection.is_usable());
-                if self.lost > MAX_SESSIONS_LOST { Err(error) } else { Ok(Some(describe(&error))) }
+                if self.lost > MAX_SESSIONS_LOST { Err(error) } else { Ok(Some(chain(&error))) }
             }
         }
     }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use super::failure::{DeliveryError, describe};
+use super::failure::DeliveryError;
 use super::shared::{Outcome, Shared};
 use crate::domain::{
     AfterDelivery, Entry, EntryStatus, Failure, FailureClass, Mode, Record, RelPath, Remembered, Retained,
     Retired, Retiring, Timestamp,
 };
+use crate::plain::chain;
 use crate::source::{Aside, RetireError, SourceRoot};
 use crate::state::StateError;
 
@@ -33,7 +34,7 @@ pub(super) async fn retire(shared: &Arc<Shared>, path: &RelPath) {
         return;
     }
     if let Err(error) = try_retire(shared, path).await {
-        let failure = Failure::new(error.disposition().class, describe(&error));
+        let failure = Failure::new(error.disposition().class, chain(&error));
         shared.tell(Outcome::Retained { path: path.clone(), failure }).await;
     }
 }
@@ -120,7 +121,7 @@ pub(super) async fn finish_earlier(shared: &Arc<Shared>) -> Result<(), StateErro
         match finish(shared, retiring, aside.await).await {
             Err(DeliveryError::State(error)) => return Err(error),
             Err(error) => {
-                let failure = Failure::new(error.disposition().class, describe(&error));
+                let failure = Failure::new(error.disposition().class, chain(&error));
                 shared.tell(Outcome::Retained { path, failure }).await;
             }
             Ok(()) => {}
@@ -174,7 +175,7 @@ async fn finish(
             Ok(())
         }
         Err(error) => {
-            let retained = Retained { run, path, cause: describe(&error) };
+            let retained = Retained { run, path, cause: chain(&error) };
             shared.commit(Record::Retained(retained)).await?;
             // The next run sends what is there now.
             if matches!(error, DeliveryError::Retire(RetireError::Changed { .. })) {
@@ -203,7 +204,7 @@ async fn take_marker_along(shared: &Arc<Shared>, path: &RelPath) {
         Ok(())
     });
     if let Err(error) = taken.await {
-        let failure = Failure::new(error.disposition().class, describe(&error));
+        let failure = Failure::new(error.disposition().class, chain(&error));
         shared.tell(Outcome::Retained { path: marker, failure }).await;
     }
 }

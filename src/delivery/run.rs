@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::failure::describe;
 use super::planner::{make_plan, open_source};
 use super::recover::recover;
 use super::removal::remove_missing;
@@ -23,6 +22,7 @@ use crate::domain::{
     LimitCause, Mount, Record, RelPath, Removal, RunFinished, RunId, RunLimit, RunReport, Scope, SkippedFile,
     SourceSeen, Target, Triggers, WaitingFile,
 };
+use crate::plain::chain;
 use crate::remote::Remote;
 use crate::state::{State, StateError};
 
@@ -267,7 +267,7 @@ async fn retire_all(shared: Arc<Shared>, to_retire: async_channel::Receiver<RelP
 async fn begin(shared: &Arc<Shared>) -> Option<BTreeSet<RelPath>> {
     if let Err(error) = finish_earlier(shared).await {
         shared.stop.cancel();
-        let failure = Failure::new(error.class(), describe(&error));
+        let failure = Failure::new(error.class(), chain(&error));
         shared.tell(Outcome::Stop { failure }).await;
         return None;
     }
@@ -338,7 +338,7 @@ impl Book {
             return;
         }
         if let Err(error) = self.delivery.state.commit(self.delivery.target.id(), records).await {
-            self.stopped(Failure::new(error.class(), describe(&error)));
+            self.stopped(Failure::new(error.class(), chain(&error)));
         }
     }
 
@@ -442,8 +442,8 @@ impl Book {
         let committed =
             self.delivery.state.commit(self.delivery.target.id(), vec![Record::RunFinished(finished)]).await;
         if let Err(error) = committed {
-            error!(%error, "The end of the run could not be recorded.");
-            self.stopped(Failure::new(error.class(), describe(&error)));
+            error!(error = %chain(&error), "The end of the run could not be recorded.");
+            self.stopped(Failure::new(error.class(), chain(&error)));
         }
         self.report.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let report = Box::new(self.report.clone());

@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::backlog::Backlog;
 use super::door::Door;
-use super::failure::{DeliveryError, ForRun, describe};
+use super::failure::{DeliveryError, ForRun};
 use super::names::Names;
 use super::room::{Room, RoomLeft};
 use super::run::Delivery;
@@ -18,6 +18,7 @@ use crate::domain::{
     RemotePath, Removal, Retry, RetryBudget, RunId, Scope, Sidecars, StagedFile, Storing, Symlinks, TargetId,
     Twins, WaitCause,
 };
+use crate::plain::chain;
 use crate::remote::{Answer, Share};
 use crate::source::{SourceError, SourceRoot};
 use crate::state::StateError;
@@ -344,7 +345,7 @@ impl Shared {
             };
         }
         let (disposition, path) = (error.disposition(), path.clone());
-        let failure = Failure::new(disposition.class, describe(error));
+        let failure = Failure::new(disposition.class, chain(error));
         match disposition.run {
             ForRun::Smaller => Outcome::NoRoom { path, failure },
             ForRun::GoOn | ForRun::Alone | ForRun::Stop => Outcome::Failed { path, failure },

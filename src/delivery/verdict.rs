@@ -3,11 +3,12 @@
 use tokio::time::sleep;
 
 use super::attempt::{Broken, Left};
-use super::failure::{DeliveryError, ForFile, ForRun, ForSession, describe};
+use super::failure::{DeliveryError, ForFile, ForRun, ForSession};
 use super::room::RoomLeft;
 use super::shared::{Work, WorkKind};
 use super::worker::{NoSession, Worker};
 use crate::domain::{Event, Failure, FileProgress, Publishing, RelPath, Retry};
+use crate::plain::chain;
 use crate::remote::FtpsError;
 
 /// Most attempts at one file in one run; what fails then is for the next run.
@@ -130,7 +131,7 @@ impl Worker {
 
     /// Tells those who watch that another attempt follows.
     fn tell_of_retry(&self, path: &RelPath, error: &DeliveryError, tries: &Tries) {
-        let failure = Failure::new(error.disposition().class, describe(error));
+        let failure = Failure::new(error.disposition().class, chain(error));
         let attempt = tries.attempt.saturating_add(tries.uncounted);
         self.shared().emit(path, FileProgress::Retrying { failure, attempt });
     }

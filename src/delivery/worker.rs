@@ -10,7 +10,7 @@ use super::attempt::{deliver, settle};
 use super::backlog::{Hand, Next, Readiness};
 use super::direct;
 use super::door::{Beside, Doorstep, Inside, Place, Way};
-use super::failure::{DeliveryError, describe};
+use super::failure::DeliveryError;
 use super::names::check_name;
 use super::settle::Settled;
 use super::shared::{Outcome, Shared, Work, WorkKind};
@@ -19,6 +19,7 @@ use super::verdict::{Setback, Tries, Verdict};
 use crate::domain::{
     Confirmed, EntryStatus, Event, Failure, PublishWay, Publishing, Record, RelPath, RemotePath, Verified,
 };
+use crate::plain::chain;
 use crate::remote::{Answer, Connection, Haste, Permit, Request, Trouble, Unopened};
 use crate::source::{SourceError, hash_file};
 
@@ -474,7 +475,7 @@ impl Worker {
 
     /// No more files are begun, because of this.
     pub(super) async fn stop_run(&self, error: &DeliveryError) {
-        let failure = Failure::new(error.disposition().class, describe(error));
+        let failure = Failure::new(error.disposition().class, chain(error));
         self.shared.stop.cancel();
         self.shared.tell(Outcome::Stop { failure }).await;
     }

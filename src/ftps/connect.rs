@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::error::{FtpsError, Step};
 use super::login::{Milestone, Noted};
-use super::plain::Plain;
 use super::way::Family;
+use crate::plain::Plain;
 
 /// How long an address is tried before the next one is tried beside it (RFC 8305, section 5): a
 /// dead IPv6 route costs this and no more.
@@ -41,9 +41,7 @@ impl Causes {
     pub fn are_refusals(&self) -> bool {
         self.0.iter().all(|(_, cause)| cause.kind() == io::ErrorKind::ConnectionRefused)
     }
-}
 
-impl Causes {
     /// In words: each with its address, but for that of a host which is one by itself.
     pub(super) fn in_words(&self, host: &str) -> String {
         let words = self.0.iter().map(|(address, cause)| match address.ip().to_string() {

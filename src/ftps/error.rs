@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::command::ArgumentError;
 use super::connect::Causes;
-use super::plain::Plain;
 use super::reply::{Reply, ReplyError, ReplyKind};
 use super::tls::{Offer, OwnCertificate, TlsError};
 use super::way::family_name;
+use crate::plain::Plain;
 
 /// What was being done when something went wrong, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

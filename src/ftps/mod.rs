@@ -29,7 +29,6 @@ mod listing;
 mod login;
 mod look;
 mod passive;
-mod plain;
 mod reply;
 mod session;
 mod tls;
@@ -49,7 +48,6 @@ pub use self::login::{
     AtOnce, BeforeLogin, Endpoint, Extras, FirstPort, Leave, Milestone, Noted, Pace, TlsStart,
 };
 pub use self::look::{LookAt, Seen, look};
-pub use self::plain::{Plain, plain};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
 pub use self::session::{
     Along, Closing, DataFacts, DataHandshake, Download, OurEnd, Session, SessionInfo, Upload,

@@ -62,6 +62,9 @@ pub struct Alert {
     /// How many news there were.
     number: u32,
     stage: Stage,
+    /// Whether its job is parked: for want of room on the server, as the last run says that did not end well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_parked: bool,
 }
 
 /// How far people know of a trouble.
@@ -132,7 +135,9 @@ impl Alerts {
             (_, _) => {
                 let class = class.unwrap_or(FailureClass::File);
                 let kind = if report.is_parked() { "parked" } else { words(class) };
-                (Turn::EndedBadly, self.wrong(&key, occasion(class), kind, || cause(report), at))
+                let news = self.wrong(&key, occasion(class), kind, || cause(report), at);
+                self.0.entry(key).and_modify(|alert| alert.is_parked = report.is_parked());
+                (Turn::EndedBadly, news)
             }
         };
         let report = Arc::new(report.clone());
@@ -259,6 +264,7 @@ impl Alerts {
             told: BTreeSet::new(),
             number: 0,
             stage: Stage::Breaking,
+            is_parked: false,
         };
         let alert = self.0.entry(key.clone()).or_insert_with(fresh);
         if alert.stage == Stage::Mending {

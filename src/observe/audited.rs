@@ -70,13 +70,32 @@ fn headline(report: &AuditReport) -> String {
         AuditKind::Adopt => "adopted",
         AuditKind::Restore => "restored",
     };
-    let mut text = format!("{} {what}, {}", count(proved, "file"), bytes(bytes_proved));
+    let mut text = match nothing(report) {
+        Some(text) => text.to_owned(),
+        None => format!("{} {what}, {}", count(proved, "file"), bytes(bytes_proved)),
+    };
     for (number, what) in [(missing, "missing"), (changed, "changed"), (failed, "failed")] {
         if number > 0 {
             text = format!("{text}; {number} {what}");
         }
     }
     format!("{text}; in {}", duration(Duration::from_millis(report.elapsed_ms)))
+}
+
+/// What is said where there was no file to be told of.
+fn nothing(report: &AuditReport) -> Option<&'static str> {
+    let counts = &report.counts;
+    let is_idle = report.stopped.is_none() && counts.looked_at() + counts.left_to_do() == 0;
+    match (report.audit, counts.kept + counts.skipped) {
+        _ if !is_idle => None,
+        (AuditKind::Verify, 0) => Some("nothing to look at: no file is known to be delivered"),
+        (AuditKind::Adopt, 0) => Some("nothing to adopt: there is no file in the source"),
+        (AuditKind::Restore, 0) => {
+            Some("nothing to restore: no file that was asked for is known to be delivered")
+        }
+        (AuditKind::Verify, _) => Some("nothing to look at"),
+        (AuditKind::Adopt | AuditKind::Restore, _) => None,
+    }
 }
 
 fn asides(report: &AuditReport) -> [(u64, &'static str); 4] {
@@ -138,6 +157,31 @@ mod tests {
             audit_summary(&report),
             "offsite: 1 file as delivered, 2.0 KiB; in 0.0 s\n  proved: 1 by size"
         );
+    }
+
+    #[test]
+    fn where_there_was_nothing_to_look_at_no_file_is_as_delivered() {
+        for (audit, kept, expected) in [
+            (AuditKind::Verify, 0, "offsite: nothing to look at: no file is known to be delivered; in 0.0 s"),
+            (
+                AuditKind::Verify,
+                2,
+                "offsite: nothing to look at; in 0.0 s\n  2 presumed delivered and taken away: not looked at",
+            ),
+            (AuditKind::Adopt, 0, "offsite: nothing to adopt: there is no file in the source; in 0.0 s"),
+            (
+                AuditKind::Restore,
+                0,
+                "offsite: nothing to restore: no file that was asked for is known to be delivered; in 0.0 s",
+            ),
+        ] {
+            let mut report = report(audit);
+            report.counts.kept = kept;
+            assert_eq!(audit_summary(&report), expected);
+        }
+        let mut cut = report(AuditKind::Verify);
+        cut.stopped = Some(Failure::new(FailureClass::Temporary, "no answer"));
+        assert!(audit_summary(&cut).starts_with("offsite: 0 files as delivered"), "{}", audit_summary(&cut));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tracing::debug;
 use super::error::NotTold;
 use crate::domain::{FileNames, RunReport};
 use crate::observe::{News, escaped};
+use crate::plain::plain;
 
 /// Longest time that a program may take; then it ends with all that it started.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -75,7 +76,7 @@ async fn run(
     let ended = timeout(deadline, async { tokio::join!(feeding, child.wait()).1 }).await;
     let Ok(status) = ended else {
         if let Some(Err(error)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
-            debug!(%error, "A program that took too long had ended.");
+            debug!(error = %plain(&error), "A program that took too long had ended.");
         }
         return Err(NotTold::TooSlow(deadline));
     };

@@ -14,6 +14,7 @@ use super::distrust::distrust;
 use super::error::NotTold;
 use crate::domain::HookUrl;
 use crate::observe::escaped;
+use crate::plain::plain;
 
 /// Longest time for all of a request, its answer included.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -49,12 +50,17 @@ pub(super) fn post(
         request = request.header(*name, *value);
     }
     let failed = |error: ureq::Error| {
-        if let Some(reason) = distrust(&error) {
+        // This library names no causes of its errors.
+        let (distrusted, text) = match &error {
+            ureq::Error::Io(error) => (distrust(error), format!("it cannot be reached: {}", plain(error))),
+            ureq::Error::Rustls(error) => (distrust(error), error.to_string()),
+            error => (None, error.to_string()),
+        };
+        if let Some(reason) = distrusted {
             return NotTold::Distrust(reason);
         }
         // Some errors show the address, which is often a secret.
-        let text =
-            error.to_string().replace(address, &url.to_string()).replace(url.expose(), &url.to_string());
+        let text = text.replace(address, &url.to_string()).replace(url.expose(), &url.to_string());
         NotTold::Http(escaped(&text).into_owned())
     };
     let status = request.send(body).map_err(failed)?.status();

@@ -15,6 +15,7 @@ use super::error::{NotTold, Refusal};
 use super::http::in_file;
 use crate::domain::{Email, FileNames, MailAddress, Smtp, SmtpTls};
 use crate::observe::{News, escaped};
+use crate::plain::{chain, without_numbers};
 
 /// Longest wait for each answer of the mail server: RFC 5321, section 4.5.3.2, has more, but a
 /// message that is tried again later may be given up sooner.
@@ -90,15 +91,6 @@ fn failed(error: &lettre::transport::smtp::Error) -> NotTold {
         return NotTold::Distrust(reason);
     }
     let refusal = if error.is_permanent() { Refusal::Lasting } else { Refusal::Passing };
-    let mut text = error.to_string();
-    let mut beneath = std::error::Error::source(error);
-    while let Some(cause) = beneath {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        beneath = cause.source();
-    }
-    let text: String = text.chars().take(MAX_SAID_CHARS).collect();
+    let text: String = without_numbers(&chain(error)).chars().take(MAX_SAID_CHARS).collect();
     NotTold::Mail { text: escaped(&text).into_owned(), refusal }
 }

@@ -17,6 +17,7 @@ use super::{command, mail, ping, webhook};
 use crate::clock::Clock;
 use crate::domain::{Backoff, Notify, Occasion, SecretRef, Timestamp, Way};
 use crate::observe::{AlertKind, News, Turn, escaped};
+use crate::plain::chain;
 
 /// Most messages that wait for a receiver. Repeats are folded before they come here: more wait only
 /// where each run is told of, and then the newest say nothing that the others do not.
@@ -285,8 +286,7 @@ async fn blocking<T: Send + 'static>(
 
 /// An error with the cause beneath it, as one text.
 pub fn described(error: &NotTold) -> String {
-    let beneath = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    escaped(&format!("{error}{}", beneath.unwrap_or_default())).into_owned()
+    escaped(&chain(error)).into_owned()
 }
 
 #[cfg(test)]

@@ -25,5 +25,5 @@ pub use self::server::{
 pub use self::transfer::{Download, Upload};
 pub use crate::ftps::{
     ArgumentError, AtOnce, BeforeLogin, Closing, Deadlines, Entry, EntryKind, EntrySink, Extras, FirstPort,
-    FtpsError, Leave, Listed, Modified, Renewal, Trouble, plain,
+    FtpsError, Leave, Listed, Modified, Renewal, Trouble,
 };

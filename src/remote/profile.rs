@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use crate::domain::{Server, Timestamp};
+use crate::plain::plain;
 
 /// What has been learned of a server. Everything here saves a detour and nothing else: without
 /// it, it is learned again. What another version of the program wrote is read as far as it is
@@ -250,7 +251,7 @@ fn keep(shared: &Mutex<Known>) {
 
 fn not_kept(known: &mut Known, error: &io::Error) {
     if let Some(file) = known.file.take() {
-        warn!(file = %file.display(), %error, "What was learned of a server cannot be kept; it will be learned again.");
+        warn!(file = %file.display(), error = %plain(error), "What was learned of a server cannot be kept; it will be learned again.");
     }
     known.pending.clear();
 }
@@ -283,7 +284,7 @@ fn add(profiles: &mut BTreeMap<String, Profile>, learned: &Learned) {
 fn read(file: &Path) -> BTreeMap<String, Profile> {
     let Ok(bytes) = std::fs::read(file) else { return BTreeMap::new() };
     let servers = serde_json::from_slice::<BTreeMap<String, Value>>(&bytes).unwrap_or_else(|error| {
-        warn!(file = %file.display(), %error, "What was learned of the servers cannot be read; it will be learned again.");
+        warn!(file = %file.display(), error = %plain(&error), "What was learned of the servers cannot be read; it will be learned again.");
         BTreeMap::new()
     });
     servers.into_iter().map(|(server, known)| (server, understood(known))).collect()

@@ -20,6 +20,7 @@ use tracing::warn;
 use super::root::{FILE, FOLDER};
 use super::{SourceRoot, file_stat};
 use crate::domain::{Digest, FileStat, Hasher, RelPath};
+use crate::plain::Plain;
 
 /// Bytes that are copied at a time where a file moves to another file system.
 const COPY_BUFFER_BYTES: usize = 256 * 1024;
@@ -333,7 +334,7 @@ impl Aside {
 /// not sync has worse in store.
 fn sync_names(folder: &OwnedFd) {
     if let Err(errno) = fsync(folder) {
-        warn!(error = %io::Error::from(errno), "A source folder could not be synced to its disk.");
+        warn!(error = %Plain(&errno.into()), "A source folder could not be synced to its disk.");
     }
 }
 

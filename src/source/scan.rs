@@ -17,6 +17,7 @@ use super::place::ASIDE_PREFIX;
 use super::root::open_folder;
 use super::{Filter, SourceRoot, file_stat, shown, twins};
 use crate::domain::{Found, Reach, RelPath, Scope, Symlinks, Timestamp, Twin, Twins, is_temporary_name};
+use crate::plain::Plain;
 
 /// Most folders inside each other, the source folder not counted. Each one that is being walked holds a descriptor open, of
 /// which a process has 1024 by default.
@@ -337,7 +338,7 @@ const fn what(kind: FileType) -> &'static str {
 }
 
 fn unreadable(what: &str, errno: Errno) -> String {
-    format!("{what} cannot be read: {}", std::io::Error::from(errno))
+    format!("{what} cannot be read: {}", Plain(&errno.into()))
 }
 
 impl<N: Fn() -> Timestamp> Iterator for Scan<N> {

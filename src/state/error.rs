@@ -323,6 +323,7 @@ impl StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plain::chain;
 
     #[test]
     fn a_full_or_failing_disk_is_told_with_the_remedy() {
@@ -341,5 +342,7 @@ mod tests {
             assert!(text.contains("x.jsonl") && text.contains("dmesg"), "{text}");
         }
         assert!(matches!(error(13), StateError::Io { .. }));
+        let text = chain(&error(13));
+        assert!(text.ends_with("x.jsonl: Permission denied"), "{text}");
     }
 }

@@ -73,6 +73,7 @@ pub use self::writer::StartedRun;
 use self::writer::{Ended, Lag, Request, Sealed, Unapplied, Writer};
 use crate::clock::Clock;
 use crate::domain::{AgentId, AuditKind, JobName, Record, ScheduleMark, Target, TargetId, Triggers};
+use crate::plain::chain;
 
 /// The open state of an agent. Cheap to clone: all clones speak to the one writer.
 #[derive(Clone)]
@@ -293,10 +294,10 @@ impl Haste {
 }
 
 fn unkept_notice(error: &StateError) -> String {
-    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
     format!(
-        "The ledger's folder could not be put in order ({error}{cause}). Nothing is lost by that, and it is \
-         tried again."
+        "The ledger's folder could not be put in order ({}). Nothing is lost by that, and it is tried \
+         again.",
+        chain(error)
     )
 }
 

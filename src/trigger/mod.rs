@@ -12,7 +12,7 @@ mod schedule;
 mod watch;
 
 pub use self::pending::{Asked, Pending};
-pub use self::retry::RetryTrigger;
+pub use self::retry::{Again, RetryTrigger};
 pub use self::rounds::{Coverage, DueSince, Rounds};
 pub use self::schedule::{Due, Planner};
 pub use self::watch::{

@@ -2,7 +2,34 @@
 
 use std::time::Duration;
 
-use crate::domain::{FailureClass, RunReport, Scope, Timestamp, Trigger};
+use crate::domain::{Counts, Failure, FailureClass, RunReport, Scope, Timestamp, Trigger};
+
+/// Why a job is tried again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// What went wrong may have passed.
+    Passing,
+    /// The server has no room.
+    NoRoom,
+    /// A guard stopped the run.
+    Guarded,
+}
+
+impl Again {
+    /// Of a run that ended so, and which of its `files` failed so; `None` where another run would fare no better by
+    /// itself. Of guards it knows nothing.
+    pub fn of(
+        stopped: Option<&Failure>,
+        files: impl IntoIterator<Item = FailureClass>,
+        counts: &Counts,
+    ) -> Option<Self> {
+        let may_pass = match stopped {
+            Some(failure) => passes(failure.class),
+            None => files.into_iter().any(passes),
+        };
+        if may_pass { Some(Self::Passing) } else { counts.is_parked(stopped).then_some(Self::NoRoom) }
+    }
+}
 
 /// When a job is tried again after a run that failed for a passing reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,23 +57,46 @@ impl RetryTrigger {
     /// [`NO_ROOM`](Self::NO_ROOM), in the same manner. A run over a part of the source says nothing of what is to be
     /// tried again elsewhere.
     pub fn ended(&mut self, report: &RunReport, scope: &Scope, now: Timestamp, random: u64) {
-        if is_passing(report) {
-            self.failed(now, random);
-        } else if report.is_parked() {
-            self.failures = self.failures.saturating_add(1);
-            let due = within(Self::NO_ROOM, now, random);
-            // Files that come meanwhile do not put it off.
-            self.due = Some(self.due.map_or(due, |known| known.min(due)));
-        } else if *scope == Scope::All || report.stopped.is_some() {
-            *self = Self::default();
+        let files = report.failed.iter().map(|file| file.failure.class);
+        match Again::of(report.stopped.as_ref(), files, &report.counts) {
+            Some(again) => self.again(again, now, random),
+            None if *scope == Scope::All || report.stopped.is_some() => *self = Self::default(),
+            None => {}
         }
     }
 
     /// Takes in that a guard stopped a run that ended `now`. A person has to look, and nothing is gained
     /// by asking again soon; but a disk that was late is found by itself, after the longest wait.
     pub fn guarded(&mut self, now: Timestamp, random: u64) {
-        self.failures = self.failures.max(FAILURES_TO_LONGEST);
-        self.failed(now, random);
+        self.again(Again::Guarded, now, random);
+    }
+
+    /// What is due after a start of the agent, which knows from the ledger that the last run ended `ended`, as try number
+    /// `attempt` in a row: what would have been due without it, but not within the first half minute, and each job at
+    /// its own time after that, so that all jobs do not come together.
+    pub fn recalled(again: Again, attempt: u32, ended: Timestamp, now: Timestamp, random: u64) -> Self {
+        let mut retry = Self { failures: attempt.saturating_sub(1), due: None };
+        // Where it lies ahead, the clock was wrong then.
+        retry.again(again, ended.min(now), random);
+        let soonest = within(Self::FIRST, now, random);
+        retry.due = retry.due.map(|due| due.max(soonest));
+        retry
+    }
+
+    fn again(&mut self, again: Again, now: Timestamp, random: u64) {
+        match again {
+            Again::Passing => self.failed(now, random),
+            Again::Guarded => {
+                self.failures = self.failures.max(FAILURES_TO_LONGEST);
+                self.failed(now, random);
+            }
+            Again::NoRoom => {
+                self.failures = self.failures.saturating_add(1);
+                let due = within(Self::NO_ROOM, now, random);
+                // Files that come meanwhile do not put it off.
+                self.due = Some(self.due.map_or(due, |known| known.min(due)));
+            }
+        }
     }
 
     fn failed(&mut self, now: Timestamp, random: u64) {
@@ -88,9 +138,9 @@ fn within(longest: Duration, now: Timestamp, random: u64) -> Timestamp {
 /// After so many failures the wait is [`RetryTrigger::LONGEST`].
 const FAILURES_TO_LONGEST: u32 = 5;
 
-/// Whether another run may fare better by itself.
-fn is_passing(report: &RunReport) -> bool {
-    let passes = |class: FailureClass| match class {
+/// Whether another run may fare better by itself where something failed so.
+const fn passes(class: FailureClass) -> bool {
+    match class {
         // A mount that is late, a proof that a bad line spoiled.
         FailureClass::Temporary | FailureClass::Source | FailureClass::Verification => true,
         // A person has to act, or has acted; or the time for it is over.
@@ -100,11 +150,6 @@ fn is_passing(report: &RunReport) -> bool {
         | FailureClass::Deadline
         | FailureClass::Interrupted
         | FailureClass::Other => false,
-    };
-    let stopped = report.stopped.as_ref().map(|failure| failure.class);
-    match stopped {
-        Some(class) => passes(class),
-        None => report.failed.iter().any(|file| passes(file.failure.class)),
     }
 }
 
@@ -202,6 +247,36 @@ mod tests {
         let mut retry = RetryTrigger::default();
         retry.ended(&full, &all, now, 0);
         assert_eq!(retry.due(), None);
+    }
+
+    #[test]
+    fn after_a_start_it_is_due_when_it_would_have_been_but_not_at_once() {
+        let now = Timestamp::from_unix(1_000_000, 0);
+        let minutes = |minutes| Duration::from_mins(minutes);
+        // Why, which try it was, how long ago; after how long it is tried again.
+        for (again, attempt, ago, waits) in [
+            (Again::Passing, 1, minutes(0), 30..=60),
+            (Again::Passing, 1, minutes(600), 30..=60),
+            (Again::Passing, 6, minutes(10), 300..=1_200),
+            (Again::Guarded, 1, minutes(1), 840..=1_740),
+            (Again::NoRoom, 1, minutes(10), 1_200..=3_000),
+            (Again::NoRoom, 9, minutes(90), 30..=60),
+        ] {
+            for random in [0, 1, u64::MAX / 3, u64::MAX] {
+                let mut retry = RetryTrigger::recalled(again, attempt, now.minus(ago), now, random);
+                let wait = retry.due().unwrap().since(now).as_secs();
+                assert!(waits.contains(&wait), "{again:?} {attempt} {ago:?}: {wait} s");
+                let due = retry.poll(retry.due().unwrap());
+                let tried = if again == Again::Guarded { FAILURES_TO_LONGEST + 2 } else { attempt + 1 };
+                assert_eq!(due, Some(Trigger::Retry { attempt: tried }));
+            }
+        }
+        // The clock was wrong when it was recorded.
+        let retry = RetryTrigger::recalled(Again::Passing, 1, now.plus(minutes(60 * 24 * 365)), now, 7);
+        assert!(retry.due().unwrap().since(now) <= RetryTrigger::FIRST);
+        let due =
+            |random| RetryTrigger::recalled(Again::Passing, 1, now.minus(minutes(600)), now, random).due();
+        assert_ne!(due(1_000_000_000), due(9_000_000_000), "jobs come one after another");
     }
 
     #[test]

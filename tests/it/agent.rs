@@ -7,6 +7,7 @@ mod full;
 mod parked;
 mod place;
 mod real;
+mod restarts;
 mod root;
 mod rounds;
 mod status_page;
@@ -165,13 +166,19 @@ impl Drop for Agent {
 }
 
 const ONE: &str = "  one: {source: one, server: office, destination: /in}\n";
+/// A server that does as it should, and a home with one job, which has one file to send there.
+fn one_file() -> (Server, Home) {
+    let server = Server::builder().start().unwrap();
+    let home = Home::new(&[("office", &server)], ONE);
+    home.write("one/a.txt", b"a");
+    (server, home)
+}
+
 const TWO: &str = "  two: {source: two, server: office, destination: /two}\n";
 
 #[test]
 fn a_running_agent_does_what_is_asked_and_tells_of_it() {
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (server, home) = one_file();
     let (_, stdout, _) = home.run(&["status"]);
     assert!(stdout.starts_with("no agent runs"), "{stdout}");
     let agent = home.agent();
@@ -233,9 +240,7 @@ fn what_is_no_question_is_refused() {
 
 #[test]
 fn a_bad_configuration_is_refused_and_a_good_one_taken_in() {
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (_server, home) = one_file();
     home.write("two/b.txt", b"b");
     let mut agent = home.agent();
     home.configure("  one: {source: one, server: offices, destination: /in}\n");
@@ -298,9 +303,7 @@ fn a_reload_knows_a_new_jobs_past_and_tells_new_receivers() {
 /// Each file that is not to be sent has a name and a reason in what is told of the run and kept of it.
 #[test]
 fn skipped_files_are_told_with_their_reason() {
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (_server, home) = one_file();
     std::os::unix::fs::symlink("a.txt", home.path().join("one/link")).unwrap();
     assert!(Command::new("mkfifo").arg(home.path().join("one/pipe")).status().unwrap().success());
     let (code, stdout, _) = home.run(&["sync"]);
@@ -467,9 +470,7 @@ fn systemd_is_told_and_the_journal_gets_its_lines() {
 fn memory_and_descriptors_stay_flat() {
     let runs = std::env::var("NIGHTFERRY_RUNS").map_or(60, |runs| runs.parse().unwrap());
     let warm = runs / 3;
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (_server, home) = one_file();
     let mut agent = home.agent();
     let process = agent.child.id();
     let of = |name: &str| format!("/proc/{process}/{name}");

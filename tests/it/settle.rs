@@ -132,6 +132,17 @@ fn assert_told(ended: &Ended, code: i32, words: &[&str]) {
 }
 
 #[test]
+fn a_presumed_file_is_seen_in_status_and_told_by_the_jobs_clock() {
+    let clinic = Clinic::new(", timezone: Asia/Kolkata");
+    clinic.leave_in_doubt(&["a.csv"]);
+    assert_told(&clinic.run("sync"), 3, &["1 most likely delivered"]);
+    let waits = "1 file most likely delivered and taken away: `nightferry settle daily`";
+    assert_told(&clinic.run("status"), 0, &[waits]);
+    assert_told(&clinic.run("settle daily"), 0, &[" IST: proved by server hash in run 1"]);
+    assert_told(&clinic.run("settle daily --all --delivered"), 0, &["attested a.csv"]);
+}
+
+#[test]
 fn presumed_files_are_named_everywhere_until_a_person_decides() {
     let clinic = Clinic::new("");
     clinic.leave_in_doubt(&["a.csv", "sub/b.csv"]);

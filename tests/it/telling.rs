@@ -257,10 +257,19 @@ fn a_receiver_that_is_not_trusted_gets_nothing_and_fails_no_run() {
     let (port, requests) = http(Some(&Pki::new().server()));
     let home = Home::new();
     home.configure(&server, STRANGER, &format!("    - webhook: {{url: \"https://localhost:{port}/\"}}\n"));
+    let (_, text) = home.run(&["check", "--notify"]);
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("/***: TLS failed: nobody who is trusted vouches for its certificate"), "{text}");
     let (code, text) = home.run(&["sync"]);
     assert_eq!(code, 7, "{text}");
     assert!(text.contains("1 message could not be sent"), "{text}");
     assert!(requests.try_recv().is_err());
+    // Nobody listens there.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let other = Home::new();
+    other.configure(&server, USER, &format!("    - webhook: {{url: \"http://127.0.0.1:{closed}/\"}}\n"));
+    let (_, text) = other.run(&["check", "--notify"]);
+    assert!(text.contains("/***: it cannot be reached: Connection refused"), "{text}");
     let (port, requests) = http(None);
     home.configure(&server, USER, &format!("    - webhook: {{url: \"http://127.0.0.1:{port}/\"}}\n"));
     home.sync(0);

@@ -1,14 +1,14 @@
 //! Reading the ledger back from its end, as far as what is wanted of it lies: it is kept for years, and
 //! what happened of late stands in its last segments.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
 use super::{History, MAX_FILES_NAMED};
 use crate::domain::{
-    AuditCounts, Counts, Deliveries, FailedFile, Failure, Job, JobName, Record, RunId, RunStarted, Timestamp,
-    Timing,
+    AuditCounts, Counts, Deliveries, FailedFile, Failure, FailureClass, Job, JobName, Record, RunId,
+    RunStarted, Timestamp, Timing,
 };
 use crate::state::{Backward, Further, LedgerLine, State, StateError, read_ledger_back};
 
@@ -85,12 +85,15 @@ pub(super) enum Step {
     /// A job is known.
     Scheduled(JobName),
     Started(RunStarted),
-    /// So many files failed; the first of them are named.
+    /// So many files failed, in these ways; the first of them are named.
     Failed {
         run: RunId,
         files: u64,
+        classes: BTreeSet<FailureClass>,
         named: Vec<FailedFile>,
     },
+    /// A guard stopped it.
+    Guarded(RunId),
     /// What a run came to that was begun for something else than delivery; its end follows.
     Audited {
         run: RunId,
@@ -105,7 +108,7 @@ pub(super) enum Step {
 
 /// Reads what is wanted. Nothing where there is no ledger.
 pub(super) fn gather(folder: &Path, wanted: Wanted) -> Result<History, StateError> {
-    let mut gathered = Gathered { wanted, segments: Vec::new(), current: Segment::default() };
+    let mut gathered = Gathered::of(wanted);
     if State::is_begun(folder) {
         read_ledger_back(folder, &mut gathered)?;
     }
@@ -113,7 +116,7 @@ pub(super) fn gather(folder: &Path, wanted: Wanted) -> Result<History, StateErro
 }
 
 /// The steps of the segments that were read, the newest segment first.
-struct Gathered {
+pub(super) struct Gathered {
     wanted: Wanted,
     segments: Vec<Vec<(Timestamp, Step)>>,
     current: Segment,
@@ -138,6 +141,7 @@ impl Backward for Gathered {
                 counts: finished.counts,
                 stopped: finished.stopped.clone(),
             },
+            Record::GuardTripped(guard) => Step::Guarded(guard.run),
             Record::Failed(failed) => {
                 let file = FailedFile { name: failed.name.clone(), failure: failed.failure.clone() };
                 return self.current.add_failed(line.at, failed.run, file);
@@ -168,8 +172,12 @@ impl Backward for Gathered {
 }
 
 impl Gathered {
+    pub(super) fn of(wanted: Wanted) -> Self {
+        Self { wanted, segments: Vec::new(), current: Segment::default() }
+    }
+
     /// What all that was read comes to.
-    fn history(&self) -> History {
+    pub(super) fn history(&self) -> History {
         let mut history = match &self.wanted {
             Wanted::Runs { job, most } => History::empty(job.clone(), *most),
             Wanted::Jobs(_) => History::empty(None, 1),
@@ -185,14 +193,15 @@ impl Segment {
     /// A run in which a million files fail must not take the memory for all of them.
     fn add_failed(&mut self, at: Timestamp, run: RunId, file: FailedFile) {
         let place = *self.failed.entry(run).or_insert(self.steps.len());
-        match self.steps.get_mut(place) {
-            Some((_, Step::Failed { files, named, .. })) => {
-                *files += 1;
-                if named.len() < MAX_FILES_NAMED {
-                    named.push(file);
-                }
+        if let Some((_, Step::Failed { files, classes, named, .. })) = self.steps.get_mut(place) {
+            *files += 1;
+            classes.insert(file.failure.class);
+            if named.len() < MAX_FILES_NAMED {
+                named.push(file);
             }
-            _ => self.steps.push((at, Step::Failed { run, files: 1, named: vec![file] })),
+        } else {
+            let classes = BTreeSet::from([file.failure.class]);
+            self.steps.push((at, Step::Failed { run, files: 1, classes, named: vec![file] }));
         }
     }
 }

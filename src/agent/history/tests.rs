@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Clock;
 use crate::domain::{
-    AuditCounts, Audited, Expectation, Factor, Failed, FailureClass, Leftovers, Record, RunFinished, Target,
-    Timing, Trigger,
+    AuditCounts, Audited, Digest, Expectation, Factor, Failed, FailureClass, GuardTripped, Leftovers, Record,
+    RunFinished, Target, Timing, Trigger, Windows,
 };
-use crate::state::read_run;
 use crate::state::tests::open_in_small_segments;
+use crate::state::{Backward as _, LedgerLine, read_run};
 
 /// A clock that was set to a day.
 #[derive(Debug)]
@@ -276,4 +276,80 @@ fn a_verify_that_looked_at_nothing_shows_nothing_of_the_server() {
     ] {
         assert_eq!(verified(counts, None).0.is_some(), shows, "{counts:?}");
     }
+}
+
+/// What is recalled of a run which began `WHEN`, for this trigger, and of which this was recorded after that, a
+/// second later each.
+fn recalled(trigger: Trigger, records: &[Record], windows: &Windows) -> Option<RetryTrigger> {
+    const WHEN: i64 = 1_800_000_000;
+    let mut gathered = back::Gathered::of(Wanted::Jobs(Vec::new()));
+    let target = Target {
+        source: "/s".into(),
+        host: "h".into(),
+        port: 21,
+        user: "u".into(),
+        destination: "/d".into(),
+    };
+    let (run, triggers) = (RunId(1), Triggers::of(trigger));
+    let started = Record::RunStarted(RunStarted { run, job: job("one"), target, audit: None, triggers });
+    for (record, at) in std::iter::once(&started).chain(records).zip(WHEN..) {
+        let at = Timestamp::from_unix(at, 0);
+        gathered.record(LedgerLine { at, record, text: "" });
+    }
+    let _all = gathered.segment(Timestamp::from_unix(WHEN, 0));
+    let now = Timestamp::from_unix(WHEN + 3, 0);
+    gathered.history().newest(&job("one")).unwrap().recalled(windows, now, 7)
+}
+
+#[test]
+fn only_what_a_retry_mends_is_recalled() {
+    use FailureClass::{Deadline, Interrupted, Refused, Temporary, Trust};
+    let (run, due) = (RunId(1), Trigger::Schedule { due: Timestamp::from_unix(1_800_000_000, 0) });
+    let no_room = |no_room| Counts { no_room, failed: no_room, ..Counts::default() };
+    let end = |class: Option<FailureClass>, counts| {
+        let stopped = class.map(|class| Failure::new(class, "why"));
+        let leftovers = Leftovers::of(Vec::new());
+        let (source, mounts, skipped) = (None, None, Vec::new());
+        Record::RunFinished(RunFinished { run, counts, stopped, leftovers, source, mounts, skipped })
+    };
+    let failed = |n: usize, class| {
+        Record::Failed(Failed { run, name: format!("f{n}"), failure: Failure::new(class, "why") })
+    };
+    let counts = Counts::default();
+    // Of very many files that failed the last one alone may fare better.
+    let mut many: Vec<_> = (0..2 * MAX_FILES_NAMED).map(|n| failed(n, Refused)).collect();
+    many.extend([failed(99, Temporary), end(None, counts)]);
+    let guard = GuardTripped { run, missing: 9, paths: Digest::of(b""), cause: "gone".into() };
+    let guarded = [Record::GuardTripped(guard), end(Some(FailureClass::Source), counts)];
+    let [soon, late, parked] = [0..=60, 800..=1_800, 1_700..=3_600];
+    let again = Trigger::Retry { attempt: 6 };
+    for (trigger, records, expected) in [
+        (due, &[][..], Some(&soon)),
+        (Trigger::Manual, &[], None),
+        (due, &[end(None, counts)], None),
+        (due, &[end(Some(Temporary), counts)], Some(&soon)),
+        (again, &[end(Some(Temporary), counts)], Some(&late)),
+        (Trigger::Manual, &[end(Some(Temporary), counts)], Some(&soon)),
+        (due, &[end(Some(Interrupted), counts)], Some(&soon)),
+        (Trigger::Manual, &[end(Some(Interrupted), counts)], None),
+        (due, &[end(Some(Trust), counts)], None),
+        (due, &[end(Some(Deadline), counts)], None),
+        (due, &[failed(1, Refused), end(None, counts)], None),
+        (due, &[failed(1, Temporary), end(None, counts)], Some(&soon)),
+        (due, &many, Some(&soon)),
+        (due, &[failed(1, Refused), end(None, no_room(1))], Some(&parked)),
+        (due, &guarded, Some(&late)),
+    ] {
+        let wait = recalled(trigger, records, &Windows::default())
+            .map(|retry| retry.due().unwrap().since(Timestamp::from_unix(1_800_000_003, 0)).as_secs());
+        let fits = match (wait, expected) {
+            (Some(wait), Some(expected)) => expected.contains(&wait),
+            (None, None) => true,
+            _ => false,
+        };
+        assert!(fits, "{trigger} {:?}: {wait:?}, not {expected:?}", records.last());
+    }
+    // 2027-01-15 is a Friday; its hours, from 04:00 to 08:00 UTC, were over when the run ended.
+    let windows = Windows::new(vec!["04:00-08:00".parse().unwrap()], "UTC".parse().unwrap());
+    assert!(recalled(due, &[end(Some(Deadline), counts)], &windows).is_some());
 }

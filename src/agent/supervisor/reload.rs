@@ -2,20 +2,29 @@
 
 use std::sync::Arc;
 
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::{self, JoinError, spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::rounds::Standing;
 use super::{Supervisor, path_of};
 use crate::agent::error::AgentError;
-use crate::agent::history::{History, LookBack};
+use crate::agent::history::{History, LookBack, RunEntry};
 use crate::agent::keeper::{Keeper, Stay};
 use crate::agent::past::Past;
 use crate::agent::servers::Servers;
 use crate::config::{self, AgentConfig, Config, ConfigError};
-use crate::domain::{JobName, Record, Schedule, Scheduled};
+use crate::domain::{JobName, Record, Schedule, Scheduled, Timestamp};
+use crate::plain::chain;
 use crate::state::StateError;
 use crate::trigger::Planner;
+
+/// What is read beside the loop, for a task that dies.
+#[derive(Debug)]
+pub(super) enum Reading {
+    Config,
+    History(Vec<LookBack>),
+    Differing(JobName),
+}
 
 /// What was read beside the loop.
 pub(super) enum Loaded {
@@ -26,13 +35,16 @@ pub(super) enum Loaded {
     Differing(JobName, Result<Standing, StateError>),
 }
 
+/// What was read, with the tasks that did it.
+pub(super) type TaskLoaded = Result<(task::Id, Loaded), JoinError>;
+
 impl Supervisor {
     /// Begins to read the configuration again.
     pub(super) fn reload(&mut self) {
         self.service.reloading();
         let (path, profiles, before) =
             (path_of(&self.config), Arc::clone(&self.profiles), self.servers.clone());
-        self.loading.spawn_blocking(move || {
+        self.read(Reading::Config, move || {
             let read = config::load(&path).map_err(AgentError::from);
             Loaded::Config(read.and_then(|config| {
                 let servers = Servers::of(&config, &profiles, &before)?;
@@ -41,8 +53,16 @@ impl Supervisor {
         });
     }
 
-    pub(super) async fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
-        match loaded {
+    /// Has something read beside the loop, which does not wait for it. `read` blocks.
+    pub(super) fn read(&mut self, reading: Reading, read: impl FnOnce() -> Loaded + Send + 'static) {
+        let task = self.loading.spawn_blocking(read);
+        self.readings.insert(task.id(), reading);
+    }
+
+    pub(super) async fn loaded(&mut self, loaded: TaskLoaded) {
+        let id = loaded.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let reading = self.readings.remove(&id);
+        match loaded.map(|(_, loaded)| loaded) {
             Ok(Loaded::Config(Ok(read))) => {
                 let (config, servers) = *read;
                 self.take(config, servers).await;
@@ -54,14 +74,33 @@ impl Supervisor {
             }
             Ok(Loaded::History(looks, Ok(history))) => self.remember(&looks, Some(&history)),
             Ok(Loaded::History(looks, Err(error))) => {
-                warn!(%error, "The ledger cannot be read for what came before.");
+                warn!(error = %chain(&error), "The ledger cannot be read for what came before.");
                 self.remember(&looks, None);
             }
             Ok(Loaded::Differing(name, standing)) => self.stands(&name, standing),
-            Err(_) => {
-                error!("A part of the program failed; please report it.");
+            Err(_) => self.reading_died(reading),
+        }
+    }
+
+    /// What was known before goes on counting.
+    fn reading_died(&mut self, reading: Option<Reading>) {
+        match reading {
+            Some(Reading::Config) => {
+                let cause = "a part of the program failed while it was read; please report it".to_owned();
+                error!(%cause, "The configuration is refused; the agent goes on with the one it has.");
+                self.refused = Some(cause);
                 self.service.ready();
             }
+            Some(Reading::History(looks)) => {
+                error!(
+                    "A part of the program failed while it read the ledger for what came before; please report it."
+                );
+                self.remember(&looks, None);
+            }
+            Some(Reading::Differing(name)) => {
+                error!(job = %name, "A part of the program failed while it read what still differs on the server; please report it.");
+            }
+            None => error!("A part of the program failed; please report it."),
         }
     }
 
@@ -76,12 +115,7 @@ impl Supervisor {
                 error!(%file, line, column, %key, %reason, %remedy, "The configuration has a mistake.");
             }
         }
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(beneath) = cause {
-            text = format!("{text}: {beneath}");
-            cause = beneath.source();
-        }
+        let text = chain(error);
         let first = text.lines().next().unwrap_or_default().to_owned();
         let remedy = error.remedy().unwrap_or_default();
         error!(cause = %first, %remedy, "The configuration is refused; the agent goes on with the one it has.");
@@ -154,7 +188,7 @@ impl Supervisor {
         self.refused = None;
         for name in to_plan {
             if let Err(error) = self.plan(&name).await {
-                error!(job = %name, %error, "The job's schedule cannot be recorded.");
+                error!(job = %name, error = %chain(&error), "The job's schedule cannot be recorded.");
             }
         }
         self.telling.take_up(&self.config);
@@ -216,11 +250,24 @@ impl Supervisor {
             keeper.last.iter().filter(|last| Some(last.run) > known).for_each(|last| past.add(last));
             if keeper.last.is_none() {
                 keeper.last = history.last(name).cloned();
+                if keeper.running.is_none() {
+                    recall(keeper, history.newest(name), now, self.clock.random());
+                }
             }
             keeper.last_well = keeper.last_well.max(history.last_well(name));
         }
         self.look_out_soon();
     }
+}
+
+/// What was to be tried again before the agent was started is so after it.
+fn recall(keeper: &mut Keeper, newest: Option<&RunEntry>, now: Timestamp, random: u64) {
+    let recalled = newest.and_then(|newest| newest.recalled(&keeper.job.timing.windows, now, random));
+    let Some(retry) = recalled.filter(|_| keeper.retry.due().is_none()) else { return };
+    if let Some(due) = retry.due() {
+        info!(job = %keeper.job.name, at = %due.to_seconds(), "The job is tried again, as was due before the agent was started.");
+    }
+    keeper.retry = retry;
 }
 
 /// The schedule as the ledger knows it: expression and zone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::Supervisor;
-use super::reload::Loaded;
+use super::reload::{Loaded, Reading};
 use super::runs::Ended;
 use crate::agent::keeper::Running;
 use crate::agent::watched::Watched;
@@ -14,6 +14,7 @@ use crate::domain::{
     AuditCounts, AuditKind, AuditReport, EntryStatus, EventSink, HeldToWindows, JobName, Scope, TargetId,
     Timestamp, Trigger, Triggers,
 };
+use crate::plain::chain;
 use crate::state::{State, StateError};
 
 /// What is known of all that a job delivered.
@@ -102,7 +103,9 @@ impl Supervisor {
     pub(super) fn look_for_differences(&mut self, name: &JobName) {
         let Some(keeper) = self.keepers.get(name) else { return };
         let (state, target, name) = (self.state.clone(), keeper.target().id(), name.clone());
-        self.loading.spawn_blocking(move || Loaded::Differing(name, standing(&state, target)));
+        self.read(Reading::Differing(name.clone()), move || {
+            Loaded::Differing(name, standing(&state, target))
+        });
     }
 
     pub(super) fn stands(&mut self, name: &JobName, standing: Result<Standing, StateError>) {
@@ -114,7 +117,9 @@ impl Supervisor {
             Ok(Standing::Lacking) => {
                 warn!(job = %name, "Some of what is missing or changed on the server is not in the source any more.");
             }
-            Err(error) => warn!(job = %name, %error, "It cannot be read what still differs on the server."),
+            Err(error) => {
+                warn!(job = %name, error = %chain(&error), "It cannot be read what still differs on the server.");
+            }
         }
     }
 }

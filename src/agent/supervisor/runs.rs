@@ -16,6 +16,7 @@ use crate::domain::{
     Trigger, Triggers,
 };
 use crate::observe::AlertKind;
+use crate::plain::chain;
 use crate::state::StateError;
 
 /// A run that ended.
@@ -135,10 +136,10 @@ impl Supervisor {
     /// The run could not even be recorded: it is begun again once that is possible.
     fn unrecorded(&mut self, name: &JobName, running: Running, error: &StateError) {
         self.broke(error);
-        self.telling.lost(&self.config, name, &format!("its run cannot be recorded: {error}"));
+        self.telling.lost(&self.config, name, &format!("its run cannot be recorded: {}", chain(error)));
         self.again(name, &running);
         let Some(keeper) = self.keepers.get_mut(name) else { return };
-        lost(&keeper.job, running.followers, &error.to_string(), error.exit());
+        lost(&keeper.job, running.followers, &chain(error), error.exit());
     }
 
     /// What could not be recorded is begun again once that is possible.

@@ -6,7 +6,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Direct, DirectStep, Part, Sizes, Spec, Upload};
 use crate::delivery::attempt::{Broken, choose_proof, make_folders, not_stored, perform, transfer};
-use crate::delivery::failure::{DeliveryError, describe};
+use crate::delivery::failure::DeliveryError;
 use crate::delivery::publish::{ServerHash, Step};
 use crate::delivery::pump::Pump;
 use crate::delivery::shared::{Outcome, Shared, Work};
@@ -15,6 +15,7 @@ use crate::domain::{
     Beginning, Failure, FileProgress, FileStat, Hasher, Record, RemotePath, Sent, Storing, Timestamp,
     Verified, Withdrawn,
 };
+use crate::plain::chain;
 use crate::remote::{Closing, Connection, FtpsError, Trouble};
 use crate::source::{Filter, SourceError, hash_beginning, hash_with_beginnings};
 
@@ -216,7 +217,7 @@ pub(in crate::delivery) async fn take_up(shared: &Arc<Shared>) -> Result<(), Fai
         };
         Ok::<_, DeliveryError>(open.into_iter().partition::<Vec<_>, _>(comes))
     });
-    let failed = |error: DeliveryError| Failure::new(error.disposition().class, describe(&error));
+    let failed = |error: DeliveryError| Failure::new(error.disposition().class, chain(&error));
     let (open, lost) = match read.await {
         Ok(read) => read.map_err(failed)?,
         Err(_) => return Err(failed(DeliveryError::Internal("the manifest could not be read"))),

@@ -12,6 +12,7 @@ use super::line::{
 use super::segments::{Form, SegmentFile, is_about_content, list, path, plain_name};
 use super::{LedgerId, Position};
 use crate::domain::{AgentId, Digest, Timestamp};
+use crate::plain::Plain;
 use crate::state::error::StateError;
 use crate::state::storage::Storage;
 
@@ -427,7 +428,7 @@ impl Source<'_> {
     fn trouble(&self, file: SegmentFile, line: u64, error: std::io::Error) -> StateError {
         match file.form {
             Form::Compressed if is_about_content(&error) => {
-                self.damaged(file, line, format!("its compression is damaged: {error}"))
+                self.damaged(file, line, format!("its compression is damaged: {}", Plain(&error)))
             }
             Form::Plain | Form::Compressed => StateError::io(path(self.folder, file))(error),
         }

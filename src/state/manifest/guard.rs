@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::plain::without_numbers;
 use crate::state::error::{ManifestFault, StateError};
 
 /// A file beside the manifest that says: rebuild it.
@@ -16,7 +17,7 @@ const SUSPECT: &str = "manifest.suspect";
 /// What sled's error means. Errors that sled makes itself are about what it found in its files;
 /// those of the system have other kinds. (sled's copies of an error keep only the kind.)
 pub(super) fn store_fault(error: &sled::Error) -> ManifestFault {
-    let text = error.to_string();
+    let text = without_numbers(&error.to_string());
     match error {
         sled::Error::Io(io) if !is_about_content(io) => ManifestFault::System { text },
         sled::Error::Io(_)

@@ -14,6 +14,7 @@ use super::schedules;
 use super::snapshot::{Capture, Gate};
 use super::value::{Content, JOBS, LAST_RUN, POSITION, TARGETS, decode};
 use crate::domain::{JobName, Record, RunId, ScheduleMark, Target, TargetId, Timestamp};
+use crate::plain::Plain;
 use crate::state::error::{ManifestFault, StateError};
 use crate::state::ledger::{Position, Written};
 
@@ -381,7 +382,7 @@ impl Loaded {
 
 /// Opens sled on a thread of its own: it may panic or hang on a damaged file.
 fn open_within_deadline(folder: PathBuf, deadline: Duration) -> Result<(sled::Db, Loaded), ManifestFault> {
-    let system = |error: std::io::Error| ManifestFault::System { text: error.to_string() };
+    let system = |error: std::io::Error| ManifestFault::System { text: Plain(&error).to_string() };
     wait_for_release(&folder.join("db")).map_err(system)?;
     let (tell, told) = mpsc::sync_channel(1);
     let work = move || {

@@ -264,54 +264,66 @@ fn fall_behind(state: &State, held: &Held, target: &Target, run: RunId) -> u64 {
     number
 }
 
+/// A folder in which each compression is held up until it may go on, and no close waits for it.
+struct Slow {
+    folder: tempfile::TempDir,
+    held: Held,
+    storage: Arc<dyn Storage>,
+}
+
+impl Slow {
+    fn new() -> Self {
+        let held = Held::at("compressed.new");
+        let storage = Arc::new(held.clone());
+        Self { folder: tempfile::tempdir().unwrap(), held, storage }
+    }
+
+    fn open(&self) -> Result<Opened, StateError> {
+        let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
+        State::open_on(self.folder.path(), clock(), &self.storage, keeping)
+    }
+}
+
 /// Whoever closes the state lets go of the folder when nothing works on it any more.
 #[test]
 fn nobody_else_gets_the_folder_before_the_last_work_on_it_has_ended() {
     const TRIES: usize = 200;
-    let folder = tempfile::tempdir().unwrap();
-    let (held, target) = (Held::at("compressed.new"), target("a"));
-    let storage: Arc<dyn Storage> = Arc::new(held.clone());
-    let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
-    let open = || State::open_on(folder.path(), clock(), &storage, keeping);
-    let state = open().unwrap().state;
+    let (slow, target) = (Slow::new(), target("a"));
+    let state = slow.open().unwrap().state;
     let run = start(&state, &target);
-    fall_behind(&state, &held, &target, run);
+    fall_behind(&state, &slow.held, &target, run);
     let other = state.clone();
     let closing = thread::spawn(move || state.close());
     while !other.is_stopped() {
         thread::yield_now();
     }
     for _ in 0..TRIES {
-        let error = open().map(drop).unwrap_err();
+        let error = slow.open().map(drop).unwrap_err();
         assert!(matches!(error, StateError::Locked { .. }), "{error}");
     }
-    held.set(Gate::Open);
+    slow.held.set(Gate::Open);
     closing.join().unwrap().unwrap();
-    open().unwrap().state.close().unwrap();
+    slow.open().unwrap().state.close().unwrap();
 }
 
 /// Who asks a second time for the end does not wait for what can be done at the next start.
 #[test]
 fn a_close_that_is_hurried_does_not_wait_for_a_compression() {
-    let folder = tempfile::tempdir().unwrap();
-    let (held, target) = (Held::at("compressed.new"), target("a"));
-    let storage: Arc<dyn Storage> = Arc::new(held.clone());
-    let keeping = Keeping { patience: Duration::ZERO, ..small(SMALL_SEGMENT) };
-    let open = || State::open_on(folder.path(), clock(), &storage, keeping);
-    let state = open().unwrap().state;
+    let (slow, target) = (Slow::new(), target("a"));
+    let state = slow.open().unwrap().state;
     let run = start(&state, &target);
-    let files = fall_behind(&state, &held, &target, run);
+    let files = fall_behind(&state, &slow.held, &target, run);
     let (other, haste) = (state.clone(), state.haste());
     let closing = thread::spawn(move || state.close_telling());
     while !other.is_stopped() {
         thread::yield_now();
     }
     haste.make();
-    held.set(Gate::Open);
+    slow.held.set(Gate::Open);
     // Otherwise it would have come to its end.
     let told = closing.join().unwrap().unwrap();
     assert!(matches!(&told[..], [one] if one.contains("Nothing is lost")), "{told:?}");
-    let state = open().unwrap().state;
+    let state = slow.open().unwrap().state;
     assert_eq!(state.manifest(target.id()).unwrap().entries().count() as u64, files);
     state.close().unwrap();
 }

@@ -14,6 +14,8 @@ use super::gather::{Sign, Signs};
 use super::look::{Events, RootId, System};
 use super::status::Degraded;
 
+use crate::plain::without_numbers;
+
 /// File systems of which others change the files, or that forward no events, by the number that
 /// `statfs` gives (`linux/magic.h`).
 const EVENTLESS: [(u64, &str); 9] = [
@@ -132,7 +134,7 @@ fn cause(error: &notify::Error, source: &Path) -> Degraded {
     if code == Some(Errno::NOSPC.raw_os_error()) {
         return too_many(folders(source));
     }
-    Degraded::Other { cause: error.to_string() }
+    Degraded::Other { cause: without_numbers(&error.to_string()) }
 }
 
 fn limit(name: &str) -> Option<u64> {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use super::gather::Signs;
 use super::status::Degraded;
 
+use crate::plain::plain;
+
 /// What tells one folder from another that has its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootId {
@@ -58,7 +60,7 @@ pub(super) fn look(system: &dyn System, source: &Path, watched: Option<RootId>) 
         // What watches the other one is dropped first: there may be no watches left for both.
         Ok(_) if watched.is_some() => return Looked::Replaced,
         Ok(root) => root,
-        Err(error) => return Looked::Absent { cause: error.to_string() },
+        Err(error) => return Looked::Absent { cause: plain(&error) },
     };
     if let Some(file_system) = system.eventless(source) {
         return Looked::Eventless { root, file_system };
@@ -66,7 +68,7 @@ pub(super) fn look(system: &dyn System, source: &Path, watched: Option<RootId>) 
     // notify watches nothing below a path that is a link itself (8.2).
     let real: Arc<Path> = match source.canonicalize() {
         Ok(real) => real.into(),
-        Err(error) => return Looked::Absent { cause: error.to_string() },
+        Err(error) => return Looked::Absent { cause: plain(&error) },
     };
     let signs = Signs::new(Arc::clone(&real));
     match system.watch(&real, Arc::clone(&signs)) {

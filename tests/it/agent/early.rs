@@ -19,9 +19,7 @@ fn stopped_early(home: &Home, verb: &str, signal: Signal) -> (Option<i32>, Strin
 
 #[test]
 fn a_signal_before_the_state_is_open_ends_it_as_one_after_that() {
-    let server = Server::builder().start().unwrap();
-    let home = Home::new(&[("office", &server)], ONE);
-    home.write("one/a.txt", b"a");
+    let (_server, home) = one_file();
     assert_eq!(home.run(&["sync"]).0, 0);
     for signal in [Signal::TERM, Signal::INT] {
         let (code, stderr) = stopped_early(&home, "sync", signal);

@@ -34,6 +34,7 @@ fn a_job_for_which_the_server_has_no_room_is_parked_and_says_so() {
         table.contains("the server has no room for 1 file") && table.contains("  tried again "),
         "{table}"
     );
+    assert!(table.lines().any(|line| line.starts_with("one ") && line.contains("  parked ")), "{table}");
     let status = home.status();
     let cause = status["alerts"][0]["cause"].as_str().unwrap();
     assert!(
@@ -42,6 +43,8 @@ fn a_job_for_which_the_server_has_no_room_is_parked_and_says_so() {
     );
     assert_eq!(status["jobs"][0]["next_try"], again, "what fits does not put it off");
     agent.end();
+    let (_, table, _) = home.run(&["status"]);
+    assert!(table.lines().any(|line| line.starts_with("one ") && line.contains("  parked ")), "{table}");
     // The ledger knows of it.
     let (_, shown, _) = home.run(&["history", "one", "--json"]);
     assert!(shown.contains(r#""no_room":1"#), "{shown}");

@@ -11,7 +11,7 @@ use super::*;
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// A server that does this to the first upload, which it tells of as soon as it is asked for it.
-fn server(action: Action) -> (Server, Receiver<()>) {
+pub(super) fn server(action: Action) -> (Server, Receiver<()>) {
     let (tell, told) = channel();
     let hook = move |event: &Event| {
         if matches!(event, Event::Asked { verb } if verb == "STOR") {
@@ -21,13 +21,15 @@ fn server(action: Action) -> (Server, Receiver<()>) {
     (Server::builder().fault(Fault::on("STOR", action).once()).on_event(hook).start().unwrap(), told)
 }
 
-/// A run that has begun to send a file.
-fn sending(home: &Home, told: &Receiver<()>) -> Child {
+/// A run that has begun to send a file, with which its server does this.
+fn sending(action: Action) -> (Server, Home, Child) {
+    let (server, told) = server(action);
+    let home = Home::new(&[("office", &server)], ONE);
     home.write("one/a.txt", b"a");
     let mut command = home.command(&["sync"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     told.recv().unwrap();
-    child
+    (server, home, child)
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -49,9 +51,7 @@ fn names(server: &Server) -> Vec<String> {
 
 #[test]
 fn a_file_under_way_may_end_after_a_signal() {
-    let (server, told) = server(Action::Delay(Duration::from_millis(500)));
-    let home = Home::new(&[("office", &server)], ONE);
-    let child = sending(&home, &told);
+    let (server, _home, child) = sending(Action::Delay(Duration::from_millis(500)));
     signal(&child, Signal::TERM);
     let (code, text) = ended(child);
     assert_eq!(code, Some(130), "{text}");
@@ -60,9 +60,7 @@ fn a_file_under_way_may_end_after_a_signal() {
 
 #[test]
 fn a_file_that_hangs_is_given_up_after_the_grace_and_swept_by_the_next_run() {
-    let (server, told) = server(Action::Stall);
-    let home = Home::new(&[("office", &server)], ONE);
-    let child = sending(&home, &told);
+    let (server, home, child) = sending(Action::Stall);
     let begun = Instant::now();
     signal(&child, Signal::INT);
     let (code, text) = ended(child);
@@ -75,9 +73,7 @@ fn a_file_that_hangs_is_given_up_after_the_grace_and_swept_by_the_next_run() {
 
 #[test]
 fn a_second_signal_ends_a_run_at_once() {
-    let (server, told) = server(Action::Stall);
-    let home = Home::new(&[("office", &server)], ONE);
-    let child = sending(&home, &told);
+    let (server, home, child) = sending(Action::Stall);
     let begun = Instant::now();
     // Two of one kind that come together are one.
     signal(&child, Signal::INT);

@@ -11,7 +11,7 @@ use crate::agent::status::Waiting;
 use crate::agent::supervisor::open;
 use crate::agent::watches::Watches;
 use crate::clock::Clock;
-use crate::domain::{Timestamp, WaitCause};
+use crate::domain::{AuditCounts, AuditKind, AuditReport, RunId, Timestamp, WaitCause};
 use crate::observe::AlertKind;
 use crate::remote::Profiles;
 
@@ -72,16 +72,16 @@ async fn reload(agent: &mut Supervisor, home: &Path, keys: &str) {
     agent.take(config, servers).await;
 }
 
-async fn read(agent: &mut Supervisor, most: usize) -> Vec<Loaded> {
+async fn read(agent: &mut Supervisor, most: usize) -> Vec<(task::Id, Loaded)> {
     assert_eq!(agent.loading.len(), most);
     let mut read = Vec::new();
-    while let Some(loaded) = agent.loading.join_next().await {
+    while let Some(loaded) = agent.loading.join_next_with_id().await {
         read.push(loaded.unwrap());
     }
     read
 }
 
-async fn take_in(agent: &mut Supervisor, read: Vec<Loaded>) {
+async fn take_in(agent: &mut Supervisor, read: Vec<(task::Id, Loaded)>) {
     for loaded in read {
         agent.loaded(Ok(loaded)).await;
     }
@@ -128,7 +128,7 @@ async fn of_two_readings_the_one_for_what_is_expected_now_counts() {
     reload(&mut agent, home.path(), LONG).await;
     reload(&mut agent, home.path(), LONGER).await;
     let mut read = read(&mut agent, 2).await;
-    read.sort_by_key(|loaded| match loaded {
+    read.sort_by_key(|(_, loaded)| match loaded {
         Loaded::History(looks, _) => looks.iter().map(|look| look.from).min(),
         _ => None,
     });
@@ -143,13 +143,80 @@ async fn a_past_that_cannot_be_read_anew_stays_as_it_was_known() {
     let before = since(&agent);
     reload(&mut agent, home.path(), LONG).await;
     let read = read(&mut agent, 1).await;
-    let failed = read.into_iter().map(|loaded| match loaded {
-        Loaded::History(looks, _) => Loaded::History(looks, Err(StateError::Stopped)),
-        other => other,
+    let failed = read.into_iter().map(|(id, loaded)| match loaded {
+        Loaded::History(looks, _) => (id, Loaded::History(looks, Err(StateError::Stopped))),
+        other => (id, other),
     });
     let failed = failed.collect();
     take_in(&mut agent, failed).await;
     assert_eq!(since(&agent), before);
     let keeper = agent.keepers.values_mut().next().unwrap();
     assert!(keeper.standings(now).count() > 0);
+}
+
+/// Has a task read something that dies of it, and takes that in.
+async fn die(agent: &mut Supervisor, reading: Reading) {
+    while agent.loading.join_next_with_id().await.is_some() {}
+    agent.read(reading, || panic!("on purpose"));
+    let died = agent.loading.join_next_with_id().await.unwrap();
+    assert!(died.as_ref().is_err_and(JoinError::is_panic));
+    agent.loaded(died).await;
+}
+
+#[tokio::test]
+async fn a_past_whose_reading_dies_stays_as_it_was_known() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut agent, now) = agent(home.path(), SHORT).await;
+    let before = since(&agent);
+    reload(&mut agent, home.path(), LONG).await;
+    let looks = agent.keepers.values().filter_map(|keeper| keeper.reading.clone()).collect();
+    die(&mut agent, Reading::History(looks)).await;
+    assert_eq!(since(&agent), before);
+    let keeper = agent.keepers.values_mut().next().unwrap();
+    assert!(keeper.standings(now).count() > 0 && keeper.next_round(now).is_some());
+}
+
+#[tokio::test]
+async fn a_past_whose_first_reading_dies_begins_now() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut agent, now) = agent(home.path(), LONG).await;
+    let keeper = agent.keepers.values_mut().next().unwrap();
+    keeper.past = None;
+    let jobs = [keeper.job.clone()];
+    agent.read_history(&jobs);
+    let looks = agent.keepers.values().filter_map(|keeper| keeper.reading.clone()).collect();
+    die(&mut agent, Reading::History(looks)).await;
+    assert_eq!(since(&agent), now);
+    assert!(agent.keepers.values_mut().next().unwrap().next_round(now).is_some());
+}
+
+#[tokio::test]
+async fn a_configuration_whose_reading_dies_is_refused_and_the_old_one_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut agent, now) = agent(home.path(), LONG).await;
+    die(&mut agent, Reading::Config).await;
+    assert!(
+        agent.refused.as_ref().is_some_and(|cause| cause.contains("please report it")),
+        "{:?}",
+        agent.refused
+    );
+    assert!(agent.keepers.values_mut().next().unwrap().standings(now).count() > 0);
+    reload(&mut agent, home.path(), LONG).await;
+    assert_eq!(agent.refused, None);
+}
+
+#[tokio::test]
+async fn a_look_for_what_differs_that_dies_leaves_its_alert() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut agent, now) = agent(home.path(), LONG).await;
+    let name: JobName = "often".parse().unwrap();
+    let counts = AuditCounts { missing: 1, ..AuditCounts::default() };
+    let mut report = AuditReport::new(RunId(1), name.clone(), AuditKind::Verify);
+    report.counts = counts;
+    agent.telling.verified(&agent.config, &report);
+    assert!(agent.telling.is_open(&name, AlertKind::Verify));
+    die(&mut agent, Reading::Differing(name.clone())).await;
+    assert!(agent.telling.is_open(&name, AlertKind::Verify));
+    assert!(agent.readings.is_empty());
+    assert!(agent.keepers.values_mut().next().unwrap().standings(now).count() > 0);
 }

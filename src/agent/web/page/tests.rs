@@ -1,5 +1,5 @@
 use super::*;
-use crate::agent::history::RunEntry;
+use crate::agent::history::{RunEntry, Trouble};
 use crate::agent::status::Waiting;
 use crate::domain::{AuditKind, Counts, Failure, FailureClass, RunId, Triggers, WaitCause};
 use crate::observe::AlertKind;
@@ -41,6 +41,7 @@ fn entry(name: &str, counts: Counts) -> RunEntry {
         audited: None,
         stopped: None,
         failed: Vec::new(),
+        trouble: Trouble::default(),
     }
 }
 
@@ -72,6 +73,7 @@ fn what_has_not_come_is_told_with_what_to_do() {
         job: Some(job.parse().unwrap()),
         server: None,
         since: at(-600),
+        is_parked: false,
         cause: "0 of 1 file delivered by 17:30: `a<b>`".to_owned(),
         nameless: "0 of 1 file delivered by 17:30".to_owned(),
     };
@@ -103,6 +105,7 @@ fn what_was_found_on_the_server_and_what_a_later_run_hides_read_well() {
         job: Some(job.parse().unwrap()),
         server: None,
         since: at(-600),
+        is_parked: false,
         cause: cause.to_owned(),
         nameless: String::new(),
     };
