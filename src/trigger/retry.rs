@@ -25,7 +25,8 @@ impl Again {
     ) -> Option<Self> {
         let may_pass = match stopped {
             Some(failure) => passes(failure.class),
-            None => files.into_iter().any(passes),
+            // Where there is no room, what was not reached waits for that.
+            None => files.into_iter().any(passes) || (counts.not_reached > 0 && counts.no_room == 0),
         };
         if may_pass { Some(Self::Passing) } else { counts.is_parked(stopped).then_some(Self::NoRoom) }
     }
@@ -203,6 +204,15 @@ mod tests {
         }
         retry.ended(&some, &Scope::All, now, 0);
         assert!(retry.due().is_some());
+    }
+
+    #[test]
+    fn files_that_a_run_did_not_reach_are_tried_again() {
+        let not_reached = |no_room| Counts { not_reached: 1, no_room, ..Counts::default() };
+        assert_eq!(Again::of(None, [], &not_reached(0)), Some(Again::Passing));
+        assert_eq!(Again::of(None, [], &not_reached(1)), Some(Again::NoRoom));
+        let by_hand = Failure::new(FailureClass::Interrupted, "a signal");
+        assert_eq!(Again::of(Some(&by_hand), [], &not_reached(0)), None);
     }
 
     #[test]
