@@ -21,6 +21,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::domain::{AgentId, Digest, Record, TargetId, Timestamp};
 
@@ -95,7 +96,25 @@ pub(in crate::state) struct Line {
     pub(in crate::state) durable: Option<u64>,
     #[serde(default)]
     pub(in crate::state) target: Option<TargetId>,
+    #[serde(deserialize_with = "event")]
     pub(in crate::state) event: Record,
+}
+
+/// Reads a record. Of the kinds that nearly all lines hold the name is looked at first: by way of the enum each is taken
+/// apart and put together again, which was most of the time that opening a ledger took.
+fn event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Record, D::Error> {
+    let json = <&RawValue>::deserialize(deserializer)?.get();
+    let is = |name| json.strip_prefix("{\"record\":\"").is_some_and(|rest| rest.starts_with(name));
+    let read = if is("delivered\"") {
+        serde_json::from_str(json).map(Record::Delivered)
+    } else if is("publishing\"") {
+        serde_json::from_str(json).map(Record::Publishing)
+    } else if is("confirmed\"") {
+        serde_json::from_str(json).map(Record::Confirmed)
+    } else {
+        serde_json::from_str(json)
+    };
+    read.map_err(serde::de::Error::custom)
 }
 
 /// What of a line is needed to tell whether it declares others durable.
@@ -154,7 +173,66 @@ pub(in crate::state) fn is_whole(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::io::Read as _;
+    use std::path::Path;
+
+    use flate2::read::MultiGzDecoder;
+
     use super::*;
+
+    /// Whichever way it is read: of records as they were once written.
+    #[test]
+    fn records_are_what_their_kind_says() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/1/ledger");
+        let (mut lines, mut kinds) = (0, BTreeSet::new());
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            let text = match path.extension().and_then(|end| end.to_str()) {
+                _ if path.file_name().unwrap().to_string_lossy().starts_with("checkpoint") => continue,
+                Some("gz") => {
+                    let mut text = String::new();
+                    MultiGzDecoder::new(&*bytes).read_to_string(&mut text).unwrap();
+                    text
+                }
+                _ => String::from_utf8(bytes).unwrap(),
+            };
+            for raw in text.lines().skip(1) {
+                let value: serde_json::Value = serde_json::from_str(raw).unwrap();
+                let line: Line = serde_json::from_str(raw).unwrap();
+                assert_eq!(line.event, serde_json::from_value(value["event"].clone()).unwrap(), "{raw}");
+                let kind = value["event"]["record"].as_str().unwrap();
+                kinds.insert(kind.to_owned());
+                let unknown = raw.replacen(&format!("\"{kind}\""), &format!("\"{kind}-too\""), 1);
+                assert!(serde_json::from_str::<Line>(&unknown).is_err(), "{unknown}");
+                lines += 1;
+            }
+        }
+        assert!(lines > 50 && kinds.len() >= 10, "{lines} lines, {kinds:?}");
+        assert!(
+            ["delivered", "publishing", "confirmed"].iter().all(|kind| kinds.contains(*kind)),
+            "{kinds:?}"
+        );
+    }
+
+    #[test]
+    fn a_record_of_no_known_kind_is_refused() {
+        let line = |event| {
+            let zeros = "0".repeat(64);
+            format!(
+                r#"{{"seq":1,"prev":"{zeros}","at":"2026-01-01T00:00:00Z","event":{event},"crc":"00000000"}}"#
+            )
+        };
+        for event in
+            [r#"{"record":"other","run":1}"#, r#"{"record":"delivered","run":1}"#, r#"{"run":1}"#, "5"]
+        {
+            assert!(serde_json::from_str::<Line>(&line(event)).is_err(), "{event}");
+        }
+        let known = line(r#"{"run":1,"later":[{}],"record":"withdrawn","path":"a","cause":"why"}"#);
+        assert!(matches!(serde_json::from_str::<Line>(&known).unwrap().event, Record::Withdrawn(_)));
+    }
 
     #[test]
     fn a_line_is_whole_until_any_byte_changes() {
