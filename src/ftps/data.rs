@@ -122,22 +122,12 @@ impl DataConnection {
         }
     }
 
-    /// Says that nothing will be sent (`close_notify`), though more is read: what TLS 1.3 alone allows (RFC 8446, section
-    /// 6.1).
-    pub(super) async fn send_nothing(&mut self, limit: Duration) -> Result<(), FtpsError> {
-        let step = Step::Transfer;
-        let (_, tls) = self.stream.get_mut();
-        tls.send_close_notify();
-        match timeout(limit, self.stream.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(FtpsError::Io { step, source }),
-            Err(_) => Err(FtpsError::Timeout { step, limit }),
-        }
-    }
-
     /// Ends what was sent: `close_notify`, then FIN of our half. The other half stays open, and
     /// must be drained before the socket is dropped: unread bytes (TLS tickets) would turn our
     /// FIN into a reset, and vsftpd and pyftpdlib then cut the file.
+    ///
+    /// In a download it comes after the server's end, although ours costs vsftpd a round trip then: it reads nothing of
+    /// what came before it closes, and so its own end would be a reset, which throws away what is still on its way.
     pub(super) async fn shutdown(&mut self, limit: Duration) -> Result<(), FtpsError> {
         let step = Step::Transfer;
         match timeout(limit, self.stream.shutdown()).await {

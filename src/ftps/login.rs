@@ -181,29 +181,25 @@ impl Session {
         let local = tcp.local_addr().map_err(|source| FtpsError::Io { step: Step::Connect, source })?;
         let data = DataPlan::new(endpoint.data.clone(), local);
         let clear = ClearControl::new(tcp, peer);
-        let mut is_vsftpd = false;
-        let mut greeted = |reply: Reply, note: Noted<'_>| {
-            is_vsftpd = reply.to_string().contains("vsFTPd");
-            note(Milestone::Greeted(reply));
-            before.greeted();
-        };
         let mut control = match endpoint.start {
             TlsStart::Implicit => {
                 let mut control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
                 note(Milestone::Secured(session_info(&control)?));
-                greeted(greeting(&mut control, deadlines.greeting).await?, note);
+                note(Milestone::Greeted(greeting(&mut control, deadlines.greeting).await?));
+                before.greeted();
                 control
             }
             TlsStart::Explicit => {
                 let mut clear = clear;
-                greeted(greeting(&mut clear, deadlines.greeting).await?, note);
+                note(Milestone::Greeted(greeting(&mut clear, deadlines.greeting).await?));
+                before.greeted();
                 note(Milestone::TlsAgreed(auth_tls(&mut clear, deadlines.reply).await?));
                 let control = clear.into_tls(config.clone(), name.clone(), deadlines.handshake).await?;
                 note(Milestone::Secured(session_info(&control)?));
                 control
             }
         };
-        let info = SessionInfo { is_vsftpd, ..session_info(&control)? };
+        let info = session_info(&control)?;
         control.set_charset(endpoint.charset);
         let Leave::Given(extras) = before.leave(peer).await else { return Err(FtpsError::Abandoned) };
         let first_port = match (extras.port, endpoint.pace, &endpoint.data) {
@@ -268,7 +264,6 @@ fn session_info(control: &TlsControl) -> Result<SessionInfo, FtpsError> {
         group: group.and_then(|group| group.name().as_str()).unwrap_or("unknown").to_owned(),
         certificate: fingerprint(certificate),
         certificate_der: certificate.clone().into_owned(),
-        is_vsftpd: false,
     })
 }
 

@@ -49,9 +49,7 @@ pub use self::login::{
 };
 pub use self::look::{LookAt, Seen, look};
 pub use self::reply::{Reply, ReplyError, ReplyKind};
-pub use self::session::{
-    Along, Closing, DataFacts, DataHandshake, Download, OurEnd, Session, SessionInfo, Upload,
-};
+pub use self::session::{Along, Closing, DataFacts, DataHandshake, Download, Session, SessionInfo, Upload};
 pub use self::tls::{
     Authorities, CertificateFacts, Defect, Distrust, Flaw, OwnCertificate, Policy, SignedBy, TlsError,
     TlsOptions, TlsSettings, TlsSettingsError, Version, own_good_until,

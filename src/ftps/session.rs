@@ -39,16 +39,6 @@ pub enum Closing {
     Owed,
 }
 
-/// When our side of a data connection ends that is only read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OurEnd {
-    /// After the server's.
-    Last,
-    /// Before anything is read: vsftpd 3.0.3 ends its own side, waits for ours, and only then closes, which waits for
-    /// another round trip (`SO_LINGER`) before it hears the next command.
-    First,
-}
-
 /// What is known of an open session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -64,8 +54,6 @@ pub struct SessionInfo {
     pub certificate: [u8; 32],
     /// The certificate itself.
     pub certificate_der: CertificateDer<'static>,
-    /// Whether the server called itself vsftpd.
-    pub is_vsftpd: bool,
 }
 
 impl SessionInfo {
@@ -281,19 +269,10 @@ impl Session {
         Ok(Upload { session: self, data })
     }
 
-    /// When our side of a download had better end.
-    pub fn our_end(&self) -> OurEnd {
-        // TLS 1.2 has the server end at once as well, with what it has not sent (RFC 5246, section 7.2.1).
-        if self.info.is_vsftpd && self.info.version == Version::Tls13 { OurEnd::First } else { OurEnd::Last }
-    }
-
     /// Begins to fetch a file. The caller reads its bytes to the end and then calls
     /// [`Download::finish`].
-    pub async fn begin_download(&mut self, path: Argument, end: OurEnd) -> Result<Download<'_>, FtpsError> {
-        let mut data = self.open_data(Command::Retr(path)).await?;
-        if end == OurEnd::First {
-            data.send_nothing(self.deadlines.stall).await?;
-        }
+    pub async fn begin_download(&mut self, path: Argument) -> Result<Download<'_>, FtpsError> {
+        let data = self.open_data(Command::Retr(path)).await?;
         Ok(Download { session: self, data })
     }
 

@@ -12,7 +12,7 @@ use super::throttle::Throttle;
 use super::transfer::{Download, Upload};
 use crate::domain::{Digest, RemotePath, SessionFacts};
 use crate::ftps::{
-    self, Argument, Closing, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed, OurEnd,
+    self, Argument, Closing, Command, DataFacts, EntryKind, EntrySink, Features, FtpsError, Listed,
     ReplyKind, Session,
 };
 
@@ -273,12 +273,8 @@ impl Connection {
 
     /// Begins to fetch a file. Not cancel safe.
     pub async fn download(&mut self, path: &RemotePath) -> Result<Download<'_>, FtpsError> {
-        self.begin_download(path, OurEnd::Last).await
-    }
-
-    async fn begin_download(&mut self, path: &RemotePath, end: OurEnd) -> Result<Download<'_>, FtpsError> {
         let path = self.argument(path)?;
-        let download = self.session.begin_download(path, end).await;
+        let download = self.session.begin_download(path).await;
         let download = download.inspect_err(|error| self.lessons.note_failure(error))?;
         self.lessons.note(download.session());
         Ok(Download::new(download, &self.ways.down))
@@ -293,18 +289,8 @@ impl Connection {
         size: u64,
         closing: Closing,
     ) -> Result<Incoming, FtpsError> {
-        let end = if self.lessons.may_end_first() { self.session.our_end() } else { OurEnd::Last };
-        let lessons = self.lessons.clone();
-        let note_short_read = |_: &FtpsError| {
-            if end == OurEnd::First {
-                lessons.note_short_read();
-            }
-        };
-        let download = self.begin_download(path, end).await.inspect_err(note_short_read)?;
-        let read = Box::pin(download.digest(size, closing)).await.inspect_err(note_short_read);
-        if end == OurEnd::First && read.as_ref().is_ok_and(|incoming| incoming.size < size) {
-            lessons.note_short_read();
-        }
+        let download = self.download(path).await?;
+        let read = Box::pin(download.digest(size, closing)).await;
         self.noted(read)
     }
 

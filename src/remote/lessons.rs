@@ -65,8 +65,6 @@ struct Signs {
     called: AtomicBool,
     passive: Mutex<Passive>,
     lost_setups: AtomicU32,
-    /// Whether a download came short whose other end we had ended first.
-    short_read: AtomicBool,
     overlaps: Mutex<Overlaps>,
 }
 
@@ -156,17 +154,6 @@ impl Lessons {
         if !cut || lost >= LOST_SETUPS {
             self.profiles.learn(&self.server, |profile| profile.pipelining = Ability::No);
         }
-    }
-
-    /// Whether our side of a download may end before the server's.
-    pub(super) fn may_end_first(&self) -> bool {
-        !self.signs.short_read.load(Ordering::Relaxed)
-    }
-
-    /// Notes that a download came short whose side of ours had ended first. It is done so no more, whatever was the cause:
-    /// it only saves time.
-    pub(super) fn note_short_read(&self) {
-        self.signs.short_read.store(true, Ordering::Relaxed);
     }
 
     fn overlaps(&self) -> MutexGuard<'_, Overlaps> {

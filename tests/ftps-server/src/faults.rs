@@ -71,15 +71,6 @@ pub enum Overheard {
     Confused,
 }
 
-/// What a server makes of a client that ends its side of a data connection before anything was sent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EarlyEnd {
-    /// Nothing: it sends.
-    Borne,
-    /// It takes it for an abort.
-    Abort,
-}
-
 /// One misbehaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -149,9 +140,6 @@ pub enum Action {
     /// Transfers: this side of the data connection ends with FIN and no `close_notify`, though all is
     /// well, as with IIS.
     WithholdCloseNotify,
-    /// Downloads and listings: before anything is sent, the client may end its side for so long, which is
-    /// counted (`Counters::early_ends`).
-    AwaitEnd(Duration, EarlyEnd),
     /// Transfers: the data connection is opened and its handshake made first, and so much later the
     /// 150 is sent; bytes that come before it are counted (`Counters::early_bytes`).
     LateStart(Duration),

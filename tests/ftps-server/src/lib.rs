@@ -53,7 +53,7 @@ mod tree;
 
 pub use dialect::{Dialect, Feature, Manner, Reuse};
 pub use event::Event;
-pub use faults::{Action, Blow, Cut, EarlyEnd, Fault, Moment, Overheard, Witness};
+pub use faults::{Action, Blow, Cut, Fault, Moment, Overheard, Witness};
 pub use pki::{Identity, Pki};
 pub use server::{Builder, Mode, Server, StartError};
 pub use speech::PATIENT;

@@ -36,8 +36,7 @@ impl Reply {
     /// Greets.
     pub(crate) fn greeting(manner: Manner) -> Self {
         match manner {
-            Manner::ProFtpd => Self::new(220, "Test server ready."),
-            Manner::Vsftpd => Self::new(220, "(vsFTPd 3.0.3)"),
+            Manner::ProFtpd | Manner::Vsftpd => Self::new(220, "Test server ready."),
             Manner::PureFtpd => {
                 let first = "---------- Welcome to the test server ----------";
                 Self::lines::<&str>(220, first, &[], "Ready.")

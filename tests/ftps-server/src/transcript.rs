@@ -143,8 +143,6 @@ pub struct Counters {
     pub stores: u64,
     /// File bytes that came in before the 150, where a fault looks for them.
     pub early_bytes: u64,
-    /// Data connections whose client ended its side before anything was sent to it, where a fault looks for them.
-    pub early_ends: u64,
     /// Bytes that came in over data connections.
     pub bytes_received: u64,
     /// File bytes that went out over data connections.
@@ -161,7 +159,6 @@ pub(crate) struct Tally {
     pub(crate) strangers: AtomicU64,
     pub(crate) stores: AtomicU64,
     pub(crate) early_bytes: AtomicU64,
-    pub(crate) early_ends: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) bytes_sent: AtomicU64,
 }
@@ -176,7 +173,6 @@ impl Tally {
             strangers: self.strangers.load(Ordering::SeqCst),
             stores: self.stores.load(Ordering::SeqCst),
             early_bytes: self.early_bytes.load(Ordering::SeqCst),
-            early_ends: self.early_ends.load(Ordering::SeqCst),
             bytes_received: self.bytes_received.load(Ordering::SeqCst),
             bytes_sent: self.bytes_sent.load(Ordering::SeqCst),
         }

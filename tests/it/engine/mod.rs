@@ -18,7 +18,6 @@ mod doors;
 mod doorstep;
 mod drop_boxes;
 mod drops;
-mod early_end;
 mod faults;
 mod learned;
 mod liars;

@@ -5,14 +5,12 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use tokio::time::timeout;
-
 use super::{Command, Outcome};
 use crate::data::{Agreed, Data, End};
 use crate::dialect::{Feature, Manner};
 use crate::digest::{Algorithm, of_file};
 use crate::event::Event;
-use crate::faults::{Action, Blow, Cut, EarlyEnd, Witness};
+use crate::faults::{Action, Blow, Witness};
 use crate::reply::Reply;
 use crate::session::{Protection, Representation, Session};
 use crate::shared::Claim;
@@ -263,10 +261,6 @@ impl Session {
             }
             return Ok(Outcome::reply(426, "Transfer aborted. Data connection closed"));
         }
-        if self.is_aborted_early(&mut data).await {
-            drop(self.strike(data, &Blow::Cut(Cut::Reset)).await);
-            return Ok(Outcome::reply(426, "Transfer aborted. Data connection closed"));
-        }
         let blow_at = self.blow_at();
         let mut chunk = vec![0; CHUNK];
         let mut left = blow_at.as_ref().map_or(u64::MAX, |(after, _)| *after);
@@ -293,19 +287,6 @@ impl Session {
             Ok(()) => Ok(self.complete()),
             Err(_) => Ok(Outcome::reply(426, "Transfer aborted. Data connection closed")),
         }
-    }
-
-    /// Whether the client has ended its side, and that is taken for an abort, where a fault says so.
-    async fn is_aborted_early(&self, data: &mut Data) -> bool {
-        let Some((patience, early)) = self.actions.iter().find_map(|action| match action {
-            Action::AwaitEnd(patience, early) => Some((*patience, *early)),
-            _ => None,
-        }) else {
-            return false;
-        };
-        let ended = matches!(timeout(patience, data.read(&mut [0; 64])).await, Ok(Err(End::CloseNotify)));
-        add(&self.shared.tally.early_ends, u64::from(ended));
-        ended && early == EarlyEnd::Abort
     }
 
     fn complete(&self) -> Outcome {
