@@ -174,7 +174,7 @@ async fn the_others_ask_for_a_port_with_their_login_and_not_what_the_server_can_
     let (first, others): (Vec<_>, Vec<_>) = (1..=bench.server.counters().control_connections)
         .map(said)
         .partition(|said| said.contains(&"FEAT".into()));
-    assert_eq!((first.len(), others.len() > 0), (1, true), "{transcript}");
+    assert_eq!((first.len(), others.is_empty()), (1, false), "{transcript}");
     for said in others {
         let at = |verb: &str| said.iter().position(|command| command == verb);
         let count = |verb: &str| said.iter().filter(|command| *command == verb).count();
