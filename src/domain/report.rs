@@ -1,6 +1,6 @@
 //! What came of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -222,6 +222,9 @@ pub struct RunReport {
     pub oldest_waiting: Option<WaitingFile>,
     /// The worst that befell a file; files beyond the named ones count.
     pub worst: Option<FailureClass>,
+    /// How files failed; files beyond the named ones count. Known where the run was made.
+    #[serde(skip)]
+    pub classes: BTreeSet<FailureClass>,
     /// Why the run ended before its plan was done.
     pub stopped: Option<Failure>,
     /// Milliseconds from start to end.
@@ -245,6 +248,7 @@ impl RunReport {
             look_again: None,
             oldest_waiting: None,
             worst: None,
+            classes: BTreeSet::new(),
             stopped: None,
             elapsed_ms: 0,
         }
@@ -313,6 +317,7 @@ impl RunReport {
 
     fn name(&mut self, file: FailedFile) {
         self.worst = Some(worse(self.worst, file.failure.class));
+        self.classes.insert(file.failure.class);
         if self.failed.len() < MAX_FAILED_FILES_NAMED {
             self.failed.push(file);
         }

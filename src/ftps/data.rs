@@ -126,8 +126,8 @@ impl DataConnection {
     /// must be drained before the socket is dropped: unread bytes (TLS tickets) would turn our
     /// FIN into a reset, and vsftpd and pyftpdlib then cut the file.
     ///
-    /// In a download it comes after the server's end, although ours costs vsftpd a round trip then: it reads nothing of
-    /// what came before it closes, and so its own end would be a reset, which throws away what is still on its way.
+    /// In a download it comes after the server's end, although ours costs vsftpd a round trip then: where a server closes
+    /// without having read it, its own end is a reset, which throws away what is still on its way.
     pub(super) async fn shutdown(&mut self, limit: Duration) -> Result<(), FtpsError> {
         let step = Step::Transfer;
         match timeout(limit, self.stream.shutdown()).await {

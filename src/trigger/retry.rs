@@ -58,8 +58,7 @@ impl RetryTrigger {
     /// [`NO_ROOM`](Self::NO_ROOM), in the same manner. A run over a part of the source says nothing of what is to be
     /// tried again elsewhere.
     pub fn ended(&mut self, report: &RunReport, scope: &Scope, now: Timestamp, random: u64) {
-        let files = report.failed.iter().map(|file| file.failure.class);
-        match Again::of(report.stopped.as_ref(), files, &report.counts) {
+        match Again::of(report.stopped.as_ref(), report.classes.iter().copied(), &report.counts) {
             Some(again) => self.again(again, now, random),
             None if *scope == Scope::All || report.stopped.is_some() => *self = Self::default(),
             None => {}
@@ -157,7 +156,7 @@ const fn passes(class: FailureClass) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FailedFile, Failure, Folders, RunId};
+    use crate::domain::{FailedFile, Folders, MAX_FAILED_FILES_NAMED, RunId};
 
     fn report(class: Option<FailureClass>) -> RunReport {
         let mut report = RunReport::new(RunId(1), "j".parse().unwrap());
@@ -203,6 +202,19 @@ mod tests {
             some.add_failed(FailedFile { name: "f".into(), failure: Failure::new(class, "why") });
         }
         retry.ended(&some, &Scope::All, now, 0);
+        assert!(retry.due().is_some());
+    }
+
+    /// Of very many files that failed the last one alone may fare better.
+    #[test]
+    fn files_that_are_not_named_count_as_well() {
+        let mut many = report(None);
+        let classes = std::iter::repeat_n(FailureClass::File, MAX_FAILED_FILES_NAMED);
+        for class in classes.chain([FailureClass::Temporary]) {
+            many.add_failed(FailedFile { name: "f".into(), failure: Failure::new(class, "why") });
+        }
+        let mut retry = RetryTrigger::default();
+        retry.ended(&many, &Scope::All, Timestamp::from_unix(1_000, 0), 0);
         assert!(retry.due().is_some());
     }
 

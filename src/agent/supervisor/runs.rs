@@ -22,7 +22,7 @@ use crate::state::StateError;
 /// A run that ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    Delivery(Result<RunReport, StateError>),
+    Delivery(Result<Box<RunReport>, StateError>),
     Round(Result<AuditReport, StateError>),
 }
 
@@ -64,8 +64,9 @@ impl Supervisor {
             Some(Running { watched, audit: None, since: now, triggers, scope, limit, followers });
         self.telling.began(&self.config, name);
         let stop = self.stop.child_token();
-        let task =
-            self.runs.spawn(async move { Ended::Delivery(Box::pin(delivery::run(delivery, stop)).await) });
+        let task = self.runs.spawn(async move {
+            Ended::Delivery(Box::pin(delivery::run(delivery, stop)).await.map(Box::new))
+        });
         self.tasks.insert(task.id(), name.clone());
     }
 
@@ -79,7 +80,7 @@ impl Supervisor {
         let running = self.keepers.get_mut(&name).and_then(|keeper| keeper.running.take());
         let Some(running) = running else { return };
         match ended {
-            Some(Ended::Delivery(Ok(report))) => self.reported(&name, running, report),
+            Some(Ended::Delivery(Ok(report))) => self.reported(&name, running, *report),
             Some(Ended::Delivery(Err(error))) => self.unrecorded(&name, running, &error),
             Some(Ended::Round(report)) => self.round_ended(&name, report),
             None if running.audit.is_some() => self.round_died(&name),
